@@ -1,0 +1,1 @@
+"""Pictures of 12-lead ECG printouts to signals in millivolts."""

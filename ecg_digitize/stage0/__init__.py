@@ -1,0 +1,1 @@
+"""Stage 0: keypoints and orientation, the sheet in the picture."""

@@ -1,0 +1,1 @@
+"""Stage 1: the 5 mm grid and the rectified page."""

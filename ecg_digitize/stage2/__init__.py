@@ -1,0 +1,1 @@
+"""Stage 2: traces on the rectified page, and their decoding."""

@@ -1,0 +1,1 @@
+"""Synthetic pages with exact labels."""

@@ -1,0 +1,1 @@
+"""Training scripts, evaluation, export and benchmark."""

@@ -1,0 +1,142 @@
+"""What crosses a border between stages: frozen dataclasses, checked when made."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, LEADS, N_ROWS, RECT, TRACE_COLUMNS
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+
+def _check(name: str, array: NDArray[Any], shape: tuple[int | None, ...], dtype: type) -> None:
+    fits = array.ndim == len(shape) and all(
+        want is None or want == got for want, got in zip(shape, array.shape, strict=False)
+    )
+    if not fits or array.dtype != dtype:
+        want = tuple("n" if n is None else n for n in shape)
+        raise ValueError(
+            f"{name} must be {want} {np.dtype(dtype).name}, but got {array.shape} {array.dtype}"
+        )
+
+
+@dataclass(frozen=True)
+class Page:
+    """A picture as read."""
+
+    image: Image  # (H, W, 3) uint8 RGB, page frame
+    source: str  # where it came from, for messages
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        _check("Page.image", self.image, (None, None, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Stage 0: where the sheet lies in the picture, to about half a square."""
+
+    page_from_sheet: Float64  # (3, 3) homography, sheet mm -> page px
+    names_xy_px: Float32  # (13, 2) page px of the lead names in NAME_KEYS order, NaN if not found
+    names_confidence: Float32  # (13,) in [0, 1]
+    quarter_turns: int  # 0..3 counter-clockwise quarter turns (np.rot90) that set the page upright
+    n_inliers: int  # names that agree with the homography
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        _check("Registration.page_from_sheet", self.page_from_sheet, (3, 3), np.float64)
+        _check("Registration.names_xy_px", self.names_xy_px, (13, 2), np.float32)
+        _check("Registration.names_confidence", self.names_confidence, (13,), np.float32)
+
+
+@dataclass(frozen=True)
+class GridMap:
+    """Stage 1: the 5 mm grid crossings of the sheet in the picture, sub-pixel, without holes."""
+
+    crossings_xy_px: Float32  # (44, 57, 2) page px, may lie outside the picture
+    confidence: Float32  # (44, 57) in [0, 1], 0 where the surface fit filled in
+    residual_px: float  # RMS of the found crossings about the smooth surface, page px
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        shape = (GRID_ROWS, GRID_COLUMNS)
+        _check("GridMap.crossings_xy_px", self.crossings_xy_px, (*shape, 2), np.float32)
+        _check("GridMap.confidence", self.confidence, shape, np.float32)
+        if not np.isfinite(self.crossings_xy_px).all():
+            raise ValueError("GridMap.crossings_xy_px must be finite everywhere")
+
+
+@dataclass(frozen=True)
+class RectifiedPage:
+    """The page in the rect frame, remapped once from the original pixels."""
+
+    image: Image  # (1280, 5600, 3) uint8 RGB, rect frame
+    valid: float  # share of the rect frame that lies inside the picture
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        _check("RectifiedPage.image", self.image, (RECT.height_px, RECT.width_px, 3), np.uint8)
+
+
+@dataclass(frozen=True)
+class TraceMap:
+    """Stage 2: where the centre line of each row's trace is, column by column."""
+
+    probability: Float32  # (4, H, W) in [0, 1], each column sums to <= 1 over H; W = 5000
+    px_per_bin: float  # rect px a bin is high: bin k is centred at k * px_per_bin + first_px
+    first_px: float  # rect y of the centre of bin 0, px
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        shape = (N_ROWS, None, TRACE_COLUMNS)
+        _check("TraceMap.probability", self.probability, shape, np.float32)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The decoded centre lines."""
+
+    y_px: Float32  # (4, 5000) rect px from the top, never NaN; filled where confidence is 0
+    confidence: Float32  # (4, 5000) in [0, 1], 0 where filled
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        _check("Trace.y_px", self.y_px, (N_ROWS, TRACE_COLUMNS), np.float32)
+        _check("Trace.confidence", self.confidence, (N_ROWS, TRACE_COLUMNS), np.float32)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Twelve leads in millivolts."""
+
+    signals_mv: Float32  # (12, n) in LEADS order, NaN outside a lead's printed window
+    fs_hz: float  # samples a second; n = round(10 * fs_hz)
+
+    def __post_init__(self) -> None:
+        """Check shapes."""
+        _check("Recording.signals_mv", self.signals_mv, (len(LEADS), None), np.float32)
+
+
+@dataclass(frozen=True)
+class Digitization:
+    """Everything one page gave."""
+
+    source: str
+    recording: Recording
+    trace: Trace
+    grid: GridMap
+    registration: Registration
+    timings_s: dict[str, float] = field(default_factory=dict)  # stage name -> seconds
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A page that could not be digitized."""
+
+    source: str
+    stage: str  # "read", "stage0", "stage1", "stage2", "signals" or "write"
+    error: str  # what happened, what was expected, what to do
