@@ -34,17 +34,17 @@ def augment(leads8_mv: Float32, rng: np.random.Generator) -> Float32:
         x = _with_ectopic_beat(x, rng)
     x *= _gains(rng)
     if happens(0.35):
-        x += _muscle_noise(rng.uniform(0.002, 0.03), rng)
+        x += muscle_noise(rng.uniform(0.002, 0.03), rng)
     if happens(0.5):
-        x += _sines(rng.uniform(0.05, 0.6, 4), rng.uniform(0, 0.3) / 4, rng)
+        x += sum_of_sines(rng.uniform(0.05, 0.6, 4), rng.uniform(0, 0.3) / 4, rng)
     if happens(0.2):
-        x += _sines(np.array([rng.choice([50.0, 60.0])]), rng.uniform(0.002, 0.02), rng)
+        x += sum_of_sines(np.array([rng.choice([50.0, 60.0])]), rng.uniform(0.002, 0.02), rng)
     if happens(0.25):
         x = _low_pass(x, 40.0)
     if happens(0.15):
         x = _through_100_hz(x)
     if happens(0.2):
-        x = np.round(x * np.float32(200)) / np.float32(200)  # 5 uV steps, as in many archives
+        x = (np.rint(x * 200) / 200).astype(np.float32)  # 5 uV steps, as in many archives
     return np.ascontiguousarray(x, dtype=np.float32)
 
 
@@ -126,7 +126,7 @@ def _low_pass(x: Float32, cut_hz: float) -> Float32:
     return _spectrum_times(padded, _butterworth(padded.shape[1], cut_hz))[:, pad:-pad]
 
 
-def _muscle_noise(rms_mv: float, rng: np.random.Generator) -> Float32:
+def muscle_noise(rms_mv: float, rng: np.random.Generator) -> Float32:
     """Return (8, 5000) noise in the 15-150 Hz band."""
     white = rng.standard_normal((len(LEADS_8), N_SAMPLES), dtype=np.float32)
     band = _butterworth(N_SAMPLES, 150.0) * (1 - _butterworth(N_SAMPLES, 15.0))
@@ -134,7 +134,7 @@ def _muscle_noise(rms_mv: float, rng: np.random.Generator) -> Float32:
     return noise * np.float32(rms_mv / noise.std())
 
 
-def _sines(f_hz: Float64, peak_mv: float, rng: np.random.Generator) -> Float32:
+def sum_of_sines(f_hz: Float64, peak_mv: float, rng: np.random.Generator) -> Float32:
     """Return (8, 5000) sums of sines of shared frequencies, each at most `peak_mv`."""
     turns = f_hz[:, None] * np.arange(N_SAMPLES) / TRACE_FS_HZ + rng.random((len(f_hz), 1))
     weights = rng.uniform(-peak_mv, peak_mv, (len(LEADS_8), len(f_hz)))
@@ -149,5 +149,4 @@ def _through_100_hz(x: Float32) -> Float32:
     knots = np.concatenate([knots, knots[:, -1:]], axis=1)
     w = np.arange(step, dtype=np.float32) / step
     lines = knots[:, :-1, None] * (1 - w) + knots[:, 1:, None] * w
-    joined: Float32 = lines.reshape(len(x), -1)
-    return joined
+    return lines.reshape(len(x), -1).astype(np.float32)

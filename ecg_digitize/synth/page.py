@@ -1,0 +1,333 @@
+"""A clean printed page from twelve leads, with exact labels in sheet millimetres.
+
+The layout is ECG-Image-Kit's, as the competition prints it, with variation round it: header text,
+grid colours, calibration pulses, lead bars and names, QR code, fonts, stroke widths.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ecg_digitize.layout import (
+    GRID_ROWS,
+    LEADS,
+    MM_PER_MV,
+    MM_PER_S,
+    N_ROWS,
+    NAME_KEYS,
+    NAMES_MM,
+    PAGE_GRID_TOP_PX,
+    PAGE_SIZE_PX,
+    PX_PER_MM,
+    RHYTHM_ROW,
+    ROW_LEADS,
+    SQUARE_MM,
+    TIME_ORIGIN_MM,
+    TRACE_COLUMNS,
+    TRACE_FS_HZ,
+    ZERO_MM,
+)
+from ecg_digitize.render.paper import (
+    Color,
+    PaperStyle,
+    blend_ink,
+    cover_polyline,
+    draw_paper,
+    paste_coverage,
+    text_coverage,
+)
+from ecg_digitize.signals import rows_from_signals
+from ecg_digitize.types import Float32, Float64, Image
+
+FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif")
+
+
+@dataclass(frozen=True)
+class PageStyle:
+    """Everything that varies between clean pages; lengths in mm unless named otherwise."""
+
+    px_per_mm: float
+    paper: PaperStyle
+    pulses: bool
+    left_mm: float  # sheet x of the raster's left edge
+    top_mm: float  # sheet y of the raster's upper edge
+    width_mm: float
+    height_mm: float
+    zero_mm: tuple[float, ...]  # sheet y of 0 mV of each row
+    trace_width_mm: float
+    ink: Color
+    ink_strength: float
+    bar_width_mm: float  # 0 = no bars
+    bar_height_mm: float
+    font: str
+    font_mm: float
+    names: bool
+    header: bool
+    qr_mm: float  # side of the code, 0 = none
+    frame_line: bool  # thin border round the printed area
+    minor_grid: bool
+
+
+@dataclass(frozen=True)
+class CleanPage:
+    """A flat page and its labels."""
+
+    image: Image  # (H, W, 3) uint8 RGB, px = (mm - origin_mm) * px_per_mm - 0.5
+    px_per_mm: float
+    origin_mm: tuple[float, float]  # sheet xy of the raster's upper left corner
+    rows_mm: Float32  # (4, 5000) sheet y of each row's trace at the 500 Hz samples, mm
+    rows_mv: Float32  # (4, 5000) what is plotted, mV
+    names_mm: Float64  # (13, 2) sheet xy of the names' left ends at half height, mm
+    style: PageStyle
+
+
+def default_style() -> PageStyle:
+    """Return the style of the competition's type 0001: 2200x1700 px at 200 dpi."""
+    return PageStyle(
+        px_per_mm=PX_PER_MM,
+        paper=PaperStyle(),
+        pulses=True,
+        left_mm=0.0,
+        top_mm=-PAGE_GRID_TOP_PX / PX_PER_MM,
+        width_mm=PAGE_SIZE_PX[0] / PX_PER_MM,
+        height_mm=PAGE_SIZE_PX[1] / PX_PER_MM,
+        zero_mm=ZERO_MM,
+        trace_width_mm=0.36,
+        ink=(13, 13, 13),
+        ink_strength=1.0,
+        bar_width_mm=0.72,
+        bar_height_mm=6.9,
+        font="DejaVuSans",
+        font_mm=3.55,
+        names=True,
+        header=True,
+        qr_mm=0.0,
+        frame_line=True,
+        minor_grid=True,
+    )
+
+
+def _grid_colors(rng: np.random.Generator) -> tuple[Color, Color, float]:
+    """Draw minor and major colours and the strength of the minor grid."""
+    hue = rng.choice(["red", "pink", "grey", "green", "blue", "orange", "teal"],
+                     p=[0.4, 0.15, 0.2, 0.08, 0.07, 0.06, 0.04])  # fmt: skip
+    base = {
+        "red": (235, 20, 20),
+        "pink": (240, 110, 130),
+        "grey": (90, 90, 90),
+        "green": (30, 130, 60),
+        "blue": (50, 60, 190),
+        "orange": (225, 130, 60),
+        "teal": (40, 120, 120),
+    }[str(hue)]
+    major = np.clip(np.array(base) + rng.normal(0, 18, 3), 0, 255)
+    major = major + (255 - major) * rng.uniform(0, 0.45) * (rng.random() < 0.6)
+    minor = np.array((255.0, 255.0, 255.0)) + (major - 255.0) * rng.uniform(0.12, 0.6)
+    if rng.random() < 0.2:
+        minor = major  # one weight for all lines, as many ECG-Image-Kit pages have
+    to_color = lambda c: tuple(int(v) for v in c)  # noqa: E731
+    return to_color(minor), to_color(major), float(rng.uniform(0.6, 1.0))
+
+
+def random_style(rng: np.random.Generator, *, print_like: bool = False) -> PageStyle:
+    """Draw a style.
+
+    Args:
+        rng: Source of randomness.
+        print_like: Sheets that were printed: QR code and narrow strokes more often.
+
+    Returns:
+        Layout and look; a third of the pages is the competition's own look.
+    """
+    style = default_style()
+    pulses = bool(rng.random() < 0.7)
+    style = replace(
+        style,
+        pulses=pulses,
+        left_mm=0.0 if pulses else SQUARE_MM,
+        qr_mm=float(rng.uniform(11, 16)) if rng.random() < (0.8 if print_like else 0.3) else 0.0,
+        header=bool(rng.random() < 0.92),
+        trace_width_mm=float(rng.uniform(0.26, 0.5)),
+        zero_mm=tuple(z + d for z, d in zip(ZERO_MM, rng.normal(0, 0.15, N_ROWS), strict=True)),
+    )
+    if rng.random() < 0.35:
+        return replace(style, paper=replace(style.paper, dash_px=float(rng.choice([0, 10, 14]))))
+    minor, major, alpha = _grid_colors(rng)
+    tint = rng.uniform(225, 255) + rng.uniform(-12, 8, 3)
+    width_mm = float(rng.uniform(0.1, 0.24))
+    paper = PaperStyle(
+        paper=tuple(int(v) for v in np.clip(tint, 200, 255)),  # type: ignore[arg-type]
+        minor=minor,
+        major=major,
+        minor_width_px=width_mm * PX_PER_MM * float(rng.uniform(0.6, 1.0)),
+        major_width_px=width_mm * PX_PER_MM * float(rng.uniform(0.9, 1.5)),
+        minor_alpha=alpha,
+        major_alpha=float(rng.uniform(0.7, 1.0)),
+        dash_px=float(rng.choice([0, 0, 0, 10, 14])),
+    )
+    dark = int(rng.integers(0, 90))
+    ink = (dark, dark, dark)
+    if rng.random() < 0.12:
+        ink = (int(rng.integers(0, 70)), int(rng.integers(0, 70)), int(rng.integers(60, 170)))
+    return replace(
+        style,
+        paper=paper,
+        ink=ink,
+        ink_strength=float(rng.uniform(0.75, 1.0)),
+        trace_width_mm=float(rng.uniform(0.2, 0.6)),
+        zero_mm=tuple(z + d for z, d in zip(ZERO_MM, rng.normal(0, 0.7, N_ROWS), strict=True)),
+        bar_width_mm=float(rng.uniform(0.4, 0.9)) if rng.random() < 0.93 else 0.0,
+        bar_height_mm=float(rng.uniform(5.5, 8.0)),
+        font=str(rng.choice(FONTS, p=[0.8, 0.08, 0.06, 0.06])),
+        font_mm=float(rng.uniform(3.1, 4.3)),
+        names=bool(rng.random() < 0.97),
+        minor_grid=bool(rng.random() < 0.96),
+    )
+
+
+def _draw_code(image: Image, style: PageStyle, rng: np.random.Generator) -> None:
+    """Draw a QR-like code with its white patch at the upper right, in place."""
+    side = round(style.qr_mm * style.px_per_mm)
+    modules = 25
+    bits = rng.random((modules, modules)) < 0.5
+    finder = np.zeros((7, 7), bool)
+    finder[[0, 6], :] = finder[:, [0, 6]] = finder[2:5, 2:5] = True
+    for y, x in ((0, 0), (0, modules - 7), (modules - 7, 0)):
+        bits[max(0, y - 1) : y + 8, max(0, x - 1) : x + 8] = False
+        bits[y : y + 7, x : x + 7] = finder
+    index = np.arange(side) * modules // side
+    patch = np.where(bits[np.ix_(index, index)], 0, 255).astype(np.uint8)
+    margin = round(rng.uniform(0.8, 2.2) * style.px_per_mm)
+    box = image[: side + 2 * margin, image.shape[1] - side - 2 * margin :]
+    box[:] = 255
+    box[margin : margin + side, margin : margin + side] = patch[..., None]
+
+
+def _header_lines(rng: np.random.Generator) -> list[tuple[float, float, str]]:
+    """Return (x_mm, y_mm from the upper edge, text) of the patient header."""
+    first = f"{rng.integers(1, 30000):05d}_hr"
+    if rng.random() < 0.4:
+        first = f"ptb-xl\\records500\\{first[:2]}000\\{first}"
+    date = f"{rng.integers(1984, 2002)}-{rng.integers(1, 13):02d}-{rng.integers(1, 29):02d}"
+    clock = f"{rng.integers(0, 24):02d}:{rng.integers(0, 60):02d}:{rng.integers(0, 60):02d}"
+    lines = [
+        (1.3, 2.6, f"ID: {first}"),
+        (76.0, 2.6, "Name:"),
+        (151.0, 2.6, f"Date: {date}, {clock}"),
+        (1.3, 7.6, f"Age: {rng.integers(18, 96)} yrs"),
+        (1.3, 12.6, f"Sex: {rng.choice(['Male', 'Female'])}"),
+    ]
+    if rng.random() < 0.5:
+        lines.append((76.0, 7.6, f"Height: {rng.integers(145, 195)} cm"))
+        lines.append((151.0, 7.6, f"Weight: {rng.integers(45, 120)} kg"))
+    return lines
+
+
+def _names_mm(style: PageStyle) -> Float64:
+    """Return the names' anchors for this page's rows: NAMES_MM moved with the zero lines."""
+    names = NAMES_MM.copy()
+    row_of = {lead: r for r, leads in enumerate(ROW_LEADS[:RHYTHM_ROW]) for lead in leads}
+    for k, key in enumerate(NAME_KEYS):
+        row = row_of.get(key, RHYTHM_ROW)
+        names[k, 1] += style.zero_mm[row] - ZERO_MM[row]
+    return names
+
+
+def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -> CleanPage:
+    """Draw a page.
+
+    Args:
+        signals_mv: (12, 5000) float32, 10 s at 500 Hz in LEADS order, mV.
+        style: Layout and look.
+        rng: Source of randomness for header texts and the code.
+
+    Returns:
+        The page and its labels.
+    """
+    if signals_mv.shape != (len(LEADS), TRACE_COLUMNS):
+        raise ValueError(f"signals_mv must be (12, 5000), but got {signals_mv.shape}")
+    scale = style.px_per_mm
+    size = (round(style.width_mm * scale), round(style.height_mm * scale))
+    origin = np.array([style.left_mm, style.top_mm])
+
+    def x_px(mm: Float64) -> Float64:
+        return (mm - origin[0]) * scale - 0.5
+
+    def y_px(mm: Float64) -> Float64:
+        return (mm - origin[1]) * scale - 0.5
+
+    widen = scale / PX_PER_MM
+    paper = replace(
+        style.paper,
+        minor_width_px=style.paper.minor_width_px * widen,
+        major_width_px=style.paper.major_width_px * widen,
+        minor_alpha=style.paper.minor_alpha * style.minor_grid,
+        dash_px=style.paper.dash_px * widen,
+    )
+    fine = np.arange(np.floor(min(origin)), 300.0)
+    coarse_x = np.arange(-2, 60) * SQUARE_MM
+    coarse_y = np.arange(-1, GRID_ROWS) * SQUARE_MM
+    image = draw_paper(
+        size, paper,
+        lines_x_px=(x_px(fine), x_px(coarse_x)),
+        lines_y_px=(y_px(fine), y_px(coarse_y)),
+    )  # fmt: skip
+
+    rows_mv = rows_from_signals(signals_mv)
+    rows_mm = np.array(style.zero_mm, np.float32)[:, None] - MM_PER_MV * rows_mv
+    time_mm = TIME_ORIGIN_MM + np.arange(TRACE_COLUMNS) / TRACE_FS_HZ * MM_PER_S
+    coverage = np.zeros((size[1], size[0]), np.float32)
+    width_px = style.trace_width_mm * scale
+    for row, leads in enumerate(ROW_LEADS):
+        n = TRACE_COLUMNS // len(leads)
+        zero = style.zero_mm[row]
+        for k in range(len(leads)):
+            part = slice(k * n, (k + 1) * n)
+            cover_polyline(
+                coverage, x_px(time_mm[part]), y_px(rows_mm[row, part].astype(np.float64)), width_px
+            )
+            if k and style.bar_width_mm:
+                bar_x = np.full(2, x_px(time_mm[k * n]))
+                half = (style.bar_height_mm - style.bar_width_mm) / 2
+                bar_y = y_px(np.array([zero - half, zero + half]))
+                cover_polyline(coverage, bar_x, bar_y, style.bar_width_mm * scale)
+        if style.pulses:
+            pulse_x = TIME_ORIGIN_MM + np.array([-SQUARE_MM, -SQUARE_MM, 0, 0])
+            pulse_y = zero - MM_PER_MV * np.array([0.0, 1, 1, 0])
+            cover_polyline(coverage, x_px(pulse_x), y_px(pulse_y), width_px)
+
+    em_px = max(6, round(style.font_mm * scale))
+
+    def write(text: str, x_mm: float, middle_mm: float) -> None:
+        patch = text_coverage(text, em_px, style.font)
+        # Half the height of capitals lies 0.56 em below the top of an em box of this family.
+        top = y_px(np.float64(middle_mm)) - 0.56 * em_px
+        paste_coverage(coverage, patch, float(x_px(np.float64(x_mm))), float(top))
+
+    names_mm = _names_mm(style)
+    if style.names:
+        for key, (x_mm, y_mm) in zip(NAME_KEYS, names_mm, strict=True):
+            write("II" if key == "rhythm" else key, x_mm + 0.2, y_mm)
+    if style.header:
+        for x_mm, y_mm, text in _header_lines(rng):
+            write(text, style.left_mm + x_mm, style.top_mm + y_mm + 2.0)
+        speed = style.left_mm + 50.0
+        write("25mm/s", speed, style.top_mm + 209.5)
+        write("10mm/mV", speed + 50.0, style.top_mm + 209.5)
+    if style.frame_line:
+        for edge in (coverage[0], coverage[-1], coverage[:, 0], coverage[:, -1]):
+            edge[:] = 1.0
+    blend_ink(image, coverage, np.array(style.ink, np.float32), np.float32(style.ink_strength))
+    if style.qr_mm:
+        _draw_code(image, style, rng)
+    return CleanPage(
+        image=image,
+        px_per_mm=scale,
+        origin_mm=(float(origin[0]), float(origin[1])),
+        rows_mm=rows_mm,
+        rows_mv=rows_mv,
+        names_mm=names_mm,
+        style=style,
+    )
+
+

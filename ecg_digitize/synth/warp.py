@@ -1,0 +1,231 @@
+"""Geometry of print, scanner and camera: a smooth map from the sheet to the picture.
+
+Every map is a plain function of sheet millimetres, so that labels are carried exactly; the picture
+is made by inverting it numerically on a lattice.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_digitize.types import Float32, Float64, Image
+
+LATTICE_PX = 16
+
+
+@dataclass(frozen=True)
+class Bend:
+    """A developable bend of the paper: height z(u) along one direction, arc length kept.
+
+    Attributes:
+        direction_rad: Direction in the sheet along which the height changes.
+        amplitude_mm: Heights of the harmonics.
+        period_mm: Their wavelengths.
+        phase_rad: Their phases.
+    """
+
+    direction_rad: float
+    amplitude_mm: Float64
+    period_mm: Float64
+    phase_rad: Float64
+
+    def lift(self, xy_mm: Float64) -> tuple[Float64, Float64]:
+        """Return ((..., 2) flat-projected xy, (...) height), mm."""
+        axis = np.array([np.cos(self.direction_rad), np.sin(self.direction_rad)])
+        u = xy_mm @ axis
+        k = 2 * np.pi / self.period_mm
+        arg = u[..., None] * k + self.phase_rad
+        z = (self.amplitude_mm * np.sin(arg)).sum(-1)
+        # Arc length kept to second order: du = -1/2 * integral of z'^2, cross terms left out.
+        slope = self.amplitude_mm * k
+        shortening = (slope**2 / 4 * (u[..., None] + np.sin(2 * arg) / (2 * k))).sum(-1)
+        return xy_mm - shortening[..., None] * axis, z
+
+
+@dataclass(frozen=True)
+class SheetWarp:
+    """page px <- sheet mm: bend, smooth in-plane distortion, then a camera or scanner matrix.
+
+    Attributes:
+        matrix: (3, 4) projection of (x, y, z, 1) mm to homogeneous page px.
+        bend: Developable bend, or None for a flat sheet.
+        wave_mm: (K, 2) amplitudes of in-plane waves, mm.
+        wave_k: (K, 2) wave vectors, rad/mm.
+        wave_phase_rad: (K,) phases.
+    """
+
+    matrix: Float64
+    bend: Bend | None
+    wave_mm: Float64
+    wave_k: Float64
+    wave_phase_rad: Float64
+
+    def page_from_sheet(self, xy_mm: NDArray[np.floating]) -> Float64:
+        """Map (..., 2) sheet mm to (..., 2) page px."""
+        xy = np.asarray(xy_mm, np.float64)
+        flat = xy
+        if len(self.wave_mm):
+            flat = xy + np.sin(xy @ self.wave_k.T + self.wave_phase_rad) @ self.wave_mm
+        height = np.zeros(xy.shape[:-1])
+        if self.bend is not None:
+            flat, height = self.bend.lift(flat)
+        solid = np.concatenate(
+            [flat, height[..., None], np.ones((*xy.shape[:-1], 1))], axis=-1
+        )
+        out = solid @ self.matrix.T
+        return np.asarray(out[..., :2] / out[..., 2:], np.float64)
+
+    def sheet_from_page(self, xy_px: Float64, *, iterations: int = 6) -> Float64:
+        """Invert page_from_sheet by Newton steps with a numeric Jacobian.
+
+        Args:
+            xy_px: (..., 2) page px.
+            iterations: Newton steps; bends of a few mm converge to 1e-4 mm in four.
+
+        Returns:
+            (..., 2) sheet mm.
+        """
+        flat = np.linalg.inv(self.matrix[:, [0, 1, 3]])
+        start = np.concatenate([xy_px, np.ones((*xy_px.shape[:-1], 1))], -1) @ flat.T
+        s = start[..., :2] / start[..., 2:]
+        step = 0.05
+        for _ in range(iterations):
+            f = self.page_from_sheet(s)
+            jx = (self.page_from_sheet(s + [step, 0]) - f) / step
+            jy = (self.page_from_sheet(s + [0, step]) - f) / step
+            e = xy_px - f
+            det = jx[..., 0] * jy[..., 1] - jx[..., 1] * jy[..., 0]
+            dx = (e[..., 0] * jy[..., 1] - e[..., 1] * jy[..., 0]) / det
+            dy = (jx[..., 0] * e[..., 1] - jx[..., 1] * e[..., 0]) / det
+            s = s + np.stack([dx, dy], -1).clip(-30, 30)
+        return s
+
+    def sheet_maps(self, size_px: tuple[int, int]) -> tuple[Float32, Float32]:
+        """Return the (H, W) float32 maps of sheet x and y (mm) at every page pixel."""
+        width, height = size_px
+        nx, ny = -(-width // LATTICE_PX) + 1, -(-height // LATTICE_PX) + 1
+        # Cell centres of an enlargement by LATTICE_PX, one cell early: see cv2.resize.
+        x = (np.arange(nx + 1) - 0.5) * LATTICE_PX - 0.5
+        y = (np.arange(ny + 1) - 0.5) * LATTICE_PX - 0.5
+        lattice = np.stack(np.meshgrid(x, y), -1)
+        sheet = self.sheet_from_page(lattice).astype(np.float32)
+        full = cv2.resize(
+            sheet, ((nx + 1) * LATTICE_PX, (ny + 1) * LATTICE_PX), interpolation=cv2.INTER_LINEAR
+        )[LATTICE_PX : LATTICE_PX + height, LATTICE_PX : LATTICE_PX + width]
+        return np.ascontiguousarray(full[..., 0]), np.ascontiguousarray(full[..., 1])
+
+
+def waves(
+    rng: np.random.Generator, amplitude_mm: float, *, count: int = 4
+) -> tuple[Float64, Float64, Float64]:
+    """Draw in-plane waves of 80 to 400 mm whose amplitudes add up to about amplitude_mm."""
+    period = rng.uniform(80, 400, count)
+    direction = rng.uniform(0, 2 * np.pi, count)
+    k = (2 * np.pi / period)[:, None] * np.stack([np.cos(direction), np.sin(direction)], -1)
+    amplitude = rng.normal(0, amplitude_mm / np.sqrt(2 * count), (count, 2))
+    return amplitude, k, rng.uniform(0, 2 * np.pi, count)
+
+
+def flat_warp(
+    rng: np.random.Generator,
+    *,
+    px_per_mm: float,
+    origin_mm: tuple[float, float],
+    turn_deg: float = 0.0,
+    anisotropy: float = 0.0,
+    shear: float = 0.0,
+    offset_px: tuple[float, float] = (0.0, 0.0),
+    wave_mm: float = 0.0,
+) -> SheetWarp:
+    """Return a scanner's map: similarity, slight anisotropy, shear and smooth distortion.
+
+    Args:
+        rng: Source of randomness for the distortion.
+        px_per_mm: Scale.
+        origin_mm: Sheet position that falls on the upper left corner before the offset.
+        turn_deg: Rotation, clockwise on the picture.
+        anisotropy: Relative difference of horizontal and vertical scale.
+        shear: Horizontal shift a vertical unit.
+        offset_px: Page position of the origin.
+        wave_mm: Amplitude of smooth distortion.
+    """
+    t = np.deg2rad(turn_deg)
+    turn = np.array([[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]])
+    linear = turn @ np.array([[1 + anisotropy / 2, shear], [0, 1 - anisotropy / 2]]) * px_per_mm
+    matrix = np.zeros((3, 4))
+    matrix[:2, :2] = linear
+    matrix[:2, 3] = -linear @ np.array(origin_mm) + np.array(offset_px) - 0.5
+    matrix[2, 3] = 1.0
+    amplitude, k, phase = waves(rng, wave_mm) if wave_mm else (np.zeros((0, 2)),) * 2 + (np.zeros(0),)
+    return SheetWarp(matrix, None, amplitude, k, phase)
+
+
+def camera_warp(
+    rng: np.random.Generator,
+    *,
+    size_px: tuple[int, int],
+    box_mm: tuple[float, float, float, float],
+    fill: float,
+    tilt_deg: float,
+    turn_deg: float,
+    bend_mm: float,
+    wave_mm: float = 0.5,
+) -> SheetWarp:
+    """Return a pinhole camera's map of a bent sheet.
+
+    Args:
+        rng: Source of randomness.
+        size_px: Width and height of the picture.
+        box_mm: x0, y0, x1, y1 of the paper on the sheet.
+        fill: Share of the picture's tighter side that the paper spans, about.
+        tilt_deg: Standard deviation of the two tilts of the camera.
+        turn_deg: Rotation in the picture.
+        bend_mm: Height of the bend.
+        wave_mm: In-plane distortion.
+    """
+    width, height = size_px
+    x0, y0, x1, y1 = box_mm
+    centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2, 0.0])
+    ax, ay = np.deg2rad(rng.normal(0, tilt_deg, 2).clip(-2.2 * tilt_deg, 2.2 * tilt_deg))
+    az = np.deg2rad(turn_deg)
+    rx = np.array([[1, 0, 0], [0, np.cos(ax), -np.sin(ax)], [0, np.sin(ax), np.cos(ax)]])
+    ry = np.array([[np.cos(ay), 0, np.sin(ay)], [0, 1, 0], [-np.sin(ay), 0, np.cos(ay)]])
+    rz = np.array([[np.cos(az), -np.sin(az), 0], [np.sin(az), np.cos(az), 0], [0, 0, 1]])
+    rotation = rz @ ry @ rx
+    focal_px = max(width, height) * rng.uniform(0.75, 1.3)
+    scale = fill * min(width / (x1 - x0), height / (y1 - y0))
+    distance_mm = focal_px / scale
+    cx = width / 2 + rng.normal(0, 0.02) * width
+    cy = height / 2 + rng.normal(0, 0.02) * height
+    intrinsic = np.array([[focal_px, 0, cx], [0, focal_px, cy], [0, 0, 1.0]])
+    translation = np.array([0, 0, distance_mm]) - rotation @ centre
+    matrix = intrinsic @ np.concatenate([rotation, translation[:, None]], axis=1)
+    matrix = matrix / matrix[2, 3]
+    bend = None
+    if bend_mm > 0:
+        n = 3
+        amplitude = rng.normal(0, 1, n) * bend_mm / np.array([1, 2, 4])
+        bend = Bend(
+            float(rng.choice([0, np.pi / 2]) + rng.normal(0, 0.25)),
+            amplitude,
+            np.array([500, 260, 130]) * rng.uniform(0.8, 1.3, n),
+            rng.uniform(0, 2 * np.pi, n),
+        )
+    amplitude2, k, phase = waves(rng, wave_mm)
+    return SheetWarp(matrix, bend, amplitude2, k, phase)
+
+
+def paint(
+    background: Image, sheet: Image, maps: tuple[Float32, Float32], *, px_per_mm: float,
+    origin_mm: tuple[float, float],
+) -> Image:  # fmt: skip
+    """Resample a flat sheet onto a background through sheet maps; the background stays outside."""
+    map_x = (maps[0] - np.float32(origin_mm[0])) * np.float32(px_per_mm) - np.float32(0.5)
+    map_y = (maps[1] - np.float32(origin_mm[1])) * np.float32(px_per_mm) - np.float32(0.5)
+    out = background.copy()
+    cv2.remap(
+        sheet, map_x, map_y, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_TRANSPARENT
+    )
+    return out
