@@ -108,7 +108,8 @@ def _recorded(x: Float64, rng: np.random.Generator) -> Float32:
         mv += muscle_noise(rng.uniform(0.006, 0.03), rng)
     if rng.random() < 0.3:
         mv += sum_of_sines(np.array([rng.choice([50.0, 60.0])]), rng.uniform(0.002, 0.015), rng)
-    return mv + sum_of_sines(rng.uniform(0.05, 0.5, 4), rng.uniform(0.005, 0.05), rng)
+    wander_mv = rng.uniform(0.05, 0.15) if rng.random() < 0.25 else rng.uniform(0.005, 0.05)
+    return mv + sum_of_sines(rng.uniform(0.05, 0.5, 4), wander_mv, rng)
 
 
 def _rhythm(fibrillates: bool, rng: np.random.Generator) -> _Beats:
@@ -189,7 +190,8 @@ def _ventricular_waves(field: Float64, rng: np.random.Generator) -> list[_Wave]:
     size = np.exp(rng.normal(0, 0.28))
     width = rng.uniform(0.8, 1.25)
     kind = rng.choice(["narrow", "right", "left", "paced"], p=[0.78, 0.1, 0.08, 0.04])
-    # Dipole (mV), moment and width (ms) of the phases of ventricular activation.
+    # Dipole (mV), moment, rise and fall (ms) of the phases of ventricular activation.
+    phases: list[tuple[tuple[float, float, float], float, float, float]]
     if kind in ("left", "paced"):
         phases = [
             ((0.40, 0.10, 0.35), -38, 13, 14),
@@ -221,7 +223,7 @@ def _ventricular_waves(field: Float64, rng: np.random.Generator) -> list[_Wave]:
         waves.append(_Wave(_seen(field, turned, rng), at_s, rise_s, fall_s))
     onset_s = waves[0].at_s - 2 * waves[0].rise_s
     j_s = waves[-1].at_s + 2 * waves[-1].fall_s
-    for _ in range(rng.poisson(0.6)):  # notches and slurs
+    for _ in range(rng.poisson(1.8 if kind in ("left", "paced") else 0.7)):  # notches and slurs
         notch = _seen(field, _any_direction(rng) * rng.uniform(0.05, 0.25) * size, rng)
         waves.append(_Wave(notch, rng.uniform(onset_s, j_s), *rng.uniform(0.003, 0.009, 2)))
     if kind == "paced":
