@@ -1,0 +1,189 @@
+"""The decoder on made maps: ambiguity, gaps, wide strokes, and the kernels against their twins."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ecg_digitize.layout import ZERO_PX
+from ecg_digitize.stage2.decode import DecodeOptions, decode, decode_numpy, true_trace_map
+from ecg_digitize.types import TraceMap
+
+BINS = 200
+COLUMNS = 5000
+
+
+def _gaussian(centre_bin, sigma_bins=1.0):
+    """Unit-mass columns (4, BINS, 5000) about a (5000,) or scalar centre."""
+    k = np.arange(BINS)[:, None]
+    density = np.exp(-0.5 * ((k - np.broadcast_to(centre_bin, COLUMNS)) / sigma_bins) ** 2)
+    return np.tile(density / density.sum(0), (4, 1, 1))
+
+
+def _map(probability):
+    return TraceMap(np.ascontiguousarray(probability, np.float32), px_per_bin=2.0, first_px=0.5)
+
+
+def _bins(y_px):
+    return (y_px - 0.5) / 2
+
+
+def test_true_map_sums_to_one_and_decodes_to_its_trace():
+    y_px = np.random.default_rng(0).uniform(0.5, 1278.5, (4, COLUMNS)).astype(np.float32)
+    trace_map = true_trace_map(y_px)
+    assert trace_map.probability.shape == (4, 640, COLUMNS)
+    np.testing.assert_allclose(trace_map.probability.sum(1), 1, rtol=1e-6)
+    trace = decode(trace_map)
+    np.testing.assert_allclose(trace.y_px, y_px, atol=0.01)
+    np.testing.assert_allclose(trace.confidence, 1, rtol=1e-6)
+
+
+def test_true_map_is_empty_where_there_is_no_trace():
+    y_px = np.full((4, COLUMNS), 100.0, np.float32)
+    y_px[0, :3] = np.nan, -1.0, 1279.0
+    assert (true_trace_map(y_px).probability[0].sum(0)[:4] == [0, 0, 0, 1]).all()
+
+
+def test_true_map_refuses_other_shapes():
+    with pytest.raises(ValueError, match=r"\(4, 5000\), but got \(4, 10\)"):
+        true_trace_map(np.zeros((4, 10), np.float32))
+
+
+def test_soft_columns_decode_to_their_mean():
+    centre = 100 + 40 * np.sin(np.arange(COLUMNS) / 150)
+    trace = decode(_map(_gaussian(centre)))
+    np.testing.assert_allclose(_bins(trace.y_px[2]), centre, atol=0.02)
+    assert trace.confidence.min() > 0.98
+
+
+@pytest.mark.parametrize("decoder", [decode, decode_numpy])
+def test_brighter_second_ridge_does_not_win_for_a_few_columns(decoder):
+    probability = 0.95 * _gaussian(60)
+    probability[:, :, 1000:1010] = (0.4 * _gaussian(60) + 0.5 * _gaussian(170))[:, :, 1000:1010]
+    trace = decoder(_map(probability))
+    np.testing.assert_allclose(_bins(trace.y_px), 60, atol=0.05)
+    assert 0.35 < trace.confidence[0, 1005] <= 0.4
+
+
+def test_qrs_slopes_of_tens_of_bins_a_column_are_followed():
+    centre = np.full(COLUMNS, 150.0)
+    centre[2000:2009] = [150, 120, 80, 40, 10, 50, 90, 130, 170]
+    probability = 0.65 * _gaussian(centre) + 0.25 * _gaussian(150)  # a ghost of the base line
+    trace = decode(_map(probability))
+    np.testing.assert_allclose(_bins(trace.y_px[0])[2000:2009], centre[2000:2009], atol=0.1)
+
+
+def test_wide_stroke_gives_the_mean_of_its_plateau():
+    probability = 0.9 * _gaussian(60)
+    plateau = np.zeros(BINS)
+    plateau[60:111] = np.linspace(1, 2, 51)  # highest at its end, mean at 87.8
+    probability[:, :, 500] = 0.9 * plateau / plateau.sum()
+    mean = (np.arange(BINS) * plateau).sum() / plateau.sum()
+    trace = decode(_map(probability), options=DecodeOptions(max_reach=60))
+    np.testing.assert_allclose(_bins(trace.y_px[:, 500]), mean, atol=0.01)
+    np.testing.assert_allclose(trace.confidence[:, 500], 0.9, atol=1e-5)
+    short = decode(_map(probability), options=DecodeOptions(max_reach=4, min_mass=0.1))
+    assert np.all(_bins(short.y_px[:, 500]) > 107)
+
+
+def test_neighbouring_ridges_are_parted_in_the_valley_between_them():
+    probability = 0.55 * _gaussian(80, 2.0) + 0.4 * _gaussian(89, 2.0)
+    column = probability[0, :, 0]
+    assert column[80:90].min() > 0.08 * column.max()  # the edge alone would run into the other
+    trace = decode(_map(probability))
+    np.testing.assert_allclose(_bins(trace.y_px), 80, atol=0.3)
+
+
+def test_gaps_are_interpolated_without_overshoot_and_ends_held():
+    y_px = np.tile(np.linspace(100, 300, COLUMNS, dtype=np.float32), (4, 1))
+    probability = true_trace_map(y_px, n_bins=BINS).probability.copy()
+    gap = np.zeros(COLUMNS, bool)
+    gap[:40] = gap[700:800] = gap[3000] = gap[-25:] = True
+    probability[:, :, gap] = 0
+    probability[:, :, 720] = np.nan
+    probability[:, :, 730] = 1 / BINS / 4  # below any threshold everywhere
+    trace = decode(_map(probability))
+    assert np.array_equal(trace.confidence == 0, np.tile(gap, (4, 1)))
+    np.testing.assert_allclose(trace.y_px[:, 40:-25], y_px[:, 40:-25], atol=0.01)
+    np.testing.assert_allclose(trace.y_px[:, :40], y_px[0, 40], atol=0.01)
+    np.testing.assert_allclose(trace.y_px[:, -25:], y_px[0, -26], atol=0.01)
+
+
+def test_unsure_columns_are_gaps():
+    probability = _gaussian(60)
+    probability[:, :, 100:110] = 0.1 * _gaussian(120)[:, :, 100:110]
+    trace = decode(_map(probability))
+    assert (trace.confidence[:, 100:110] == 0).all()
+    np.testing.assert_allclose(_bins(trace.y_px), 60, atol=0.01)
+
+
+@pytest.mark.parametrize("fill", [0.0, np.nan, np.inf])
+def test_empty_rows_lie_on_their_zero_line(fill):
+    probability = _gaussian(60)
+    probability[1] = fill
+    trace = decode(_map(probability))
+    assert (trace.y_px[1] == np.float32(ZERO_PX[1])).all()
+    assert (trace.confidence[1] == 0).all()
+    assert (trace.confidence[[0, 2, 3]] > 0.9).all()
+
+
+def test_a_single_known_column_holds_everywhere():
+    probability = np.zeros((4, BINS, COLUMNS))
+    probability[:, 33, 4000] = 1
+    trace = decode(_map(probability))
+    np.testing.assert_allclose(_bins(trace.y_px), 33)
+    assert (trace.confidence > 0).sum() == 4
+
+
+def _in_subprocess(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+_COMPARE = """
+import json, numba, numpy as np
+from ecg_digitize.stage2.decode import decode, decode_numpy
+from ecg_digitize.types import TraceMap
+p = np.random.default_rng(3).dirichlet(np.full(9, 0.2), (4, 5000)).swapaxes(1, 2)
+p[:, :, 50:60] = np.nan
+p[2, :, 1000:] = 0
+m = TraceMap(np.ascontiguousarray(p, np.float32), 2.0, 0.5)
+a, b = decode(m), decode_numpy(m)
+np.testing.assert_allclose(a.y_px, b.y_px, rtol=1e-5)
+np.testing.assert_allclose(a.confidence, b.confidence, rtol=1e-5)
+print(json.dumps([bool(numba.config.DISABLE_JIT), float(a.y_px.sum())]))
+"""
+
+
+def test_jit_disabled_agrees():
+    plain = json.loads(_in_subprocess(_COMPARE, NUMBA_DISABLE_JIT="1"))
+    compiled = json.loads(_in_subprocess(_COMPARE, NUMBA_DISABLE_JIT="0"))
+    assert (plain[0], compiled[0]) == (True, False)
+    assert plain[1] == pytest.approx(compiled[1], rel=1e-6)
+
+
+_THREADS = """
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from ecg_digitize.stage2.decode import decode, true_trace_map
+m = true_trace_map(np.full((4, 5000), 300, np.float32), n_bins=320)
+decode(m)
+with ThreadPoolExecutor(4) as pool:
+    for trace in pool.map(decode, [m] * 24):
+        assert abs(trace.y_px - 300).max() < 0.01
+"""
+
+
+def test_threads_may_decode_at_once_on_the_least_threading_layer():
+    _in_subprocess(_THREADS, NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="2")
