@@ -1,0 +1,261 @@
+"""From the decoded centre lines to twelve leads in millivolts, and back to printed rows.
+
+Time: trace column n is the sample at n / 500 s of its row. Each row's lead windows are resampled
+on their own, because the trace jumps from one lead to the next.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_digitize.errors import InputError
+from ecg_digitize.layout import (
+    DURATION_S,
+    LEADS,
+    N_ROWS,
+    PX_PER_MV,
+    RHYTHM_LEAD,
+    RHYTHM_ROW,
+    ROW_LEADS,
+    TRACE_COLUMNS,
+    TRACE_FS_HZ,
+    ZERO_PX,
+    lead_window,
+)
+from ecg_digitize.types import Float32, Float64, Recording, Trace
+
+SINC_LOBES: Final = 32
+"""Half width of the interpolation kernel, in samples of the slower of the two rates."""
+KAISER_BETA: Final = 8.0
+"""Stop band below -80 dB; flat to 0.46 of the slower rate."""
+
+FUSION_MAX_NOISE_MV: Final = 0.05
+"""Leads that disagree by more than this are not blended. 0.013 mV is what 26 dB needs."""
+_CONFIDENT: Final = 0.5
+_CONFIDENCE_FLOOR: Final = 0.05
+
+# Relations that the four rows obey at every instant, one a line, as weights of rows 0..3.
+_LIMB_RELATIONS: Final = {
+    0: np.array([[-1.0, 0.0, -1.0, 1.0], [0.0, -1.0, 0.0, 1.0]]),  # II = I + III; II = short II
+    1: np.array([[1.0, 1.0, 1.0, 0.0], [2 / 3, 0.0, -2 / 3, 1.0]]),  # sum = 0; II = 2/3 (aVF-aVR)
+}
+"""By column of the page; the chest leads of columns 2 and 3 obey none."""
+
+
+def to_recording(
+    trace: Trace,
+    *,
+    fs_hz: float,
+    lengths: Mapping[str, int] | None = None,
+    fusion: bool = False,
+) -> Recording:
+    """Turn centre lines into the twelve leads at a wanted sampling rate.
+
+    Sample j of a lead whose window starts at sample s lies at (s + j) / fs_hz, exactly.
+
+    Args:
+        trace: Centre lines, rect-frame px at 500 Hz.
+        fs_hz: Wanted sampling rate; any positive one. At 500 Hz no sample is touched.
+        lengths: Samples wanted of each lead (`number_of_rows` of the competition's test.csv), all
+            twelve. Left out, the windows divide the ten seconds as `layout.lead_window` does.
+        fusion: Blend limb leads that are printed twice or follow from each other, see
+            `fuse_rows`.
+
+    Returns:
+        (12, n) float32 mV, NaN outside each lead's window; n = lengths["II"] or round(10 fs_hz).
+
+    Raises:
+        InputError: fs_hz or lengths cannot be used.
+    """
+    if not (np.isfinite(fs_hz) and fs_hz > 0):
+        raise InputError(f"fs_hz must be a positive number of samples a second, but got {fs_hz}")
+    rows_mv = rows_from_trace(trace)
+    if fusion:
+        rows_mv = fuse_rows(rows_mv, trace.confidence)
+    n_total = round(DURATION_S * fs_hz) if lengths is None else _length(lengths, RHYTHM_LEAD)
+    signals_mv = np.full((len(LEADS), n_total), np.nan, dtype=np.float32)
+    for lead in LEADS:
+        row, source_start, source_stop = _row_window(lead)
+        start, stop = lead_window(lead, n_total)
+        if lengths is not None:
+            stop = start + _length(lengths, lead)
+        if stop > n_total:
+            raise InputError(
+                f"lengths: lead {lead} starts at sample {start} of {n_total} and can have at most "
+                f"{n_total - start}, but {stop - start} are wanted; check number_of_rows and fs"
+            )
+        signals_mv[LEADS.index(lead), start:stop] = resample_window(
+            rows_mv[row, source_start:source_stop],
+            first=start / fs_hz * TRACE_FS_HZ - source_start,
+            step=TRACE_FS_HZ / fs_hz,
+            count=stop - start,
+        )
+    return Recording(signals_mv, float(fs_hz))
+
+
+def rows_from_trace(trace: Trace) -> Float64:
+    """Return the (4, 5000) float64 mV of the four printed rows at 500 Hz."""
+    zero_px = np.array(ZERO_PX)[:, None]
+    return (zero_px - trace.y_px.astype(np.float64)) / PX_PER_MV
+
+
+def rows_from_signals(signals_mv: NDArray[np.floating[Any]]) -> Float64:
+    """Lay twelve full-length leads out as the four rows that are printed.
+
+    Args:
+        signals_mv: (12, 5000) floating, LEADS order, mV at 500 Hz, finite everywhere a row needs.
+
+    Returns:
+        (4, 5000) float64 mV.
+
+    Raises:
+        ValueError: The shape is wrong, or a printed sample is not finite.
+    """
+    _check_signals(signals_mv, TRACE_COLUMNS)
+    rows_mv = np.empty((N_ROWS, TRACE_COLUMNS))
+    for row, leads in enumerate(ROW_LEADS):
+        edges = [int(k * TRACE_COLUMNS / len(leads)) for k in range(len(leads) + 1)]
+        for lead, start, stop in zip(leads, edges[:-1], edges[1:], strict=True):
+            rows_mv[row, start:stop] = signals_mv[LEADS.index(lead), start:stop]
+    if not np.isfinite(rows_mv).all():
+        raise ValueError("signals_mv must be finite wherever a lead is printed, but is not")
+    return rows_mv
+
+
+def printed_recording(signals_mv: NDArray[np.floating[Any]], *, fs_hz: float) -> Recording:
+    """Keep of twelve full-length leads what a page shows: NaN outside each lead's window.
+
+    Args:
+        signals_mv: (12, n) floating, LEADS order, mV, n = round(10 fs_hz).
+        fs_hz: Its sampling rate.
+
+    Returns:
+        The recording that a perfect digitization of the page would give.
+
+    Raises:
+        ValueError: The shape is wrong.
+    """
+    n_total = round(DURATION_S * fs_hz)
+    _check_signals(signals_mv, n_total)
+    printed = np.full((len(LEADS), n_total), np.nan, dtype=np.float32)
+    for index, lead in enumerate(LEADS):
+        start, stop = lead_window(lead, n_total)
+        printed[index, start:stop] = signals_mv[index, start:stop]
+    return Recording(printed, float(fs_hz))
+
+
+def lead_confidence(trace: Trace) -> dict[str, float]:
+    """Return by lead the mean confidence over its printed window, in [0, 1]."""
+    confidence = {}
+    for lead in LEADS:
+        row, start, stop = _row_window(lead)
+        confidence[lead] = float(trace.confidence[row, start:stop].mean())
+    return confidence
+
+
+def fuse_rows(
+    rows_mv: Float64, confidence: Float32, *, max_noise_mv: float = FUSION_MAX_NOISE_MV
+) -> Float64:
+    """Blend the limb leads that say the same thing, where they do agree.
+
+    In the first 2.5 s lead II is printed twice and equals I + III; in the next 2.5 s the augmented
+    leads sum to zero and give II as 2/3 (aVF - aVR). Each window moves by the smallest
+    confidence-weighted correction that fulfils its relations up to a constant. It moves only if
+    the relations' own residual says that the rows carry less than `max_noise_mv` of noise: one
+    lost lead would otherwise spoil three good ones.
+
+    Args:
+        rows_mv: (4, 5000) float64, mV at 500 Hz.
+        confidence: (4, 5000) float32 in [0, 1], 0 where the trace was filled in.
+        max_noise_mv: Largest RMS noise of a row, estimated from the residual, to blend at.
+
+    Returns:
+        (4, 5000) float64 mV; offsets of the leads stay as they were.
+    """
+    fused = rows_mv.copy()
+    width = TRACE_COLUMNS // len(ROW_LEADS[0])
+    for column, relations in _LIMB_RELATIONS.items():
+        window = slice(column * width, (column + 1) * width)
+        trusted = confidence[:, window].min(axis=0) >= _CONFIDENT
+        if trusted.mean() < 0.5:
+            continue  # too little to judge the agreement by
+        residual = relations @ rows_mv[:, window]  # (2, width) mV
+        # The offsets of the leads are free, in the metric and on the paper.
+        residual -= np.median(residual[:, trusted], axis=1, keepdims=True)
+        gram = relations @ relations.T
+        per_relation = np.linalg.solve(gram, residual)
+        noise_mv = np.sqrt(np.mean(np.sum(residual * per_relation, axis=0)[trusted]) / 2)
+        if noise_mv > max_noise_mv:
+            continue
+        variance = np.clip(confidence[:, window], _CONFIDENCE_FLOOR, 1.0).astype(np.float64) ** -2
+        weighted = np.einsum("ir,rt,jr->tij", relations, variance, relations)
+        multipliers = np.linalg.solve(weighted, residual.T[..., None])[..., 0]  # (width, 2)
+        fused[:, window] -= variance * (multipliers @ relations).T
+    return fused
+
+
+def resample_window(values: Float64, *, first: float, step: float, count: int) -> Float64:
+    """Evaluate a band-limited signal at evenly spaced positions.
+
+    Beyond its ends the signal is turned about the end point (odd reflection): value and slope go
+    on, so nothing rings. Frequencies above half the wanted rate are removed.
+
+    Args:
+        values: (n,) float64 samples at positions 0..n-1.
+        first: Position of the first wanted sample, in input samples; may lie just outside.
+        step: Input samples from one wanted sample to the next.
+        count: Wanted samples.
+
+    Returns:
+        (count,) float64. Equal to `values` where step is 1 and first is 0.
+    """
+    if step == 1.0 and first == 0.0 and count == values.size:
+        return values.copy()
+    index, weights, pad = _kernel(values.size, first, step, count)
+    extended = np.pad(values, pad, mode="reflect", reflect_type="odd")
+    resampled: Float64 = np.einsum("jk,jk->j", extended[index], weights)
+    return resampled
+
+
+@lru_cache(maxsize=16)  # a page needs two to five of them, and a batch the same ones again
+def _kernel(n: int, first: float, step: float, count: int) -> tuple[NDArray[np.intp], Float64, int]:
+    """Return (count, taps) indices into the padded signal, (count, taps) weights, and the pad."""
+    slowdown = max(step, 1.0)
+    reach = int(np.ceil(SINC_LOBES * slowdown))
+    pad = reach + 2
+    # A caller may want a few samples more than were printed: hold the end there.
+    position = np.clip(first + step * np.arange(count), -1.0, float(n))
+    index = np.floor(position).astype(np.intp)[:, None] + np.arange(1 - reach, reach + 1)
+    lobes = (position[:, None] - index) / slowdown
+    taper = np.i0(KAISER_BETA * np.sqrt(np.clip(1.0 - (lobes / SINC_LOBES) ** 2, 0.0, None)))
+    weights = np.sinc(lobes) * taper
+    weights /= weights.sum(axis=1, keepdims=True)  # a constant stays the constant
+    return index + pad, weights, pad
+
+
+def _row_window(lead: str) -> tuple[int, int, int]:
+    """Return the row that a lead is graded from, and its [start, stop) trace columns there."""
+    if lead == RHYTHM_LEAD:
+        return RHYTHM_ROW, 0, TRACE_COLUMNS
+    row = next(row for row in range(RHYTHM_ROW) if lead in ROW_LEADS[row])
+    return row, *lead_window(lead, TRACE_COLUMNS)
+
+
+def _length(lengths: Mapping[str, int], lead: str) -> int:
+    length = lengths.get(lead)
+    if length is None or length < 1:
+        raise InputError(
+            f"lengths must give a positive number of samples for lead {lead}, but got {length}; "
+            "test.csv needs one row for each of the twelve leads of an image"
+        )
+    return int(length)
+
+
+def _check_signals(signals_mv: NDArray[np.floating[Any]], n_total: int) -> None:
+    if signals_mv.shape != (len(LEADS), n_total):
+        raise ValueError(
+            f"signals_mv must be ({len(LEADS)}, {n_total}), but got {signals_mv.shape}"
+        )

@@ -1,0 +1,141 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ecg_digitize.errors import InputError, StageError
+from ecg_digitize.formats.csv import read_csv, write_csv
+from ecg_digitize.layout import LEADS
+from ecg_digitize.metrics import image_snr
+from ecg_digitize.signals import printed_recording
+from ecg_digitize.training.evaluate import evaluate
+from ecg_digitize.types import Recording
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+FS_HZ = 100
+NOISE_MV = {"clean/a.png": 0.0, "clean/b.png": 0.03, "photo/c.png": 0.1, "photo/d.png": 0.01}
+KINDS = {"clean": "a render, as it left the printer", "photo": "phone photo"}
+
+
+@pytest.fixture
+def paired_csv(tmp_path):
+    """Four pictures in two folders; the pictures need not exist for a fake digitizer."""
+    lines = ["image,truth,fs,kind,licence"]
+    for seed, image in enumerate(NOISE_MV):
+        rng = np.random.default_rng(seed)
+        signals_mv = np.cumsum(rng.standard_normal((12, 10 * FS_HZ)), axis=1) / 50
+        truth = Path(image).with_suffix(".csv")
+        (tmp_path / truth).parent.mkdir(exist_ok=True)
+        write_csv(printed_recording(signals_mv, fs_hz=FS_HZ), tmp_path / truth)
+        lines.append(f'{image},{truth},{FS_HZ},"{KINDS[truth.parent.name]}",none')
+    path = tmp_path / "paired.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def fake_digitizer(image, fs_hz):
+    truth_mv = read_csv(image.with_suffix(".csv"), fs_hz=fs_hz).signals_mv
+    noise = np.random.default_rng(9).standard_normal(truth_mv.shape)
+    sigma_mv = NOISE_MV[f"{image.parent.name}/{image.name}"]
+    return Recording((truth_mv + sigma_mv * noise).astype(np.float32), fs_hz)
+
+
+def test_means_by_kind_and_folder(paired_csv):
+    report = evaluate(paired_csv, fake_digitizer)
+
+    assert [result.image for result in report.results] == list(NOISE_MV)
+    assert [result.group for result in report.results] == ["clean", "clean", "photo", "photo"]
+    assert [summary.name for summary in report.by_kind] == list(KINDS.values())
+    assert [summary.name for summary in report.by_group] == ["clean", "photo"]
+    assert report.failures == ()
+    clean, photo = report.by_group
+    assert clean.n_images == photo.n_images == 2
+    a, b, c, d = (result.score for result in report.results)
+    assert a.ratio == 384
+    assert photo.snr_db == pytest.approx((c.snr_db + d.snr_db) / 2)
+    assert photo.rmse_mv == pytest.approx((c.rmse_mv + d.rmse_mv) / 2)
+    assert photo.score_db == pytest.approx(10 * np.log10((c.ratio + d.ratio) / 2))
+    assert report.overall.snr_capped_db == pytest.approx(
+        np.mean([s.snr_capped_db for s in (a, b, c, d)])
+    )
+    assert report.overall.n_failed == 0
+
+
+@pytest.mark.parametrize("fault", ["raises", "wrong rate"])
+def test_a_failed_picture_counts_as_zeros_and_is_listed(paired_csv, fault):
+    def digitize(image, fs_hz):
+        if image.name != "c.png":
+            return fake_digitizer(image, fs_hz)
+        if fault == "raises":
+            raise StageError("stage0", "c.png: expected 13 lead names, but found 2")
+        return Recording(np.zeros((12, 5000), np.float32), 500.0)
+
+    report = evaluate(paired_csv, digitize)
+
+    (failed,) = report.failures
+    assert failed.image == "photo/c.png"
+    assert failed.error.startswith("StageError: c.png" if fault == "raises" else "ValueError: ")
+    truth_mv = read_csv(paired_csv.parent / "photo/c.csv").signals_mv
+    assert failed.score == image_snr(truth_mv, np.zeros_like(truth_mv), fs_hz=FS_HZ)
+    assert report.overall.n_images == 4
+    assert report.overall.n_failed == 1
+    assert f"FAILED photo/c.png: {failed.error}" in report.to_text()
+
+
+def test_report_as_text_and_json(paired_csv):
+    report = evaluate(paired_csv, fake_digitizer)
+
+    text = report.to_text()
+    for expected in (*NOISE_MV, *KINDS.values(), "25.84", "pearson", "score"):
+        assert expected in text
+    assert max(map(len, text.splitlines())) < 120
+    table = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert [image["image"] for image in table["images"]] == list(NOISE_MV)
+    assert set(table["images"][1]["score"]["leads"]) == set(LEADS)
+    assert table["images"][0]["score"]["snr_db"] is None  # a perfect picture: infinite
+    assert table["overall"]["score_db"] == pytest.approx(report.overall.score_db)
+
+
+def test_progress_and_cap(paired_csv):
+    calls = []
+    report = evaluate(
+        paired_csv,
+        fake_digitizer,
+        cap_ratio=10.0,
+        progress=lambda done, total, result: calls.append((done, total, result.image)),
+    )
+    assert calls == [(k + 1, 4, image) for k, image in enumerate(NOISE_MV)]
+    assert max(result.score.ratio for result in report.results) == 10
+
+
+def test_unusable_tables_end_the_evaluation(paired_csv, tmp_path):
+    with pytest.raises(InputError, match=r"nowhere\.csv: expected a table"):
+        evaluate(tmp_path / "nowhere.csv", fake_digitizer)
+    (tmp_path / "photo/d.csv").unlink()
+    with pytest.raises(InputError, match=r"d\.csv"):
+        evaluate(paired_csv, fake_digitizer)
+    paired_csv.write_text("image,truth\na.png,a.csv\n")
+    with pytest.raises(InputError, match=r"image, truth, fs, kind.*but got image, truth and 1"):
+        evaluate(paired_csv, fake_digitizer)
+
+
+def test_shared_pairs_load_and_score():
+    paired_csv = SHARED / "data" / "paired.csv"
+    if not paired_csv.exists():
+        pytest.skip("the shared pairs are not here")
+
+    def truth_times_098(image, fs_hz):
+        # Three pictures share one record's truth, so go by the table.
+        return Recording((0.98 * truths[image.name]).astype(np.float32), fs_hz)
+
+    truths = {
+        Path(entry.image).name: read_csv(paired_csv.parent / entry.truth, fs_hz=entry.fs).signals_mv
+        for entry in pd.read_csv(paired_csv).itertuples()
+    }
+    report = evaluate(paired_csv, truth_times_098)
+    assert report.failures == ()
+    # 20 log10(1 / 0.02) = 33.98 dB; a little more, because offsets are free.
+    assert 33.97 < report.overall.snr_db < 34.6
+    assert report.overall.score_db == pytest.approx(25.8433, abs=1e-4)
