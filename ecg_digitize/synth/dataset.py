@@ -75,9 +75,7 @@ def make_page(
         style = replace(style, px_per_mm=float(rng.uniform(5.5, 11.8)))
     clean = draw_page(signals_mv, style, rng)
     if rng.random() < 0.12:
-        clean = replace(
-            clean, image=degrade.scribble(clean.image, rng, px_per_mm=clean.px_per_mm)
-        )
+        clean = replace(clean, image=degrade.scribble(clean.image, rng, px_per_mm=clean.px_per_mm))
 
     make = {"render": _render, "scan": _scan, "scan_bw": _scan, "photo": _photo, "worn": _worn}
     image, warp = make[kind](clean, rng, kind, max_megapixels)

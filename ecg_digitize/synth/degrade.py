@@ -120,7 +120,9 @@ def to_black_and_white(image: Image, rng: np.random.Generator) -> Image:
     One of: error-diffused or random-threshold dots (type 0004), a hard tone curve, plain grey.
     """
     # Scanners weigh channels differently: red grids vanish in red light and turn black in green.
-    weights = np.array([[0.299, 0.587, 0.114], [0.1, 0.6, 0.3], [0.0, 0.7, 0.3], [0.33, 0.33, 0.34]])
+    weights = np.array(
+        [[0.299, 0.587, 0.114], [0.1, 0.6, 0.3], [0.0, 0.7, 0.3], [0.33, 0.33, 0.34]]
+    )
     grey = image @ weights[rng.integers(len(weights))].astype(np.float32)
     # Scanners set their white point on the paper.
     grey *= np.float32(252 / max(40.0, float(np.percentile(grey[::16, ::16], 85))))

@@ -5,6 +5,7 @@ grid colours, calibration pulses, lead bars and names, QR code, fonts, stroke wi
 """
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -39,7 +40,7 @@ from ecg_digitize.render.paper import (
 from ecg_digitize.signals import rows_from_signals
 from ecg_digitize.types import Float32, Float64, Image
 
-FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif")
+FONTS: Final = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif")
 
 
 @dataclass(frozen=True)
@@ -107,26 +108,39 @@ def default_style() -> PageStyle:
     )
 
 
+HUES: Final = {
+    "red": (235, 20, 20),
+    "pink": (240, 110, 130),
+    "grey": (90, 90, 90),
+    "green": (30, 130, 60),
+    "blue": (50, 60, 190),
+    "orange": (225, 130, 60),
+    "teal": (40, 120, 120),
+    "purple": (130, 30, 130),
+    "tan": (150, 130, 80),
+}
+HUE_SHARES: Final = (0.36, 0.13, 0.18, 0.08, 0.08, 0.05, 0.05, 0.04, 0.03)
+
+
+def _hue(rng: np.random.Generator) -> Float64:
+    name = str(rng.choice(list(HUES), p=HUE_SHARES))
+    return np.asarray(np.clip(np.array(HUES[name]) + rng.normal(0, 18, 3), 0, 255))
+
+
 def _grid_colors(rng: np.random.Generator) -> tuple[Color, Color, float]:
     """Draw minor and major colours and the strength of the minor grid."""
-    hue = rng.choice(["red", "pink", "grey", "green", "blue", "orange", "teal"],
-                     p=[0.4, 0.15, 0.2, 0.08, 0.07, 0.06, 0.04])  # fmt: skip
-    base = {
-        "red": (235, 20, 20),
-        "pink": (240, 110, 130),
-        "grey": (90, 90, 90),
-        "green": (30, 130, 60),
-        "blue": (50, 60, 190),
-        "orange": (225, 130, 60),
-        "teal": (40, 120, 120),
-    }[str(hue)]
-    major = np.clip(np.array(base) + rng.normal(0, 18, 3), 0, 255)
-    major = major + (255 - major) * rng.uniform(0, 0.45) * (rng.random() < 0.6)
-    minor = np.array((255.0, 255.0, 255.0)) + (major - 255.0) * rng.uniform(0.12, 0.6)
-    if rng.random() < 0.2:
-        minor = major  # one weight for all lines, as many ECG-Image-Kit pages have
-    to_color = lambda c: tuple(int(v) for v in c)  # noqa: E731
-    return to_color(minor), to_color(major), float(rng.uniform(0.6, 1.0))
+    major = _hue(rng)
+    uniform = rng.random() < 0.3  # one weight for all lines, as many ECG-Image-Kit pages have
+    if rng.random() < (0.3 if uniform else 0.6):
+        major = major + (255 - major) * rng.uniform(0, 0.45)
+    base = _hue(rng) if rng.random() < 0.15 else major
+    minor = base if uniform else 255.0 + (base - 255.0) * rng.uniform(0.12, 0.6)
+    return _color(minor), _color(major), float(rng.uniform(0.6, 1.0))
+
+
+def _color(rgb: Float64) -> Color:
+    r, g, b = (int(v) for v in np.clip(rgb, 0, 255))
+    return r, g, b
 
 
 def random_style(rng: np.random.Generator, *, print_like: bool = False) -> PageStyle:
@@ -156,7 +170,7 @@ def random_style(rng: np.random.Generator, *, print_like: bool = False) -> PageS
     tint = rng.uniform(225, 255) + rng.uniform(-12, 8, 3)
     width_mm = float(rng.uniform(0.1, 0.24))
     paper = PaperStyle(
-        paper=tuple(int(v) for v in np.clip(tint, 200, 255)),  # type: ignore[arg-type]
+        paper=_color(np.clip(tint, 200, 255)),
         minor=minor,
         major=major,
         minor_width_px=width_mm * PX_PER_MM * float(rng.uniform(0.6, 1.0)),
@@ -329,5 +343,3 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
         names_mm=names_mm,
         style=style,
     )
-
-

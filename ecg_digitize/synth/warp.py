@@ -71,9 +71,7 @@ class SheetWarp:
         height = np.zeros(xy.shape[:-1])
         if self.bend is not None:
             flat, height = self.bend.lift(flat)
-        solid = np.concatenate(
-            [flat, height[..., None], np.ones((*xy.shape[:-1], 1))], axis=-1
-        )
+        solid = np.concatenate([flat, height[..., None], np.ones((*xy.shape[:-1], 1))], axis=-1)
         out = solid @ self.matrix.T
         return np.asarray(out[..., :2] / out[..., 2:], np.float64)
 
@@ -158,7 +156,9 @@ def flat_warp(
     matrix[:2, :2] = linear
     matrix[:2, 3] = -linear @ np.array(origin_mm) + np.array(offset_px) - 0.5
     matrix[2, 3] = 1.0
-    amplitude, k, phase = waves(rng, wave_mm) if wave_mm else (np.zeros((0, 2)),) * 2 + (np.zeros(0),)
+    amplitude, k, phase = (
+        waves(rng, wave_mm) if wave_mm else (np.zeros((0, 2)),) * 2 + (np.zeros(0),)
+    )
     return SheetWarp(matrix, None, amplitude, k, phase)
 
 
@@ -225,7 +225,5 @@ def paint(
     map_x = (maps[0] - np.float32(origin_mm[0])) * np.float32(px_per_mm) - np.float32(0.5)
     map_y = (maps[1] - np.float32(origin_mm[1])) * np.float32(px_per_mm) - np.float32(0.5)
     out = background.copy()
-    cv2.remap(
-        sheet, map_x, map_y, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_TRANSPARENT
-    )
+    cv2.remap(sheet, map_x, map_y, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_TRANSPARENT)
     return out

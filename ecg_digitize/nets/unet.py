@@ -1,0 +1,99 @@
+"""A small U-Net on any encoder: the body of all three stages."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from ecg_digitize.nets.encoder import Encoder
+
+
+def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Return 3x3 convolution, batch norm, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def with_row_coordinate(x: Tensor) -> Tensor:
+    """Append a channel that runs from -1 at the top to 1 at the bottom (CoordConv)."""
+    n, _, height, width = x.shape
+    rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype)
+    return torch.cat([x, rows[None, None, :, None].expand(n, 1, height, width)], dim=1)
+
+
+class UNet(nn.Module):
+    """Encoder, skip connections and a decoder down to stride 2.
+
+    The stride-2 output carries the full resolution in its channels: heads unfold each cell into
+    the pixels it covers, which costs a quarter of convolutions at full resolution.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        in_channels: int,
+        decoder: tuple[int, ...],
+        detail: int = 0,
+        row_coordinate: bool = False,
+    ) -> None:
+        """Build.
+
+        Args:
+            backbone: timm name.
+            in_channels: Channels of the input.
+            decoder: Channels of the decoder from the deepest skip to stride 2; the encoder is
+                used down to stride 2 ** (len(decoder) + 1).
+            detail: Channels of an own stride-2 stem that goes straight to the last block.
+            row_coordinate: Append the row coordinate to every decoder block's input.
+        """
+        super().__init__()
+        self.row_coordinate = row_coordinate
+        self.encoder = Encoder(backbone, in_channels=in_channels, levels=len(decoder) + 1)
+        skips = self.encoder.channels[-2::-1]
+        blocks, channels = [], self.encoder.channels[-1]
+        for k, (skip, width) in enumerate(zip(skips, decoder, strict=True)):
+            extra = detail if k == len(decoder) - 1 else 0
+            blocks.append(conv_block(channels + skip + extra + row_coordinate, width))
+            channels = width
+        self.blocks = nn.ModuleList(blocks)
+        self.detail = None
+        if detail:
+            self.detail = nn.Sequential(
+                nn.Conv2d(in_channels, detail, 3, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(detail),
+                nn.ReLU(inplace=True),
+            )
+        self.out_channels = channels
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the stride-2 features and the deepest encoder level.
+
+        Args:
+            x: (N, C, H, W); H and W divisible by the deepest stride.
+        """
+        levels = self.encoder(x)
+        deepest = y = levels[-1]
+        for k, block in enumerate(self.blocks):
+            skip = levels[-2 - k]
+            parts = [F.interpolate(y, scale_factor=2, mode="nearest"), skip]
+            if self.detail is not None and k == len(self.blocks) - 1:
+                parts.append(self.detail(x))
+            y = torch.cat(parts, dim=1)
+            y = block(with_row_coordinate(y) if self.row_coordinate else y)
+        return y, deepest
+
+
+def unfold_cells(x: Tensor, rows: int, columns: int) -> Tensor:
+    """Turn (N, C*rows*columns, H, W) into (N, C, H*rows, W*columns), an anisotropic pixel shuffle."""
+    n, channels, height, width = x.shape
+    c = channels // (rows * columns)
+    x = x.view(n, c, rows, columns, height, width).permute(0, 1, 4, 2, 5, 3)
+    return x.reshape(n, c, height * rows, width * columns)
+
+
+def normalized(image: Tensor) -> Tensor:
+    """Map grey levels 0..255 to [-1, 1], as the encoder was trained (mean = std = 0.5)."""
+    return image.float() / 127.5 - 1.0

@@ -1,0 +1,54 @@
+"""Stage 2, the *whole* network: all four rows of the rectified page in one pass."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from ecg_digitize.layout import N_ROWS, RECT
+from ecg_digitize.nets.unet import UNet, conv_block, normalized, unfold_cells
+
+BIN_PX = 2
+"""Rect px a vertical bin of the output is high."""
+
+
+class WholeNet(nn.Module):
+    """Rect image -> for each row and column, where the centre line lies.
+
+    The picture goes in as its four polyphase components (2x2 pixels to channels), so the encoder
+    works at half the resolution without losing any. The output has a bin every 2 px down and a
+    column every pixel across: a column is a sample at 500 Hz.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "tf_efficientnet_lite0",
+        decoder: tuple[int, ...] = (96, 64, 48),
+        detail: int = 24,
+    ) -> None:
+        """Build; see UNet for the options."""
+        super().__init__()
+        self.body = UNet(
+            backbone, in_channels=12, decoder=tuple(decoder), detail=detail, row_coordinate=True
+        )
+        width = self.body.out_channels
+        self.head = nn.Sequential(conv_block(width, width), nn.Conv2d(width, N_ROWS * 2 * 4, 1))
+
+    @staticmethod
+    def example_input_shape() -> tuple[int, int, int, int]:
+        """Return the shape of a small valid input (N, 3, H, W)."""
+        return (1, 3, RECT.height_px, 128)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score every bin.
+
+        Args:
+            image: (N, 3, H, W) grey levels 0..255, rect frame; H and W divisible by 32.
+
+        Returns:
+            (N, 4, H/2, W) logits; softmax over dim 2 gives each column's distribution.
+        """
+        x = F.pixel_unshuffle(normalized(image), 2)
+        x = x.contiguous(memory_format=torch.channels_last)
+        features, _ = self.body(x)
+        return unfold_cells(self.head(features), 2, 4)

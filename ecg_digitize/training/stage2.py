@@ -1,0 +1,146 @@
+"""Train stage 2: rectified pages with true geometry -> the centre line of each row's trace."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ecg_digitize.geometry import mesh_maps, page_from_sheet
+from ecg_digitize.layout import (
+    MM_PER_S,
+    N_ROWS,
+    RECT,
+    TIME_ORIGIN_MM,
+    TRACE_COLUMNS,
+    TRACE_FS_HZ,
+    crossings_mm,
+)
+from ecg_digitize.stage2.whole import BIN_PX, WholeNet
+from ecg_digitize.synth.dataset import SyntheticPage, make_page
+from ecg_digitize.synth.signals import SignalSource
+from ecg_digitize.training.loop import Sample, TrainOptions, train
+from ecg_digitize.training.losses import column_loss
+
+log = logging.getLogger(__name__)
+
+CROP_PX: Final = 1280  # 2.56 s of all four rows: covers one lead bar on average
+CROPS_A_PAGE: Final = 2
+JITTER_MM: Final = 0.12  # what stage 1 may leave; the labels move along
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A piece of a rectified page with its centre lines."""
+
+    image: np.ndarray  # (1280, w, 3) uint8 RGB
+    y_px: np.ndarray  # (4, w) float32 rect px, NaN outside the ten seconds
+
+
+def rectified_crop(
+    page: SyntheticPage, *, x0_px: int, width_px: int, shift_mm: tuple[float, float] = (0.0, 0.0)
+) -> Crop:
+    """Cut columns [x0, x0 + width) of the rect frame from a page, by its true geometry.
+
+    Args:
+        page: The page.
+        x0_px: First rect column.
+        width_px: Columns.
+        shift_mm: Error of the geometry to imitate; labels stay on the ink.
+
+    Returns:
+        The crop.
+    """
+    table = page.crossings_xy_px
+    if any(shift_mm):
+        table = page_from_sheet(table, crossings_mm() + np.array(shift_mm)).astype(np.float32)
+    origin = (RECT.origin_mm_xy[0] + x0_px / RECT.px_per_mm_xy[0], RECT.origin_mm_xy[1])
+    frame = replace(RECT, width_px=width_px, origin_mm_xy=origin)
+    map_x, map_y = mesh_maps(table, frame)
+    image = cv2.remap(
+        page.image, map_x, map_y, cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255),
+    )  # fmt: skip
+    x_mm = origin[0] + np.arange(width_px) / RECT.px_per_mm_xy[0] + shift_mm[0]
+    sample = (x_mm - TIME_ORIGIN_MM) / MM_PER_S * TRACE_FS_HZ
+    y_px = np.empty((N_ROWS, width_px), np.float32)
+    for row in range(N_ROWS):
+        y_mm = np.interp(sample, np.arange(TRACE_COLUMNS), page.rows_mm[row])
+        y_px[row] = (y_mm - shift_mm[1] - RECT.origin_mm_xy[1]) * RECT.px_per_mm_xy[1]
+    y_px[:, (sample < -0.5) | (sample > TRACE_COLUMNS - 0.5)] = np.nan
+    return Crop(np.asarray(image, np.uint8), y_px)
+
+
+@dataclass(frozen=True)
+class MakeCrops:
+    """Page index -> training samples (picklable, run in workers)."""
+
+    source: SignalSource
+    seed: int
+
+    def __call__(self, index: int) -> list[Sample]:
+        """Return CROPS_A_PAGE samples: image (3, 1280, w) uint8, y_px (4, w) float32."""
+        rng = np.random.default_rng([self.seed, index, 2])
+        page = make_page(self.source, seed=self.seed, index=index, max_megapixels=4.0)
+        samples = []
+        for _ in range(CROPS_A_PAGE):
+            shift = rng.normal(0, JITTER_MM, 2)
+            crop = rectified_crop(
+                page,
+                x0_px=int(rng.integers(100, RECT.width_px - CROP_PX - 100)),
+                width_px=CROP_PX,
+                shift_mm=(float(shift[0]), float(shift[1])),
+            )
+            image = np.ascontiguousarray(crop.image.transpose(2, 0, 1))
+            samples.append({"image": image, "y_px": crop.y_px})
+        return samples
+
+
+def bins_from_px(y_px: Tensor) -> Tensor:
+    """Map rect px to bins: bin k is centred at BIN_PX * k + (BIN_PX - 1) / 2."""
+    return (y_px - (BIN_PX - 1) / 2) / BIN_PX
+
+
+def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Return the column loss of a batch."""
+    return column_loss(network(batch["image"]), bins_from_px(batch["y_px"]))
+
+
+def run(
+    source: SignalSource,
+    options: TrainOptions,
+    *,
+    encoder: Path | None = None,
+    initial: Path | None = None,
+    validate: Callable[[nn.Module], str] | None = None,
+    backbone: str = "tf_efficientnet_lite0",
+) -> tuple[WholeNet, dict[str, float]]:
+    """Train a network.
+
+    Args:
+        source: Training signals.
+        options: Budget and hyperparameters.
+        encoder: ImageNet weights of the backbone to start from.
+        initial: Weights of an earlier network to start from (safetensors).
+        validate: Returns a line for the log.
+        backbone: timm name.
+
+    Returns:
+        The network in evaluation mode and the figures of the run.
+    """
+    torch.manual_seed(options.seed)
+    network = WholeNet(backbone=backbone)
+    if encoder is not None:
+        network.body.encoder.load_imagenet(encoder)
+    if initial is not None:
+        from safetensors.torch import load_file
+
+        network.load_state_dict({k: v.float() for k, v in load_file(initial).items()})
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    figures = train(network, loss_of, MakeCrops(source, options.seed), options, validate=validate)
+    return network, figures
