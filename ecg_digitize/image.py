@@ -1,0 +1,257 @@
+"""Read any picture to upright 8 bit RGB, or say in one sentence why not."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from PIL import ImageChops
+from PIL.Image import Transpose
+
+from ecg_digitize.errors import ImageError, InputError
+from ecg_digitize.types import Image, Page
+
+SUFFIXES: Final = (
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".avif",
+)  # fmt: skip
+"""What `find_images` takes from a folder."""
+
+MIN_SIDE_PX: Final = 150
+"""Below this a 2.5 mV wave on a 12-lead page is a handful of pixels."""
+MAX_PIXELS: Final = 200_000_000
+
+# Named one by one because Pillow would start Ghostscript for an EPS, and leave files of other
+# formats to plug-ins that nobody tests with pages.
+_FORMATS: Final = (
+    "PNG", "JPEG", "MPO", "TIFF", "BMP", "DIB", "WEBP", "GIF", "JPEG2000", "AVIF", "PPM",
+)  # fmt: skip
+_READABLE: Final = "PNG, JPEG, TIFF, BMP, WebP, GIF, JPEG 2000 or PNM"
+
+_UPRIGHT: Final = {  # EXIF orientation -> what sets the picture upright
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+_ORIENTATION: Final = 0x0112
+_PHOTOMETRIC: Final = 262
+
+_log = logging.getLogger(__name__)
+_pillow_lock = Lock()
+
+
+def read_image(path: str | Path) -> Page:
+    """Read a picture file.
+
+    EXIF orientation is applied, transparency is laid on white paper, 16 bit grey is scaled, CMYK
+    and palettes are converted; of an animation the first frame counts.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The page, (H, W, 3) uint8 RGB, its source being the path as given.
+
+    Raises:
+        ImageError: The file is missing, empty, damaged, no picture, too small or too large.
+    """
+    source = str(path)
+    path = Path(path)
+    if path.is_dir():
+        raise ImageError(
+            f"{source}: expected a picture file, but this is a folder; name the files in it, "
+            "or list them with find_images"
+        )
+    if not path.is_file():
+        raise ImageError(f"{source}: there is no such file; check the path")
+    try:
+        if path.stat().st_size == 0:
+            raise ImageError(f"{source}: the file is empty (0 bytes); copy or export it again")
+        with _limit_lifted():
+            picture = _open(path)
+        with picture:
+            _check_size(*picture.size, source)
+            with _lifted_if_large(picture):
+                picture.load()
+            return Page(image=_rgb(_upright(picture, source)), source=source)
+    except ImageError:
+        raise
+    except PIL.UnidentifiedImageError:
+        raise ImageError(
+            f"{source}: expected {_READABLE}, but the file is none of them or its header is "
+            "damaged; export it again, for instance as PNG (phones: JPEG, not HEIC)"
+        ) from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        raise ImageError(
+            f"{source}: the picture is damaged or cut off ({type(error).__name__}: {error}); "
+            "copy or export it again"
+        ) from error
+
+
+def image_from_array(array: NDArray[Any], *, source: str = "array") -> Page:
+    """Make a page from a picture in memory.
+
+    Args:
+        array: (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA; bool, uint8, uint16 or floats
+            in [0, 1]. RGBA is laid on white.
+        source: A name for messages.
+
+    Returns:
+        The page, which shares no memory with the array.
+
+    Raises:
+        ImageError: Another shape, dtype or range, too small or too large.
+    """
+    array = np.asarray(array)
+    shape = array.shape
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        raise ImageError(
+            f"{source}: expected a picture (H, W), (H, W, 3) or (H, W, 4), but got {shape}; "
+            "channels come last, and one picture is given at a time"
+        )
+    _check_size(shape[1], shape[0], source)
+    if array.dtype == np.bool_:
+        array = array * np.uint8(255)
+    elif array.dtype == np.uint16:
+        array = _eight_bits(array)
+    elif np.issubdtype(array.dtype, np.floating):
+        if not (array.min() >= 0 and array.max() <= 1):  # NaN fails both
+            raise ImageError(
+                f"{source}: expected floats in [0, 1], but got {array.min():g} to "
+                f"{array.max():g}; scale them, or pass uint8"
+            )
+        array = np.rint(array * 255.0).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise ImageError(
+            f"{source}: expected bool, uint8, uint16 or floats in [0, 1], but got {array.dtype}; "
+            "convert it to one of these"
+        )
+    if array.shape[2] == 4:
+        return Page(image=_rgb(PIL.Image.fromarray(np.ascontiguousarray(array))), source=source)
+    return Page(image=np.array(np.broadcast_to(array, (*shape[:2], 3)), order="C"), source=source)
+
+
+def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
+    """Expand folders to the pictures in them.
+
+    Args:
+        paths: Files, which are kept as they are, missing ones too (reading them says so), and
+            folders, which give their pictures by suffix, sorted, without sub-folders.
+
+    Returns:
+        The files in the order given, each once.
+
+    Raises:
+        InputError: A folder holds no picture.
+    """
+    if isinstance(paths, str | Path):
+        paths = [paths]
+    found: dict[Path, None] = {}
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found[path] = None
+            continue
+        inside = sorted(
+            file
+            for file in path.iterdir()
+            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+        )
+        if not inside:
+            raise InputError(
+                f"{path}: no pictures in this folder (looked for {' '.join(SUFFIXES)}); "
+                "sub-folders are not searched, name them"
+            )
+        found.update(dict.fromkeys(inside))
+    return list(found)
+
+
+def _check_size(width_px: int, height_px: int, source: str) -> None:
+    if min(width_px, height_px) < MIN_SIDE_PX:
+        raise ImageError(
+            f"{source}: expected at least {MIN_SIDE_PX} px a side, but got {width_px} x "
+            f"{height_px}; scan or photograph the page larger"
+        )
+    if width_px * height_px > MAX_PIXELS:
+        raise ImageError(
+            f"{source}: expected at most {MAX_PIXELS / 1e6:.0f} megapixels, but got {width_px} x "
+            f"{height_px} = {width_px * height_px / 1e6:.0f}; scale the picture down, 300 dpi is "
+            "enough"
+        )
+
+
+@contextmanager
+def _limit_lifted() -> Iterator[None]:
+    """Lift Pillow's own size limit, a global that warns from 89 and fails from 179 megapixels."""
+    with _pillow_lock:
+        before = PIL.Image.MAX_IMAGE_PIXELS
+        PIL.Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            PIL.Image.MAX_IMAGE_PIXELS = before
+
+
+def _lifted_if_large(picture: PIL.Image.Image) -> AbstractContextManager[None]:
+    """Guard the load too where it would warn; the lock must not serialize ordinary pages."""
+    limit = PIL.Image.MAX_IMAGE_PIXELS
+    large = limit is not None and picture.width * picture.height > limit
+    return _limit_lifted() if large else nullcontext()
+
+
+def _open(path: Path) -> PIL.Image.Image:
+    PIL.Image.init()  # registers what this Pillow was built with: AVIF may be missing
+    return PIL.Image.open(path, formats=[name for name in _FORMATS if name in PIL.Image.OPEN])
+
+
+def _upright(picture: PIL.Image.Image, source: str) -> PIL.Image.Image:
+    """Apply the EXIF orientation; call it after load, when Pillow has turned TIFFs itself."""
+    try:
+        turn = _UPRIGHT.get(picture.getexif().get(_ORIENTATION, 1))
+    except Exception as error:  # a damaged EXIF block must not cost the page
+        _log.warning("%s: EXIF data unreadable (%s), picture taken as upright", source, error)
+        return picture
+    if turn is None:
+        return picture
+    turned = picture.transpose(turn)
+    turned.format = picture.format
+    return turned
+
+
+def _rgb(picture: PIL.Image.Image) -> Image:
+    """Convert a loaded picture of any mode to (H, W, 3) uint8 RGB on white."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        grey = _eight_bits(np.asarray(picture))
+        if getattr(picture, "tag_v2", {}).get(_PHOTOMETRIC) == 0:  # 0 is white; Pillow leaves it
+            grey = 255 - grey
+        return np.repeat(grey[..., None], 3, axis=2)
+    # Pillow takes the CMYK of every JPEG for inverted; without Adobe's marker it is not.
+    if picture.format == "JPEG" and picture.mode == "CMYK" and "adobe" not in picture.info:
+        picture = ImageChops.invert(picture)
+    if picture.has_transparency_data:
+        ink = picture.convert("RGBA")
+        picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", ink.size, "white"), ink)
+    return np.array(picture.convert("RGB"))
+
+
+def _eight_bits(values: NDArray[Any]) -> Image:
+    """Scale deep grey values to 0..255 by the smallest usual bit depth that holds them.
+
+    Scanners put 10, 12 or 14 bits into 16 bit files; paper is bright, so the maximum tells.
+    """
+    depths: tuple[float, ...] = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+    if values.dtype.kind == "f":
+        depths = (1.0, *depths)
+    values = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0).clip(min=0)
+    top = float(values.max())
+    full = next((depth for depth in depths if top <= depth), top)
+    return np.rint(values * np.float32(255 / full)).astype(np.uint8)

@@ -1,0 +1,151 @@
+"""Which device, which precision, how many threads, which seed."""
+
+import logging
+import random
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numba
+import numpy as np
+import torch
+
+from ecg_digitize.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+_AMPERE = (8, 0)
+_NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def choose_device(requested: str | None = None) -> torch.device:
+    """Choose where the networks run.
+
+    Args:
+        requested: A torch device such as "cpu", "cuda:1" or "mps"; None takes a CUDA device if
+            this torch has code for it, else the CPU. MPS is used only on request.
+
+    Returns:
+        The device.
+
+    Raises:
+        InputError: The device asked for is unknown, missing, or not served by this torch.
+    """
+    if requested is None:
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        device = torch.device("cuda", torch.cuda.current_device())
+        obstacle = _cuda_obstacle(device)
+        if obstacle is None:
+            return device
+        _log.warning("%s; running on the CPU, which is many times slower", obstacle)
+        return torch.device("cpu")
+    try:
+        device = torch.device(requested)
+    except RuntimeError:
+        raise InputError(
+            f'device: expected "cpu", "cuda", "cuda:N" or "mps", but got "{requested}"'
+        ) from None
+    obstacle = _cuda_obstacle(device) if device.type == "cuda" else None
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        obstacle = "this torch sees no MPS device"
+    if obstacle is not None:
+        raise InputError(f'device "{requested}": {obstacle}; leave the device out or say "cpu"')
+    return device
+
+
+def _cuda_obstacle(device: torch.device) -> str | None:
+    """Say why a CUDA device cannot be used, or None if it can."""
+    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if (device.index or 0) >= n_devices:
+        return f"this torch ({torch.__version__}) sees {n_devices} CUDA devices"
+    capability = torch.cuda.get_device_capability(device)
+    arch_list = torch.cuda.get_arch_list()
+    if torch.version.hip or has_code_for(capability, arch_list):  # ROCm lists gfx names
+        return None
+    return (
+        f"{torch.cuda.get_device_name(device)} has compute capability "
+        f"{capability[0]}.{capability[1]}, but torch {torch.__version__} was built for "
+        f"{' '.join(arch_list)}"
+    )
+
+
+def has_code_for(capability: tuple[int, int], arch_list: Iterable[str]) -> bool:
+    """Tell whether a torch build runs on a GPU.
+
+    Machine code (sm_XY) runs on its own major version from its minor version on, so that an
+    8.6 runs sm_80; with suffix a only on exactly its own. Portable code (compute_XY) is
+    compiled for anything newer.
+
+    Args:
+        capability: Of the GPU, (major, minor).
+        arch_list: What `torch.cuda.get_arch_list` says.
+    """
+    for name in arch_list:
+        match = re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", name)
+        if match is None:
+            continue
+        kind, suffix = match[1], match[4]
+        built = (int(match[2]), int(match[3]))
+        if suffix == "a":
+            fits = capability == built
+        elif kind == "sm" or suffix == "f":
+            fits = capability[0] == built[0] and capability >= built
+        else:
+            fits = capability >= built
+        if fits:
+            return True
+    return False
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """Return the half precision the device computes natively, None if it has none.
+
+    bfloat16 on CUDA devices from Ampere on, float16 on older ones (a T4 emulates bfloat16 at
+    a fraction of the speed), bfloat16 on CPUs that have instructions for it, not merely AVX-512.
+    """
+    if device.type == "cuda":
+        ampere = torch.cuda.get_device_capability(device) >= _AMPERE
+        return torch.bfloat16 if ampere else torch.float16
+    if device.type == "cpu" and _cpu_has_bfloat16():
+        return torch.bfloat16
+    return None
+
+
+def _cpu_has_bfloat16() -> bool:
+    # torch's own question exists from 2.4 on but is private, and not all releases have it.
+    ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    if ask is not None and ask():
+        return True
+    try:
+        text = _CPU_INFO.read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux
+        return False
+    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return flags is not None and not _NATIVE_BF16_FLAGS.isdisjoint(flags[1].split())
+
+
+def limit_threads(n: int) -> None:
+    """Let torch, OpenCV and numba use at most n threads each; numba only in the calling thread.
+
+    Raises:
+        InputError: n is below 1.
+    """
+    if n < 1:
+        raise InputError(f"threads: expected 1 or more, but got {n}")
+    config: Any = numba.config  # its attributes are set from the environment
+    # First, because starting numba's OpenMP layer sets the number that torch shares with it.
+    numba.set_num_threads(min(n, config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(n)
+    cv2.setNumThreads(n)
+
+
+def seed_everything(seed: int) -> np.random.Generator:
+    """Seed the global generators of Python, numpy and torch, and return one to pass around."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  libraries draw from it
+    torch.manual_seed(seed)
+    return np.random.default_rng(seed)
