@@ -1,0 +1,261 @@
+"""submission.py on tiny pictures and a digitizer that only needs their name."""
+
+import csv
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from ecg_digitize.competition import (
+    COMPETITION,
+    Competition,
+    PageRequest,
+    find_competition,
+    index_images,
+    page_requests,
+    read_test_table,
+)
+from ecg_digitize.errors import ImageError, InputError, StageError
+from ecg_digitize.files import INPUT_ROOT_VARIABLE
+from ecg_digitize.layout import LEADS, N_ROWS, TRACE_COLUMNS, lead_window
+from ecg_digitize.submission import lead_values, main, ordered_map, submit
+from ecg_digitize.types import Digitization, GridMap, Recording, Registration, Trace
+
+
+def digitization(signals_mv, fs_hz):
+    return Digitization(
+        source="made",
+        recording=Recording(signals_mv, fs_hz),
+        trace=Trace(*np.zeros((2, N_ROWS, TRACE_COLUMNS), np.float32)),
+        grid=GridMap(np.zeros((44, 57, 2), np.float32), np.zeros((44, 57), np.float32), 0.0),
+        registration=Registration(
+            np.eye(3), np.zeros((13, 2), np.float32), np.zeros(13, np.float32), 0, 13
+        ),
+        timings_s={"stage0": 0.5},
+    )
+
+
+def ramp_recording(fs_hz, n_total):
+    """Lead k holds k + n / 1e5 at sample n of the ten seconds, NaN outside its window."""
+    signals_mv = np.full((12, n_total), np.nan, np.float32)
+    for k, lead in enumerate(LEADS):
+        start, stop = lead_window(lead, n_total)
+        signals_mv[k, start:stop] = k + np.arange(start, stop) / 1e5
+    return Recording(signals_mv, fs_hz)
+
+
+def fake_digitize(source: Path, request: PageRequest) -> Digitization:
+    """Read the picture with PIL, then give ramps."""
+    try:
+        with Image.open(source) as picture:
+            picture.load()
+    except OSError as error:
+        raise ImageError(f"{source}: {error}") from error
+    if source.stem.startswith("hopeless"):
+        raise StageError("stage1", "no grid found")
+    if source.stem.startswith("buggy"):
+        raise ZeroDivisionError("surprise")
+    if source.stem.startswith("slow"):
+        time.sleep(0.05)
+    n_total = round(10 * request.fs_hz)
+    return digitization(ramp_recording(request.fs_hz, n_total).signals_mv, request.fs_hz)
+
+
+def write_inputs(folder, pages, *, lengths=None, leads=LEADS):
+    """pages: {image id: fs}; returns the rows of test.csv as (id, lead, fs, n)."""
+    (folder / "test").mkdir(parents=True)
+    rows = []
+    for name, fs in pages.items():
+        if not name.startswith("missing"):
+            noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(folder / "test" / f"{name}.png")
+        if name.startswith("truncated"):
+            path = folder / "test" / f"{name}.png"
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        for lead in leads:
+            n_natural = 10 * fs if lead == "II" else 10 * fs // 4
+            rows.append((name, lead, fs, (lengths or {}).get(lead, n_natural)))
+    with (folder / "test.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("id", "lead", "fs", "number_of_rows"), *rows])
+    return rows
+
+
+def run(folder, **options):
+    competition = Competition(folder / "test.csv", folder / "test")
+    output, report = folder / "out" / "submission.parquet", folder / "out" / "run_report.json"
+    submit(competition, fake_digitize, output=output, report=report, **options)
+    return pq.read_table(output), json.loads(report.read_text())
+
+
+def expected_ids(rows):
+    return [f"{name}_{k}_{lead}" for name, lead, _, n in rows for k in range(n)]
+
+
+def test_every_row_in_order_and_bad_pages_are_listed(tmp_path):
+    pages = {"slow": 250, "007": 256, "truncated": 500, "missing": 250, "hopeless": 250, "z": 500}
+    rows = write_inputs(tmp_path, {**pages, "buggy": 250})
+
+    table, report = run(tmp_path, workers=3)
+
+    assert table.schema.names == ["id", "value"]
+    assert [str(kind) for kind in table.schema.types] == ["string", "float"]
+    assert table["id"].to_pylist() == expected_ids(rows)
+    assert np.isfinite(table["value"].to_numpy()).all()
+    listed = {item["image"]: item["stage"] for item in report["failures"]}
+    assert listed == {
+        "truncated": "read",
+        "missing": "read",
+        "hopeless": "stage1",
+        "buggy": "unexpected",
+    }
+    assert report["pages"] == 7
+    assert report["digitized"] == 3
+    assert report["rows"] == len(table)
+    assert report["samples_filled"] == 0
+    assert report["timings_s"] == {"stage0": 0.5}
+
+
+def test_values_are_the_leads_windows_and_failed_pages_are_zero(tmp_path):
+    rows = write_inputs(tmp_path, {"a": 1025, "missing": 1025})
+
+    table, _ = run(tmp_path)
+
+    values = dict(zip(table["id"].to_pylist(), table["value"].to_numpy(), strict=True))
+    for name, lead, fs, n in rows:
+        start, _ = lead_window(lead, 10 * fs)
+        got = np.array([values[f"{name}_{k}_{lead}"] for k in range(n)])
+        want = np.float32(LEADS.index(lead) + np.arange(start, start + n) / 1e5)
+        np.testing.assert_array_equal(got, want if name == "a" else 0)
+
+
+def test_odd_number_of_rows_is_respected(tmp_path):
+    lengths = {"I": 0, "aVR": 1, "V1": 777, "V4": 2000, "II": 2503, "V6": 10000}
+    rows = write_inputs(tmp_path, {"a": 250}, lengths=lengths)
+
+    table, report = run(tmp_path)
+
+    assert table["id"].to_pylist() == expected_ids(rows)
+    assert np.isfinite(table["value"].to_numpy()).all()
+    assert report["samples_filled"] > 0
+
+
+def test_interleaved_pages_keep_the_tables_order_and_are_digitized_once(tmp_path):
+    rows = write_inputs(tmp_path, {"a": 250, "b": 250})
+    rows.sort(key=lambda row: (LEADS.index(row[1]), row[0]))
+    with (tmp_path / "test.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("id", "lead", "fs", "number_of_rows"), *rows])
+
+    table, report = run(tmp_path)
+
+    assert table["id"].to_pylist() == expected_ids(rows)
+    assert report["pages"] == report["digitized"] == 2
+
+
+def test_pages_not_begun_in_time_are_reported(tmp_path):
+    rows = write_inputs(tmp_path, {"a": 250, "b": 250})
+
+    table, report = run(tmp_path, time_budget_s=-1.0)
+
+    assert table["id"].to_pylist() == expected_ids(rows)
+    assert [item["stage"] for item in report["failures"]] == ["time", "time"]
+
+
+def test_failed_write_leaves_the_old_submission(tmp_path):
+    write_inputs(tmp_path, {"a": 250})
+    run(tmp_path)
+    before = (tmp_path / "out" / "submission.parquet").read_bytes()
+
+    def interrupted(source, request):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        submit(
+            Competition(tmp_path / "test.csv", tmp_path / "test"),
+            interrupted,
+            output=tmp_path / "out" / "submission.parquet",
+            report=tmp_path / "out" / "run_report.json",
+        )
+    assert (tmp_path / "out" / "submission.parquet").read_bytes() == before
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "run_report.json",
+        "submission.parquet",
+    ]
+
+
+def test_lead_values_bridge_gaps_and_never_leak_nan():
+    recording = ramp_recording(100.0, 1000)
+    lead = LEADS.index("V1")
+    start, _ = lead_window("V1", 1000)
+    recording.signals_mv[lead, start + 10 : start + 20] = np.nan
+
+    values, n_filled = lead_values(recording, "V1", 260)
+
+    assert n_filled == 20  # the gap and ten samples past the window
+    np.testing.assert_allclose(values[:250], lead + np.arange(start, start + 250) / 1e5, atol=1e-6)
+    np.testing.assert_array_equal(values[250:], values[249])
+    recording.signals_mv[lead] = np.inf
+    assert (lead_values(recording, "V1", 5)[0] == 0).all()
+
+
+@pytest.mark.parametrize("mount", [COMPETITION, f"competitions/{COMPETITION}"])
+def test_both_mounts_are_found(tmp_path, monkeypatch, mount):
+    write_inputs(tmp_path / mount, {"a": 250})
+    monkeypatch.setenv(INPUT_ROOT_VARIABLE, str(tmp_path))
+
+    assert find_competition() == Competition(
+        tmp_path / mount / "test.csv", tmp_path / mount / "test"
+    )
+
+
+def test_missing_competition_says_where_it_looked(tmp_path, monkeypatch):
+    monkeypatch.setenv(INPUT_ROOT_VARIABLE, str(tmp_path))
+    with pytest.raises(InputError, match=r"--test-csv"):
+        find_competition()
+    assert main(["--images", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("id,lead,fs\n1,I,500\n", "number_of_rows"),
+        ("id,lead,fs,number_of_rows\n1,I,0,5\n", "line 2"),
+        ("id,lead,fs,number_of_rows\n1,X,500,5\n", "'X'"),
+        ("id,lead,fs,number_of_rows\n1,I,500,1.5\n", "1.5"),
+        ("id,lead,fs,number_of_rows\n1,I,500\n", "line 2"),
+    ],
+)
+def test_unusable_tables_are_refused(tmp_path, text, complaint):
+    (tmp_path / "test.csv").write_text(text)
+    with pytest.raises(InputError, match=complaint):
+        read_test_table(tmp_path / "test.csv")
+
+
+def test_a_lead_asked_twice_is_refused(tmp_path):
+    write_inputs(tmp_path, {"a": 250}, leads=("I", "I"))
+    with pytest.raises(InputError, match="repeated"):
+        page_requests(read_test_table(tmp_path / "test.csv"))
+
+
+def test_ids_keep_zeros_and_other_kinds_of_pictures_are_found(tmp_path):
+    for name in ("007.png", "007.JPG", "8.jpeg", "notes.txt"):
+        (tmp_path / name).touch()
+    assert index_images(tmp_path) == {"007": tmp_path / "007.png", "8": tmp_path / "8.jpeg"}
+
+
+def test_ordered_map_keeps_order_and_reads_ahead_boundedly():
+    begun = []
+
+    def note(item):
+        begun.append(item)
+        time.sleep(0.001 * (item % 3))
+        return item
+
+    results = ordered_map(note, range(20), workers=2)
+    assert next(results) == 0
+    time.sleep(0.05)
+    assert len(begun) <= 5
+    assert list(results) == list(range(1, 20))
