@@ -9,10 +9,10 @@ from typing import Final
 
 from ecg_digitize.errors import InputError
 from ecg_digitize.files import input_root, mounted_folders
+from ecg_digitize.image import SUFFIXES
 from ecg_digitize.layout import LEADS
 
 COMPETITION: Final = "physionet-ecg-image-digitization"
-IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,6 @@ def page_requests(rows: Iterable[TestRow]) -> dict[str, PageRequest]:
 
 def index_images(folder: Path) -> dict[str, Path]:
     """Return the pictures of a folder by file name without suffix; PNG before other kinds."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    found.sort(key=lambda path: IMAGE_SUFFIXES.index(path.suffix.lower()), reverse=True)
+    found = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    found.sort(key=lambda path: SUFFIXES.index(path.suffix.lower()), reverse=True)
     return {path.stem: path for path in found}

@@ -181,7 +181,7 @@ def write_entry(
     input_spec: InputSpec,
     licence: str,
     provenance: Provenance,
-    check_shape: tuple[int, ...],
+    check_shape: tuple[int, ...] | None = None,
     seed: int = 0,
     networks: Mapping[str, NetworkFactory] | None = None,
 ) -> ManifestEntry:
@@ -199,7 +199,8 @@ def write_entry(
         input_spec: What it looks at in use.
         licence: SPDX identifier.
         provenance: How it was trained.
-        check_shape: (N, C, H, W) of the output check's input; small, it is run at every start.
+        check_shape: (N, C, H, W) of the output check's input, run at every start; None asks the
+            network's `example_input_shape()`.
         seed: Of the output check's input.
         networks: Architectures by name; None is `network_classes()`.
 
@@ -210,7 +211,8 @@ def write_entry(
     tensors = {name: _stored(name, tensor) for name, tensor in network.state_dict().items()}
     with replacing(path) as partial:
         save_file(tensors, partial, metadata={"format": "pt"})
-    empty = OutputCheck(seed=seed, shape=check_shape, outputs=(), tolerance=_TOLERANCE)
+    shape: tuple[int, ...] = check_shape or network.example_input_shape()  # type: ignore[operator]
+    empty = OutputCheck(seed=seed, shape=shape, outputs=(), tolerance=_TOLERANCE)
     entry = ManifestEntry(
         stage=stage,
         file=path.name,
@@ -224,7 +226,7 @@ def write_entry(
     )
     reloaded = _construct(entry, network_classes() if networks is None else networks)
     _load_strictly(reloaded, path)
-    outputs = _summaries(reloaded, seed, check_shape)
+    outputs = _summaries(reloaded, seed, shape)
     return dataclasses.replace(entry, check=dataclasses.replace(empty, outputs=outputs))
 
 

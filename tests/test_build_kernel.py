@@ -36,6 +36,8 @@ from PIL import Image
 from .errors import ImageError
 from .types import Page
 
+SUFFIXES = (".png", ".jpg")
+
 
 def read_image(path):
     try:

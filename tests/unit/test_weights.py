@@ -33,6 +33,10 @@ class TinyNet(nn.Module):
         self.norm = nn.BatchNorm2d(channels[0])
         self.head = nn.Conv2d(channels[0], channels[1], 1)
 
+    @staticmethod
+    def example_input_shape():
+        return SHAPE
+
     def forward(self, x):
         features = self.norm(self.body(x.float() / 255)).relu()
         return self.head(features), features.mean((2, 3))
@@ -54,7 +58,6 @@ def export(folder, *, seed=0, file="tiny.safetensors"):
         input_spec=InputSpec(SHAPE, "norm"),
         licence="Apache-2.0",
         provenance=Provenance("train", "synthetic", "2026-01-01", 1.5, {"px": 0.5}),
-        check_shape=SHAPE,
         networks=NETWORKS,
     )
     return network, entry
