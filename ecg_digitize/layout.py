@@ -96,11 +96,13 @@ class Frame:
 
     def px_from_mm(self, xy_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map (..., 2) sheet mm to (..., 2) px of this frame."""
-        return (np.asarray(xy_mm) - np.array(self.origin_mm_xy)) * np.array(self.px_per_mm_xy)
+        shifted = np.asarray(xy_mm, np.float64) - np.array(self.origin_mm_xy)
+        return np.asarray(shifted * np.array(self.px_per_mm_xy))
 
     def mm_from_px(self, xy_px: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map (..., 2) px of this frame to (..., 2) sheet mm."""
-        return np.asarray(xy_px) / np.array(self.px_per_mm_xy) + np.array(self.origin_mm_xy)
+        scaled = np.asarray(xy_px, np.float64) / np.array(self.px_per_mm_xy)
+        return np.asarray(scaled + np.array(self.origin_mm_xy))
 
 
 NORM: Final = Frame(1152, 896, (4.0, 4.0), (-4.0, -4.0))
@@ -112,9 +114,7 @@ TRACE_FS_HZ: Final = 500.0
 TRACE_X0_PX: Final = round((TIME_ORIGIN_MM - RECT.origin_mm_xy[0]) * RECT.px_per_mm_xy[0])
 """Rect column of the first sample: 300."""
 PX_PER_MV: Final = MM_PER_MV * RECT.px_per_mm_xy[1]
-ZERO_PX: Final = tuple(
-    (zero - RECT.origin_mm_xy[1]) * RECT.px_per_mm_xy[1] for zero in ZERO_MM
-)
+ZERO_PX: Final = tuple((zero - RECT.origin_mm_xy[1]) * RECT.px_per_mm_xy[1] for zero in ZERO_MM)
 """Rect y of 0 mV of each row, px."""
 
 

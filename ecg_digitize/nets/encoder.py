@@ -25,7 +25,7 @@ def _timm() -> Any:
     except RuntimeError as error:
         if "torchvision::" not in str(error):
             raise
-    library = torch.library.Library("torchvision", "DEF")
+    library: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _timm.library = library  # type: ignore[attr-defined]  # freed operators would vanish again
@@ -89,7 +89,7 @@ class Encoder(nn.Module):
                 tensor = tensor.repeat(1, times, 1, 1) / times
             if tensor.shape != value.shape:
                 raise WeightsError(
-                    f"{path}: {key} is {tuple(tensor.shape)}, the encoder needs {tuple(value.shape)}"
+                    f"{path}: {key} is {tuple(tensor.shape)}, not {tuple(value.shape)}"
                 )
             own[key] = tensor
         self.model.load_state_dict(own)

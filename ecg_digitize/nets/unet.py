@@ -1,7 +1,7 @@
 """A small U-Net on any encoder: the body of all three stages."""
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_digitize.nets.encoder import Encoder
@@ -24,9 +24,9 @@ def with_row_coordinate(x: Tensor) -> Tensor:
 
 
 class UNet(nn.Module):
-    """Encoder, skip connections and a decoder down to stride 2.
+    """Encoder, skip connections and a decoder down to stride 2 or 4.
 
-    The stride-2 output carries the full resolution in its channels: heads unfold each cell into
+    The output carries the full resolution in its channels: heads unfold each cell into
     the pixels it covers, which costs a quarter of convolutions at full resolution.
     """
 
@@ -36,6 +36,7 @@ class UNet(nn.Module):
         *,
         in_channels: int,
         decoder: tuple[int, ...],
+        levels: int | None = None,
         detail: int = 0,
         row_coordinate: bool = False,
     ) -> None:
@@ -44,17 +45,19 @@ class UNet(nn.Module):
         Args:
             backbone: timm name.
             in_channels: Channels of the input.
-            decoder: Channels of the decoder from the deepest skip to stride 2; the encoder is
-                used down to stride 2 ** (len(decoder) + 1).
+            decoder: Channels of the decoder's blocks, deepest first; each doubles the resolution.
+            levels: Levels of the encoder, the deepest at stride 2 ** levels; by default as many
+                as bring the last block to stride 2.
             detail: Channels of an own stride-2 stem that goes straight to the last block.
             row_coordinate: Append the row coordinate to every decoder block's input.
         """
         super().__init__()
         self.row_coordinate = row_coordinate
-        self.encoder = Encoder(backbone, in_channels=in_channels, levels=len(decoder) + 1)
+        levels = len(decoder) + 1 if levels is None else levels
+        self.encoder = Encoder(backbone, in_channels=in_channels, levels=levels)
         skips = self.encoder.channels[-2::-1]
         blocks, channels = [], self.encoder.channels[-1]
-        for k, (skip, width) in enumerate(zip(skips, decoder, strict=True)):
+        for k, (skip, width) in enumerate(zip(skips, decoder, strict=False)):
             extra = detail if k == len(decoder) - 1 else 0
             blocks.append(conv_block(channels + skip + extra + row_coordinate, width))
             channels = width
@@ -69,7 +72,7 @@ class UNet(nn.Module):
         self.out_channels = channels
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the stride-2 features and the deepest encoder level.
+        """Return the decoder's features and the deepest encoder level.
 
         Args:
             x: (N, C, H, W); H and W divisible by the deepest stride.
@@ -87,11 +90,21 @@ class UNet(nn.Module):
 
 
 def unfold_cells(x: Tensor, rows: int, columns: int) -> Tensor:
-    """Turn (N, C*rows*columns, H, W) into (N, C, H*rows, W*columns), an anisotropic pixel shuffle."""
+    """Turn (N, C*rows*columns, H, W) into (N, C, H*rows, W*columns): a pixel shuffle."""
     n, channels, height, width = x.shape
     c = channels // (rows * columns)
     x = x.view(n, c, rows, columns, height, width).permute(0, 1, 4, 2, 5, 3)
     return x.reshape(n, c, height * rows, width * columns)
+
+
+class MarkerHead(nn.Sequential):
+    """Maps features to logits of rare marks: the bias starts where hardly anything is one."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        """Build a 3x3 block and a 1x1 convolution."""
+        last = nn.Conv2d(in_channels, out_channels, 1)
+        nn.init.constant_(last.bias, -5.0)  # type: ignore[arg-type]
+        super().__init__(conv_block(in_channels, in_channels), last)
 
 
 def normalized(image: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def line_profile(length: int, centres_px: Float64, width_px: float) -> Float32:
     return profile
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _compose(out, minor_x, minor_y, major_x, major_y, paper, minor, major, dash_px):  # type: ignore[no-untyped-def]
     height, width = out.shape[:2]
     for y in range(height):
@@ -95,7 +95,7 @@ def draw_paper(
     return out
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def cover_polyline(coverage, x_px, y_px, width_px):  # type: ignore[no-untyped-def]
     """Draw a polyline with round joins into a (H, W) float32 coverage map, keeping the maximum.
 
@@ -129,7 +129,7 @@ def cover_polyline(coverage, x_px, y_px, width_px):  # type: ignore[no-untyped-d
                     coverage[y, x] = min(cover, 1.0)
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def blend_ink(image, coverage, ink, strength):  # type: ignore[no-untyped-def]
     """Blend an ink colour into (H, W, 3) uint8 in place where a (H, W) coverage map is positive."""
     height, width = coverage.shape
@@ -147,8 +147,7 @@ def font_path(name: str = "DejaVuSans") -> Path:
         import matplotlib as mpl
     except ImportError as error:
         raise InputError(
-            "drawing pages needs the fonts that matplotlib ships: "
-            'pip install "ecg-digitize[synth]"'
+            'drawing pages needs the fonts that matplotlib ships: pip install "ecg-digitize[synth]"'
         ) from error
     return Path(mpl.get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
 
@@ -164,7 +163,7 @@ def text_coverage(text: str, size_px: int, font: str = "DejaVuSans") -> NDArray[
     ascent, descent = face.getmetrics()
     canvas = PilImage.new("L", (max(1, round(right - min(left, 0)) + 2), ascent + descent))
     ImageDraw.Draw(canvas).text((-min(left, 0), 0), text, fill=255, font=face)
-    return np.asarray(canvas, np.float32) / 255
+    return np.asarray(canvas, np.float32) / np.float32(255)
 
 
 def paste_coverage(coverage: Float32, patch: Float32, x_px: float, y_px: float) -> None:

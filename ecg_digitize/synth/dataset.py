@@ -87,7 +87,7 @@ def make_page(
     quarter_turns = 0
     if turns and kind in ("photo", "worn") and rng.random() < 0.3:
         quarter_turns = int(rng.integers(1, 4))
-        image, (crossings, names) = _turn(image, [crossings, names], quarter_turns)
+        image, (crossings, names) = turn(image, [crossings, names], quarter_turns)
     return SyntheticPage(
         image=np.ascontiguousarray(image),
         kind=kind,
@@ -100,7 +100,7 @@ def make_page(
     )
 
 
-def _turn(image: Image, points: list[Float64], upright_turns: int) -> tuple[Image, list[Float64]]:
+def turn(image: Image, points: list[Float64], upright_turns: int) -> tuple[Image, list[Float64]]:
     """Turn a picture clockwise so that `upright_turns` counter-clockwise turns undo it."""
     for _ in range(upright_turns):
         height = image.shape[0]
@@ -133,19 +133,21 @@ def _render(
 def _on_paper(clean: CleanPage, rng: np.random.Generator, *, margin_mm: float) -> CleanPage:
     """Put white margins round the printed area and let the ink spread."""
     pad = [round(m * clean.px_per_mm) for m in rng.uniform(0.3, 1.0, 4) * margin_mm]
-    image = cv2.copyMakeBorder(
-        clean.image, *pad, cv2.BORDER_CONSTANT, value=clean.style.paper.paper
+    top, bottom, left, right = pad
+    white = clean.style.paper.paper
+    padded = cv2.copyMakeBorder(
+        clean.image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=white
     )
-    image = degrade.blur(np.asarray(image, np.uint8), rng.uniform(0.1, 0.8))
+    image = degrade.blur(np.asarray(padded, np.uint8), rng.uniform(0.1, 0.8))
     x, y = clean.origin_mm
-    origin = (x - pad[2] / clean.px_per_mm, y - pad[0] / clean.px_per_mm)
+    origin = (x - left / clean.px_per_mm, y - top / clean.px_per_mm)
     return replace(clean, image=image, origin_mm=origin)
 
 
 def _scan(
     clean: CleanPage, rng: np.random.Generator, kind: str, _limit: float
 ) -> tuple[Image, SheetWarp]:
-    """A flatbed scan: slight turn and scale, margins or cropped edges, colour or black and white."""
+    """A flatbed scan: slight turn and scale, margins or cropped edges, colour or black."""
     clean = _on_paper(clean, rng, margin_mm=6.0)
     px_per_mm = float(np.clip(rng.normal(7.6, 0.9), 5.5, 11.8))
     height_mm = clean.image.shape[0] / clean.px_per_mm

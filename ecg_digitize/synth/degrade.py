@@ -4,6 +4,8 @@ All functions take and return (H, W, 3) uint8 RGB and draw their randomness from
 passed in.
 """
 
+from typing import Final
+
 import cv2
 import numba
 import numpy as np
@@ -25,7 +27,7 @@ def smooth_field(
     return out
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _expose(image, light, noise, gain, lut):  # type: ignore[no-untyped-def]
     height, width = light.shape
     for y in range(height):
@@ -91,10 +93,11 @@ def jpeg(image: Image, quality: int) -> Image:
     """Compress and expand."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return np.asarray(cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB))
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _error_diffusion(grey, noise):  # type: ignore[no-untyped-def]
     """Floyd-Steinberg with a noisy threshold, in place on (H, W) float32 in [0, 255]."""
     height, width = grey.shape
@@ -138,9 +141,8 @@ def to_black_and_white(image: Image, rng: np.random.Generator) -> Image:
         else:
             spread = np.float32(rng.uniform(40, 120))
             noise = (rng.random(shape, np.float32) - 0.5) * 2 * spread
-            hardness = np.float32(rng.uniform(1.5, 8))
-            level = np.float32(rng.uniform(110, 190))
-            grey = (grey + noise - level) * hardness + 127
+            hardness, threshold = np.float32(rng.uniform(1.5, 8)), np.float32(rng.uniform(110, 190))
+            grey = (grey + noise - threshold) * hardness + 127
         grey = np.clip(grey, 0, 255)
     elif way == "hard":
         level, slope = rng.uniform(120, 215), rng.uniform(1.5, 5)
@@ -174,7 +176,7 @@ def crease(image: Image, rng: np.random.Generator, *, strength: float) -> Image:
     return _multiply(image, full)
 
 
-@numba.njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(nogil=True, cache=True)
 def _multiply_kernel(image, field, tint, out):  # type: ignore[no-untyped-def]
     height, width = field.shape
     for y in range(height):
@@ -202,9 +204,9 @@ def stain(image: Image, rng: np.random.Generator, *, strength: float) -> Image:
         specks = smooth_field(rng, small, 60, octaves=3)
         mask = mask * np.clip((specks - rng.uniform(-0.5, 0.6)) * 1.2, 0, 1)
     field = (1 - np.float32(strength) * mask).astype(np.float32)
-    tint = tuple(np.clip(np.array([0.6, 0.75, 1.0]) + rng.normal(0, 0.1, 3), 0.3, 1.0))
+    red, green, blue = np.clip(np.array([0.6, 0.75, 1.0]) + rng.normal(0, 0.1, 3), 0.3, 1.0)
     full = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
-    return _multiply(image, full, tint)  # type: ignore[arg-type]
+    return _multiply(image, np.asarray(full, np.float32), (red, green, blue))
 
 
 def scribble(image: Image, rng: np.random.Generator, *, px_per_mm: float) -> Image:
@@ -228,16 +230,26 @@ def scribble(image: Image, rng: np.random.Generator, *, px_per_mm: float) -> Ima
     return out
 
 
+DESKS: Final = (
+    (150, 110, 70),
+    (90, 60, 40),
+    (170, 170, 172),
+    (60, 60, 65),
+    (200, 195, 185),
+    (40, 60, 90),
+    (120, 120, 120),
+)
+
+
 def desk(rng: np.random.Generator, size_px: tuple[int, int]) -> Image:
     """Return a plain desk: one colour with a soft texture and grain along one direction."""
     width, height = size_px
-    base = np.array(rng.choice([[150, 110, 70], [90, 60, 40], [170, 170, 172], [60, 60, 65],
-                                [200, 195, 185], [40, 60, 90], [120, 120, 120]]), np.float32)  # fmt: skip
+    base = np.array(DESKS[rng.integers(len(DESKS))], np.float32)
     texture = smooth_field(rng, (width // 4, height // 4), 5, octaves=3)
     grain = rng.standard_normal((height // 4, max(4, width // 160)), np.float32)
-    grain = cv2.resize(grain, (width // 4, height // 4), interpolation=cv2.INTER_CUBIC)
     if rng.random() < 0.5:
-        grain = cv2.resize(np.ascontiguousarray(grain.T), (width // 4, height // 4))
-    shade = 1 + 0.05 * texture + rng.uniform(0, 0.12) * grain
+        grain = np.ascontiguousarray(grain.T)
+    fibre = cv2.resize(grain, (width // 4, height // 4), interpolation=cv2.INTER_CUBIC)
+    shade = 1 + 0.05 * texture + rng.uniform(0, 0.12) * fibre
     small = np.clip(shade[..., None] * base, 0, 255).astype(np.uint8)
     return np.asarray(cv2.resize(small, size_px, interpolation=cv2.INTER_LINEAR), np.uint8)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ecg_digitize.layout import (
     GRID_ROWS,
@@ -264,11 +265,11 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
     size = (round(style.width_mm * scale), round(style.height_mm * scale))
     origin = np.array([style.left_mm, style.top_mm])
 
-    def x_px(mm: Float64) -> Float64:
-        return (mm - origin[0]) * scale - 0.5
+    def x_px(mm: ArrayLike) -> Float64:
+        return np.asarray((np.asarray(mm, np.float64) - origin[0]) * scale - 0.5)
 
-    def y_px(mm: Float64) -> Float64:
-        return (mm - origin[1]) * scale - 0.5
+    def y_px(mm: ArrayLike) -> Float64:
+        return np.asarray((np.asarray(mm, np.float64) - origin[1]) * scale - 0.5)
 
     widen = scale / PX_PER_MM
     paper = replace(
@@ -287,8 +288,8 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
         lines_y_px=(y_px(fine), y_px(coarse_y)),
     )  # fmt: skip
 
-    rows_mv = rows_from_signals(signals_mv)
-    rows_mm = np.array(style.zero_mm, np.float32)[:, None] - MM_PER_MV * rows_mv
+    rows_mv = rows_from_signals(signals_mv).astype(np.float32)
+    rows_mm = np.array(style.zero_mm, np.float32)[:, None] - np.float32(MM_PER_MV) * rows_mv
     time_mm = TIME_ORIGIN_MM + np.arange(TRACE_COLUMNS) / TRACE_FS_HZ * MM_PER_S
     coverage = np.zeros((size[1], size[0]), np.float32)
     width_px = style.trace_width_mm * scale
@@ -297,9 +298,7 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
         zero = style.zero_mm[row]
         for k in range(len(leads)):
             part = slice(k * n, (k + 1) * n)
-            cover_polyline(
-                coverage, x_px(time_mm[part]), y_px(rows_mm[row, part].astype(np.float64)), width_px
-            )
+            cover_polyline(coverage, x_px(time_mm[part]), y_px(rows_mm[row, part]), width_px)
             if k and style.bar_width_mm:
                 bar_x = np.full(2, x_px(time_mm[k * n]))
                 half = (style.bar_height_mm - style.bar_width_mm) / 2
@@ -315,8 +314,8 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
     def write(text: str, x_mm: float, middle_mm: float) -> None:
         patch = text_coverage(text, em_px, style.font)
         # Half the height of capitals lies 0.56 em below the top of an em box of this family.
-        top = y_px(np.float64(middle_mm)) - 0.56 * em_px
-        paste_coverage(coverage, patch, float(x_px(np.float64(x_mm))), float(top))
+        top = y_px(middle_mm) - 0.56 * em_px
+        paste_coverage(coverage, patch, float(x_px(x_mm)), float(top))
 
     names_mm = _names_mm(style)
     if style.names:

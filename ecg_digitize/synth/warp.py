@@ -87,12 +87,12 @@ class SheetWarp:
         """
         flat = np.linalg.inv(self.matrix[:, [0, 1, 3]])
         start = np.concatenate([xy_px, np.ones((*xy_px.shape[:-1], 1))], -1) @ flat.T
-        s = start[..., :2] / start[..., 2:]
+        s: Float64 = start[..., :2] / start[..., 2:]
         step = 0.05
         for _ in range(iterations):
             f = self.page_from_sheet(s)
-            jx = (self.page_from_sheet(s + [step, 0]) - f) / step
-            jy = (self.page_from_sheet(s + [0, step]) - f) / step
+            jx = (self.page_from_sheet(s + np.array([step, 0])) - f) / step
+            jy = (self.page_from_sheet(s + np.array([0, step])) - f) / step
             e = xy_px - f
             det = jx[..., 0] * jy[..., 1] - jx[..., 1] * jy[..., 0]
             dx = (e[..., 0] * jy[..., 1] - e[..., 1] * jy[..., 0]) / det

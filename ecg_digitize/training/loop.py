@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class TrainOptions:
     workers: int = 1
     seed: int = 1
     max_steps: int | None = None  # for tests
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     save_every_s: float = 180.0
 
 
@@ -53,6 +53,14 @@ class Stream(IterableDataset[Sample]):
         while True:
             yield from self.make(index)
             index += count
+
+
+def load_initial(network: nn.Module, initial: Path | None) -> None:
+    """Start from the weights of an earlier network (safetensors), if there is one."""
+    if initial is not None:
+        from safetensors.torch import load_file
+
+        network.load_state_dict({k: v.float() for k, v in load_file(initial).items()})
 
 
 def _one_thread(_: int) -> None:
@@ -140,7 +148,7 @@ def train(
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
             loss = loss_of(network, batch)
         optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         scaler.step(optimizer)

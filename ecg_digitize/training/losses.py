@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -58,5 +60,51 @@ def column_loss(
     weight = torch.exp(-0.5 * ((index - y[:, :, None]) / sigma_bins) ** 2)
     weight = weight / weight.sum(2, keepdim=True)
     log_p, mean = _ColumnStatistics.apply(logits, index)  # type: ignore[no-untyped-call]
-    loss = -(weight * log_p).sum(2)[valid].mean()
+    loss: Tensor = -(weight * log_p).sum(2)[valid].mean()
     return loss + coordinate_weight * F.smooth_l1_loss(mean[valid], y[valid])
+
+
+def draw_gaussians(
+    shape: tuple[int, int], xy_px: NDArray[np.floating[Any]], *, sigma_px: float
+) -> NDArray[np.float32]:
+    """Draw the soft target of marks: Gaussians of height 1, the maximum where two meet.
+
+    Args:
+        shape: Height and width of the map.
+        xy_px: (n, 2) points, map px; those outside or NaN are left out.
+        sigma_px: Width.
+
+    Returns:
+        (H, W) float32.
+    """
+    target = np.zeros(shape, np.float32)
+    reach = int(np.ceil(3 * sigma_px))
+    for x, y in xy_px[np.isfinite(xy_px).all(-1)]:
+        left, top = max(0, round(float(x)) - reach), max(0, round(float(y)) - reach)
+        right, bottom = round(float(x)) + reach + 1, round(float(y)) + reach + 1
+        if right <= 0 or bottom <= 0 or left >= shape[1] or top >= shape[0]:
+            continue
+        window = target[top:bottom, left:right]
+        column = np.arange(left, left + window.shape[1])
+        row = np.arange(top, top + window.shape[0])
+        bump = np.exp(-((row[:, None] - y) ** 2 + (column[None] - x) ** 2) / (2 * sigma_px**2))
+        np.maximum(window, bump.astype(np.float32), out=window)
+    return target
+
+
+def marker_loss(logits: Tensor, target: Tensor, *, positive_weight: float = 10.0) -> Tensor:
+    """Binary cross-entropy on soft marks, per unit of mark: maps of few marks count no less.
+
+    Args:
+        logits: (...) scores.
+        target: (...) in [0, 1], see draw_gaussians.
+        positive_weight: Weight of the marks against the background.
+
+    Returns:
+        Scalar.
+    """
+    weight = torch.tensor(positive_weight, device=logits.device)
+    loss = F.binary_cross_entropy_with_logits(
+        logits.float(), target, pos_weight=weight, reduction="sum"
+    )
+    return loss / (positive_weight * (target.sum() + 1.0))

@@ -24,7 +24,7 @@ from ecg_digitize.layout import (
 from ecg_digitize.stage2.whole import BIN_PX, WholeNet
 from ecg_digitize.synth.dataset import SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
-from ecg_digitize.training.loop import Sample, TrainOptions, train
+from ecg_digitize.training.loop import Sample, TrainOptions, load_initial, train
 from ecg_digitize.training.losses import column_loss
 
 log = logging.getLogger(__name__)
@@ -137,10 +137,7 @@ def run(
     network = WholeNet(backbone=backbone)
     if encoder is not None:
         network.body.encoder.load_imagenet(encoder)
-    if initial is not None:
-        from safetensors.torch import load_file
-
-        network.load_state_dict({k: v.float() for k, v in load_file(initial).items()})
+    load_initial(network, initial)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     figures = train(network, loss_of, MakeCrops(source, options.seed), options, validate=validate)
     return network, figures

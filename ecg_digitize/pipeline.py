@@ -1,0 +1,235 @@
+"""The whole way from a picture to twelve signals. READ THIS FIRST.
+
+    Page -> stage 0 -> Registration -> stage 1 -> GridMap -> one remap -> RectifiedPage
+         -> stage 2 -> TraceMap -> decode -> Trace -> signals -> Recording
+
+`digitize_page` walks it for one page; everything else here loads networks and walks many pages.
+"""
+
+import itertools
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from ecg_digitize.errors import EcgDigitizeError, ImageError, StageError, WeightsError
+from ecg_digitize.image import read_image
+from ecg_digitize.layout import TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
+from ecg_digitize.manifest import read_manifest
+from ecg_digitize.runtime import autocast_dtype, choose_device
+from ecg_digitize.signals import to_recording
+from ecg_digitize.stage0.normalize import register
+from ecg_digitize.stage0.prepare import stage0_input
+from ecg_digitize.stage1.grid import fit_grid
+from ecg_digitize.stage1.rectify import norm_image, page_from_norm, rectify
+from ecg_digitize.stage2.decode import decode
+from ecg_digitize.stage2.whole import BIN_PX
+from ecg_digitize.types import (
+    Digitization,
+    Failure,
+    Float32,
+    GridMap,
+    Image,
+    Page,
+    RectifiedPage,
+    Registration,
+    TraceMap,
+)
+from ecg_digitize.weights import load_network
+
+log = logging.getLogger(__name__)
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+STAGES: Final = ("stage0", "stage1", "stage2")
+
+
+@dataclass(frozen=True)
+class Models:
+    """The three networks on their device, in evaluation mode."""
+
+    stage0: nn.Module
+    stage1: nn.Module
+    stage2: nn.Module
+    device: torch.device
+
+
+def load_models(*, weights_dir: Path | None = None, device: torch.device | None = None) -> Models:
+    """Load the networks the manifest names.
+
+    Args:
+        weights_dir: Folder of the weight files; None searches the usual places.
+        device: Where they run; None chooses.
+
+    Raises:
+        WeightsError: If the manifest lacks a stage, or a file is missing or altered.
+    """
+    device = choose_device() if device is None else device
+    entries = {entry.stage: entry for entry in read_manifest(weights_dir=weights_dir)}
+    missing = [stage for stage in STAGES if stage not in entries]
+    if missing:
+        raise WeightsError(
+            f"weights_manifest.json has no weights for {', '.join(missing)}; "
+            'train them with "python -m ecg_digitize train STAGE"'
+        )
+    stage0, stage1, stage2 = (
+        load_network(entries[stage], weights_dir=weights_dir).to(
+            device=device,
+            memory_format=torch.channels_last,  # type: ignore[call-overload]
+        )
+        for stage in STAGES
+    )
+    return Models(stage0=stage0, stage1=stage1, stage2=stage2, device=device)
+
+
+def digitize_page(
+    page: Page, models: Models, *, fs_hz: float = 500.0, lengths: Mapping[str, int] | None = None
+) -> Digitization:
+    """Digitize one page.
+
+    Args:
+        page: The picture.
+        models: See load_models.
+        fs_hz: Samples a second wanted.
+        lengths: Samples wanted of each lead's window; None follows from fs_hz.
+
+    Returns:
+        The recording and what every stage found on the way.
+
+    Raises:
+        StageError: If a stage cannot carry the page further.
+    """
+    clock = _Clock()
+    registration = find_sheet(page, models)
+    clock.lap("stage0")
+    grid = find_grid(page, registration, models)
+    clock.lap("stage1")
+    rectified = rectify(page, grid)
+    clock.lap("rectify")
+    trace_map = find_traces(rectified, models)
+    clock.lap("stage2")
+    trace = decode(trace_map)
+    clock.lap("decode")
+    recording = to_recording(trace, fs_hz=fs_hz, lengths=lengths)
+    clock.lap("signals")
+    return Digitization(page.source, recording, trace, grid, registration, clock.laps_s)
+
+
+def find_sheet(page: Page, models: Models) -> Registration:
+    """Stage 0: lead names and orientation -> where the sheet lies."""
+    image, map_from_page = stage0_input(page.image)
+    markers, orientation = _run(models.stage0, image, models.device)
+    return register(
+        torch.sigmoid(markers)[0].cpu().numpy(),
+        torch.softmax(orientation, dim=1)[0].cpu().numpy(),
+        page_from_map=np.linalg.inv(map_from_page).astype(np.float64),
+        source=page.source,
+    )
+
+
+def find_grid(page: Page, registration: Registration, models: Models) -> GridMap:
+    """Stage 1: grid crossings in the picture, sub-pixel."""
+    (logits,) = _run(models.stage1, norm_image(page, registration), models.device)
+    probability = torch.sigmoid(logits)[0].cpu().numpy()
+    return fit_grid(probability, page_from_norm=page_from_norm(registration))
+
+
+def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:
+    """Stage 2: where each row's centre line is, column by column."""
+    (logits,) = _run(models.stage2, rectified.image, models.device)
+    columns = logits[0, :, :, TRACE_X0_PX : TRACE_X0_PX + TRACE_COLUMNS]
+    probability: Float32 = torch.softmax(columns, dim=1).cpu().numpy()
+    return TraceMap(probability, px_per_bin=float(BIN_PX), first_px=(BIN_PX - 1) / 2)
+
+
+@torch.inference_mode()
+def _run(network: nn.Module, image: Image, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Run a network on one (H, W, 3) picture in the device's fast precision; outputs float32."""
+    x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(device)
+    dtype = autocast_dtype(device)
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        out = network(x)
+    return tuple(t.float() for t in (out if isinstance(out, tuple) else (out,)))
+
+
+def digitize(
+    path: str | Path, *, fs_hz: float = TRACE_FS_HZ, models: Models | None = None
+) -> Digitization:
+    """Digitize one picture file.
+
+    Raises:
+        ImageError: If it cannot be read.
+        StageError: If it cannot be digitized.
+        WeightsError: If no models are given and the weights cannot be loaded.
+    """
+    return digitize_page(read_image(Path(path)), models or load_models(), fs_hz=fs_hz)
+
+
+def digitize_many(
+    sources: Iterable[str | Path], models: Models, *, fs_hz: float = TRACE_FS_HZ, workers: int = 2
+) -> Iterator[Digitization | Failure]:
+    """Digitize pictures in order; reading the next overlaps the networks. Failures are yielded.
+
+    Args:
+        sources: Picture files.
+        models: See load_models.
+        fs_hz: Samples a second wanted.
+        workers: Threads that read ahead.
+    """
+
+    def read(source: str | Path) -> Page | Failure:
+        try:
+            return read_image(Path(source))
+        except ImageError as error:
+            return Failure(str(source), "read", str(error))
+
+    for page in ordered_map(read, sources, workers=workers):
+        yield page if isinstance(page, Failure) else attempt(page, models, fs_hz=fs_hz)
+
+
+def attempt(page: Page, models: Models, *, fs_hz: float) -> Digitization | Failure:
+    """Digitize a page; what goes wrong comes back as a Failure and never ends a batch."""
+    try:
+        return digitize_page(page, models, fs_hz=fs_hz)
+    except StageError as error:
+        return Failure(page.source, error.stage, str(error))
+    except (EcgDigitizeError, ValueError, ArithmeticError, RuntimeError) as error:
+        log.exception("%s", page.source)
+        return Failure(page.source, "signals", f"{type(error).__name__}: {error}")
+
+
+def ordered_map(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int
+) -> Iterator[_Result]:
+    """Map over a thread pool, in order, at most 2 * workers items begun and not yet taken."""
+    source = iter(items)
+    pool = ThreadPoolExecutor(workers)
+    try:
+        waiting = deque(pool.submit(function, i) for i in itertools.islice(source, 2 * workers))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(function, i) for i in itertools.islice(source, 1))
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Clock:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        self.laps_s: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps_s[name], self._last = now - self._last, now

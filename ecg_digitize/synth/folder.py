@@ -1,0 +1,140 @@
+"""Synthetic pages on disk: picture, truth, labels, and the table that `evaluate` reads."""
+
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from ecg_digitize.files import replacing
+from ecg_digitize.formats.csv import write_csv
+from ecg_digitize.layout import DURATION_S, NAME_KEYS, TRACE_FS_HZ
+from ecg_digitize.render.overlay import save_png
+from ecg_digitize.signals import printed_recording, resample_window
+from ecg_digitize.synth.dataset import SyntheticPage, make_page
+from ecg_digitize.synth.signals import SignalSource
+from ecg_digitize.types import Float32, Image, Recording
+
+PAIRED_NAME: Final = "paired.csv"
+MAX_SHEET_PAGES: Final = 48
+_THUMB_PX: Final = (440, 340)
+
+
+def write_pages(
+    source: SignalSource,
+    out: Path | None,
+    *,
+    count: int,
+    seed: int = 0,
+    kind: str | None = None,
+    fs_hz: float = TRACE_FS_HZ,
+    progress: Callable[[SyntheticPage], None] | None = None,
+) -> list[tuple[str, Image]]:
+    """Make pages 0..count-1 of a seed and write them, with a table of pictures and truths.
+
+    Args:
+        source: Where the signals come from.
+        out: Folder for page_000000.png, .csv (truth), .json (labels) and paired.csv; None writes
+            nothing.
+        count: How many.
+        seed: Family of samples.
+        kind: One of `dataset.KINDS`; None mixes them.
+        fs_hz: Sampling rate of the truths.
+        progress: Called after each page.
+
+    Returns:
+        Caption and thumbnail of the first pages, for `contact_sheet`.
+    """
+    thumbs = []
+    rows = []
+    for index in range(count):
+        page = make_page(source, seed=seed, index=index, kind=kind)
+        name = f"page_{index:06d}"
+        if out is not None:
+            save_png(out / f"{name}.png", page.image)
+            write_labels(page, out / f"{name}.json")
+            write_csv(true_recording(page.signals_mv, fs_hz=fs_hz), out / f"{name}.csv")
+        rows.append((f"{name}.png", f"{name}.csv", f"{fs_hz:g}", page.kind))
+        if index < MAX_SHEET_PAGES:
+            thumbs.append((f"{index} {page.kind}", thumbnail(page.image)))
+        if progress is not None:
+            progress(page)
+    if out is not None:
+        with (
+            replacing(out / PAIRED_NAME) as partial,
+            partial.open("w", newline="", encoding="utf-8") as stream,
+        ):
+            csv.writer(stream).writerows([("image", "truth", "fs", "kind"), *rows])
+    return thumbs
+
+
+def true_recording(signals_mv: Float32, *, fs_hz: float) -> Recording:
+    """Return what a perfect digitization of a page gives.
+
+    Args:
+        signals_mv: (12, 5000) float32 mV, whole leads at 500 Hz.
+        fs_hz: Wanted sampling rate; the leads are band-limited to half of it.
+
+    Returns:
+        The recording, NaN outside each lead's printed window.
+    """
+    count, step = round(DURATION_S * fs_hz), TRACE_FS_HZ / fs_hz
+    leads = [
+        resample_window(lead.astype(np.float64), first=0.0, step=step, count=count)
+        for lead in signals_mv
+    ]
+    return printed_recording(np.stack(leads), fs_hz=fs_hz)
+
+
+def write_labels(page: SyntheticPage, path: Path) -> None:
+    """Write where everything is in a page's picture as JSON, page px; null where not printed."""
+    names = zip(NAME_KEYS, page.names_xy_px, strict=True)
+    document: dict[str, Any] = {
+        "kind": page.kind,
+        "quarter_turns": page.quarter_turns,
+        "size_px": [page.image.shape[1], page.image.shape[0]],
+        "names_xy_px": {key: _rounded(xy) if np.isfinite(xy).all() else None for key, xy in names},
+        "crossings_xy_px": _rounded(page.crossings_xy_px),
+    }
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(document) + "\n", encoding="utf-8")
+
+
+def thumbnail(image: Image) -> Image:
+    """Fit a picture into a thumbnail's box, on grey."""
+    width, height = _THUMB_PX
+    scale = min(width / image.shape[1], height / image.shape[0])
+    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    box = np.full((height, width, 3), 90, np.uint8)
+    box[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return box
+
+
+def contact_sheet(thumbs: Sequence[tuple[str, Image]], *, columns: int = 4) -> Image:
+    """Lay thumbnails out in rows, their captions below them.
+
+    Args:
+        thumbs: Caption and (340, 440, 3) uint8 RGB; at least one.
+        columns: Thumbnails a row.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    columns = min(columns, len(thumbs))
+    width, height = _THUMB_PX[0] + 8, _THUMB_PX[1] + 28
+    sheet = np.full((-(-len(thumbs) // columns) * height, columns * width, 3), 40, np.uint8)
+    for k, (caption, thumb) in enumerate(thumbs):
+        y, x = k // columns * height, k % columns * width
+        sheet[y + 4 : y + 4 + thumb.shape[0], x + 4 : x + 4 + thumb.shape[1]] = thumb
+        origin = (x + 6, y + height - 7)
+        cv2.putText(
+            sheet, caption, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (230, 230, 230), 1, cv2.LINE_AA
+        )
+    return sheet
+
+
+def _rounded(xy_px: Float32) -> Any:
+    return np.round(xy_px.astype(np.float64), 2).tolist()

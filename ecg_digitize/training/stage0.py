@@ -1,0 +1,84 @@
+"""Train stage 0: the picture as it comes -> lead names and orientation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecg_digitize.geometry import apply_homography
+from ecg_digitize.stage0.net import INPUT_PX, STRIDE, Stage0Net
+from ecg_digitize.stage0.prepare import stage0_input
+from ecg_digitize.synth.dataset import make_page, turn
+from ecg_digitize.synth.signals import SignalSource
+from ecg_digitize.training.loop import Sample, TrainOptions, load_initial, train
+from ecg_digitize.training.losses import draw_gaussians, marker_loss
+
+SIGMA_CELLS: Final = 1.5
+ORIENTATION_WEIGHT: Final = 0.2
+
+
+@dataclass(frozen=True)
+class MakePictures:
+    """Page index -> one training sample (picklable, run in workers)."""
+
+    source: SignalSource
+    seed: int
+
+    def __call__(self, index: int) -> list[Sample]:
+        """Return image (3, 1024, 1024), markers (13, 256, 256), turns () int64.
+
+        Every page may lie on any side here, also those that never do in the competition: the
+        network then learns its letters in all directions.
+        """
+        rng = np.random.default_rng([self.seed, index, 0])
+        page = make_page(self.source, seed=self.seed, index=index, turns=False)
+        turns = int(rng.choice(4, p=[0.55, 0.15, 0.15, 0.15]))
+        picture, (names,) = turn(page.image, [page.names_xy_px.astype(np.float64)], turns)
+        image, map_from_page = stage0_input(picture)
+        names = apply_homography(map_from_page, names)
+        side = INPUT_PX // STRIDE
+        if rng.random() < 0.2:
+            grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+            image = np.repeat(grey[..., None], 3, axis=2)
+        markers = np.stack(
+            [draw_gaussians((side, side), xy[None], sigma_px=SIGMA_CELLS) for xy in names]
+        )
+        return [
+            {
+                "image": np.ascontiguousarray(image.transpose(2, 0, 1)),
+                "markers": markers,
+                "turns": np.array(turns),
+            }
+        ]
+
+
+def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Return the marker loss plus the cross-entropy of the orientation."""
+    markers, orientation = network(batch["image"])
+    loss = marker_loss(markers, batch["markers"])
+    return loss + ORIENTATION_WEIGHT * F.cross_entropy(orientation.float(), batch["turns"])
+
+
+def run(
+    source: SignalSource,
+    options: TrainOptions,
+    *,
+    encoder: Path | None = None,
+    initial: Path | None = None,
+    validate: Callable[[nn.Module], str] | None = None,
+    backbone: str = "tf_efficientnet_lite0",
+) -> tuple[Stage0Net, dict[str, float]]:
+    """Train a network; see training.stage2.run for the arguments."""
+    torch.manual_seed(options.seed)
+    network = Stage0Net(backbone=backbone)
+    if encoder is not None:
+        network.body.encoder.load_imagenet(encoder)
+    load_initial(network, initial)
+    make = MakePictures(source, options.seed)
+    return network, train(network, loss_of, make, options, validate=validate)

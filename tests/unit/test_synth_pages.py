@@ -1,0 +1,108 @@
+import numpy as np
+import pytest
+
+from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, ROW_LEADS, crossings_mm
+from ecg_digitize.synth.dataset import KINDS, make_page, turn
+from ecg_digitize.synth.page import default_style, draw_page
+from ecg_digitize.synth.simulator import SimulatorSource
+from ecg_digitize.synth.warp import camera_warp, flat_warp, paint
+
+SOURCE = SimulatorSource(seed=5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_is_a_pure_function_of_seed_and_index(kind: str):
+    first = make_page(SOURCE, seed=3, index=11, kind=kind, max_megapixels=2.0)
+    again = make_page(SOURCE, seed=3, index=11, kind=kind, max_megapixels=2.0)
+    other = make_page(SOURCE, seed=3, index=12, kind=kind, max_megapixels=2.0)
+
+    np.testing.assert_array_equal(first.image, again.image)
+    np.testing.assert_array_equal(first.crossings_xy_px, again.crossings_xy_px)
+    assert first.image.shape != other.image.shape or (first.image != other.image).any()
+    assert first.crossings_xy_px.shape == (GRID_ROWS, GRID_COLUMNS, 2)
+
+
+def test_rows_carry_the_leads_in_layout_order():
+    page = make_page(SOURCE, seed=1, index=0, kind="render", vary_signals=False)
+    from ecg_digitize.layout import LEADS
+
+    for row, leads in enumerate(ROW_LEADS):
+        n = 5000 // len(leads)
+        for k, lead in enumerate(leads):
+            plotted_mm = page.rows_mm[row, k * n : (k + 1) * n]
+            signal_mv = page.signals_mv[LEADS.index(lead), k * n : (k + 1) * n]
+            np.testing.assert_allclose(plotted_mm[0] - plotted_mm, 10 * (signal_mv - signal_mv[0]),
+                                       atol=1e-3)  # fmt: skip
+
+
+def test_the_trace_is_drawn_where_the_labels_say():
+    rng = np.random.default_rng(0)
+    from ecg_digitize.synth.signals import to_twelve
+
+    style = default_style()
+    clean = draw_page(to_twelve(SOURCE.get(4)), style, rng)
+    grey = clean.image.min(axis=2)
+    column = np.arange(0, 5000, 7)
+    x = (15.0 + column * 0.05 - style.left_mm) * style.px_per_mm - 0.5
+    y = (clean.rows_mm[3, column] - style.top_mm) * style.px_per_mm - 0.5
+    ink = grey[np.rint(y).astype(int), np.rint(x).astype(int)]
+
+    assert (ink < 60).mean() > 0.97
+
+
+def _warps() -> list:
+    rng = np.random.default_rng(2)
+    flat = flat_warp(rng, px_per_mm=7.0, origin_mm=(-5, -5), turn_deg=1.5, anisotropy=0.01,
+                     shear=0.01, wave_mm=0.4)  # fmt: skip
+    photo = camera_warp(rng, size_px=(2000, 1500), box_mm=(-6, -8, 288, 222), fill=0.9,
+                        tilt_deg=6, turn_deg=3, bend_mm=5)  # fmt: skip
+    return [flat, photo]
+
+
+@pytest.mark.parametrize("warp", _warps(), ids=["flat", "camera"])
+def test_warps_invert(warp):
+    mm = crossings_mm()
+
+    back = warp.sheet_from_page(warp.page_from_sheet(mm))
+
+    assert np.abs(back - mm).max() < 1e-3
+
+
+@pytest.mark.parametrize("warp", _warps(), ids=["flat", "camera"])
+def test_warped_labels_lie_on_warped_marks(warp):
+    scale, origin = 8.0, (-6.0, -8.0)
+    mm = crossings_mm()[2:42:4, 2:55:4].reshape(-1, 2)
+    y, x = np.mgrid[0:1840, 0:2360].astype(np.float32)
+    sheet = np.zeros((1840, 2360), np.float32)
+    for cx, cy in (mm - origin) * scale - 0.5:
+        box = np.s_[int(cy) - 12 : int(cy) + 13, int(cx) - 12 : int(cx) + 13]
+        sheet[box] += np.exp(-((x[box] - cx) ** 2 + (y[box] - cy) ** 2) / (2 * 3.0**2)) * 250
+    image = np.repeat(sheet.astype(np.uint8)[..., None], 3, axis=2)
+
+    picture = paint(np.zeros((1700, 2100, 3), np.uint8), image, warp.sheet_maps((2100, 1700)),
+                    px_per_mm=scale, origin_mm=origin)[..., 0].astype(float)  # fmt: skip
+
+    errors = []
+    for px, py in warp.page_from_sheet(mm):
+        top, left = round(py) - 10, round(px) - 10
+        if top < 0 or left < 0 or top + 21 > 1700 or left + 21 > 2100:
+            continue
+        window = picture[top : top + 21, left : left + 21]
+        rows, columns = np.mgrid[0:21, 0:21]
+        cx = (window * columns).sum() / window.sum() + left
+        cy = (window * rows).sum() / window.sum() + top
+        errors.append(np.hypot(cx - px, cy - py))
+    assert len(errors) > 80
+    assert max(errors) < 0.3
+    assert np.median(errors) < 0.1
+
+
+def test_turning_carries_points_along():
+    image = np.zeros((30, 50, 3), np.uint8)
+    image[4, 9] = 255
+
+    for turns in range(4):
+        turned, (points,) = turn(image, [np.array([[9.0, 4.0]])], turns)
+        x, y = points[0].astype(int)
+        assert turned[y, x].max() == 255
+        np.testing.assert_array_equal(np.rot90(turned, turns), image)
