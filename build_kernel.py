@@ -28,7 +28,7 @@ import smoke_kernel
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = "ecg_digitize"
-BUNDLE_ROOTS = (f"{PACKAGE}.submission", f"{PACKAGE}.render.overlay")
+BUNDLE_ROOT = f"{PACKAGE}.submission"
 MANIFEST = "weights_manifest.json"
 NOTEBOOK = "build/ecg_digitize.ipynb"
 OWNER_PLACEHOLDER = "INSERT_OWNER"
@@ -135,9 +135,11 @@ class _Imports(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         called = ast.unparse(node.func).rpartition(".")[2]
         if called in {"import_module", "__import__"} and node.args:
-            if not (isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str)):
+            wanted = node.args[0]
+            if isinstance(wanted, ast.Constant):
+                self.modules.add(str(wanted.value))
+            elif not ast.unparse(wanted).startswith("f'{__name__}."):  # lazy names of a package
                 raise BuildError(f"line {node.lineno}: an import by a name that is not written out")
-            self.modules.add(node.args[0].value)
         self.generic_visit(node)
 
 
@@ -149,7 +151,7 @@ def module_file(root: Path, module: str) -> Path | None:
 
 
 def import_closure(root: Path) -> tuple[dict[str, Path], dict[str, str]]:
-    """Follow the imports of BUNDLE_ROOTS through the package.
+    """Follow the imports of BUNDLE_ROOT through the package.
 
     Returns:
         Module name -> file, sorted; and every foreign top-level package -> a module importing it.
@@ -159,7 +161,7 @@ def import_closure(root: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """
     files: dict[str, Path] = {}
     foreign: dict[str, str] = {}
-    waiting = [(module, "build_kernel.py") for module in BUNDLE_ROOTS]
+    waiting = [(BUNDLE_ROOT, "build_kernel.py")]
     while waiting:
         module, importer = waiting.pop()
         if module in files:

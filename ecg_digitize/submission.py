@@ -12,15 +12,14 @@ import logging
 import sys
 import threading
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -38,7 +37,11 @@ from ecg_digitize.competition import (
 )
 from ecg_digitize.errors import EcgDigitizeError, ImageError, StageError
 from ecg_digitize.files import replacing
+from ecg_digitize.image import read_image
 from ecg_digitize.layout import LEADS, RHYTHM_LEAD, lead_window
+from ecg_digitize.pipeline import digitize_page, load_models, ordered_map
+from ecg_digitize.render.overlay import draw_overlay
+from ecg_digitize.runtime import choose_device
 from ecg_digitize.types import Digitization, Failure, Float32, Image, Recording
 
 logger = logging.getLogger(__name__)
@@ -48,9 +51,6 @@ TIME_BUDGET_S: Final = 8.5 * 3600
 FALLBACK_MV: Final = 0.0
 SCHEMA: Final = pa.schema([("id", pa.string()), ("value", pa.float32())])
 _LOG_EVERY_PAGES: Final = 25
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -185,22 +185,6 @@ def submit(
     return run_report
 
 
-def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, workers: int
-) -> Iterator[Result]:
-    """Map over a thread pool, results in order, at most `2 * workers` items begun and not taken."""
-    source = iter(items)
-    pool = ThreadPoolExecutor(workers)
-    try:
-        waiting = deque(pool.submit(function, item) for item in islice(source, 2 * workers))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(function, item) for item in islice(source, 1))
-            yield result
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def pipeline_digitize(*, weights_dir: Path | None = None, device: str | None = None) -> Digitize:
     """Load the networks and return the function that reads and digitizes one picture.
 
@@ -211,11 +195,6 @@ def pipeline_digitize(*, weights_dir: Path | None = None, device: str | None = N
     Raises:
         WeightsError: If the weights are missing or altered.
     """
-    # Imported late: arguments and inputs are judged before the seconds torch and timm take.
-    from ecg_digitize.image import read_image
-    from ecg_digitize.pipeline import digitize_page, load_models
-    from ecg_digitize.runtime import choose_device
-
     models = load_models(weights_dir=weights_dir, device=choose_device(device))
     one_at_a_time = threading.Lock()  # the networks; reading the next pictures goes on beside it
 
@@ -245,9 +224,6 @@ def preview(
     Yields:
         Image id and the (H, W, 3) uint8 RGB overlay.
     """
-    from ecg_digitize.image import read_image
-    from ecg_digitize.render.overlay import draw_overlay
-
     competition = competition or find_competition()
     requests = page_requests(read_test_table(competition.test_csv))
     images = index_images(competition.images)

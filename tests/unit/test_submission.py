@@ -22,7 +22,8 @@ from ecg_digitize.competition import (
 from ecg_digitize.errors import ImageError, InputError, StageError
 from ecg_digitize.files import INPUT_ROOT_VARIABLE
 from ecg_digitize.layout import LEADS, N_ROWS, TRACE_COLUMNS, lead_window
-from ecg_digitize.submission import lead_values, main, ordered_map, submit
+from ecg_digitize.pipeline import ordered_map
+from ecg_digitize.submission import lead_values, main, submit
 from ecg_digitize.types import Digitization, GridMap, Recording, Registration, Trace
 
 
