@@ -38,7 +38,7 @@ def norm_sample(page: SyntheticPage, rng: np.random.Generator) -> tuple[Image, F
     """Return the norm image (896, 1152, 3) and the target heatmap (896, 1152)."""
     registration = rough_registration(page, rng)
     image = norm_image(Page(page.image, page.kind), registration)
-    norm_from_page = np.linalg.inv(page_from_norm(registration))
+    norm_from_page = np.linalg.inv(page_from_norm(registration)).astype(np.float64)
     points = page.crossings_xy_px.reshape(-1, 2).astype(np.float64)
     height, width = page.image.shape[:2]
     visible = ((points > -2) & (points < [width + 1, height + 1])).all(-1)
