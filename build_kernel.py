@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import smoke_kernel
+from ecg_digitize import kernel_smoke
 
 ROOT = Path(__file__).resolve().parent
 PACKAGE = "ecg_digitize"
@@ -372,12 +372,12 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.check and (problems := check(root)):
             raise BuildError("\n".join(problems))
         if arguments.smoke:
-            smoke_kernel.smoke(arguments.smoke, notebook=notebook, root=root)
+            kernel_smoke.smoke(arguments.smoke, notebook=notebook, root=root)
         if arguments.owner:
             kernel, dataset = stage(arguments.owner, root)
             print(f"kaggle datasets create -p {dataset}    (later: datasets version -p … -m …)")
             print(f"kaggle kernels push -p {kernel}")
-    except (BuildError, smoke_kernel.SmokeError) as error:
+    except (BuildError, kernel_smoke.SmokeError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

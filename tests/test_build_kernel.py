@@ -13,7 +13,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 import build_kernel  # noqa: E402
-import smoke_kernel  # noqa: E402
+from ecg_digitize import kernel_smoke  # noqa: E402
 
 DIAL = "__import__('socket').create_connection(('127.0.0.1', 1))"
 REAL_MODULES = ("competition", "errors", "files", "layout", "manifest", "submission", "types")
@@ -294,16 +294,16 @@ def test_smoke_notices(repo, samples, old, new, complaint):
     path = repo / "ecg_digitize/pipeline.py"
     path.write_text(path.read_text().replace(old, new))
     notebook = build_kernel.write_notebook(repo)
-    with pytest.raises(smoke_kernel.SmokeError, match=complaint):
-        smoke_kernel.smoke(samples, notebook=notebook, root=repo)
+    with pytest.raises(kernel_smoke.SmokeError, match=complaint):
+        kernel_smoke.smoke(samples, notebook=notebook, root=repo)
 
 
 def test_execute_refuses_the_repositorys_own_package(tmp_path, monkeypatch):
     cell = {"cell_type": "code", "id": "a", "source": ["import ecg_digitize.errors"]}
     (tmp_path / "n.ipynb").write_text(json.dumps({"cells": [cell]}))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(smoke_kernel.SmokeError, match="not from the notebook's own files"):
-        smoke_kernel.execute(tmp_path / "n.ipynb")
+    with pytest.raises(kernel_smoke.SmokeError, match="not from the notebook's own files"):
+        kernel_smoke.execute(tmp_path / "n.ipynb")
 
 
 def test_real_package_bundles_within_limits():
