@@ -1,7 +1,7 @@
 """Stage 2, the *whole* network: all four rows of the rectified page in one pass."""
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_digitize.layout import N_ROWS, RECT
