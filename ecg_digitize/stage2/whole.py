@@ -4,11 +4,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_digitize.layout import N_ROWS, RECT
+from ecg_digitize.layout import N_ROWS, RECT, ZERO_PX
 from ecg_digitize.nets.unet import UNet, conv_block, normalized, unfold_cells
 
 BIN_PX = 2
 """Rect px a vertical bin of the output is high."""
+
+PRIOR_SIGMA_PX = 100.0
+"""Where a row's trace is looked for before anything is seen: 1.25 mV round its zero line. Rows lie
+284 px apart, so the neighbour starts 4 nats behind; a 3 mV wave starts 3 behind and, being seen,
+catches up. Without it the network confuses rows wherever the paper is new to it."""
 
 
 class WholeNet(nn.Module):
@@ -31,6 +36,9 @@ class WholeNet(nn.Module):
         self.body = UNet(
             backbone, in_channels=12, decoder=tuple(decoder), detail=detail, row_coordinate=True
         )
+        y_px = BIN_PX * torch.arange(RECT.height_px // BIN_PX) + (BIN_PX - 1) / 2
+        distance = (y_px - torch.tensor(ZERO_PX)[:, None]) / PRIOR_SIGMA_PX
+        self.row_prior = nn.Parameter(-0.5 * distance[None, :, :, None] ** 2)
         width = self.body.out_channels
         self.head = nn.Sequential(conv_block(width, width), nn.Conv2d(width, N_ROWS * 2 * 4, 1))
 
@@ -43,7 +51,8 @@ class WholeNet(nn.Module):
         """Score every bin.
 
         Args:
-            image: (N, 3, H, W) grey levels 0..255, rect frame; H and W divisible by 32.
+            image: (N, 3, H, W) grey levels 0..255, rect frame; H is 1280, W
+                divisible by 32.
 
         Returns:
             (N, 4, H/2, W) logits; softmax over dim 2 gives each column's distribution.
@@ -51,4 +60,4 @@ class WholeNet(nn.Module):
         x = F.pixel_unshuffle(normalized(image), 2)
         x = x.contiguous(memory_format=torch.channels_last)
         features, _ = self.body(x)
-        return unfold_cells(self.head(features), 2, 4)
+        return unfold_cells(self.head(features), 2, 4) + self.row_prior

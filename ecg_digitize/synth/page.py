@@ -131,7 +131,7 @@ def _hue(rng: np.random.Generator) -> Float64:
 def _grid_colors(rng: np.random.Generator) -> tuple[Color, Color, float]:
     """Draw minor and major colours and the strength of the minor grid."""
     major = _hue(rng)
-    uniform = rng.random() < 0.3  # one weight for all lines, as many ECG-Image-Kit pages have
+    uniform = rng.random() < 0.4  # one weight for all lines, as many ECG-Image-Kit pages have
     if rng.random() < (0.3 if uniform else 0.6):
         major = major + (255 - major) * rng.uniform(0, 0.45)
     base = _hue(rng) if rng.random() < 0.15 else major
