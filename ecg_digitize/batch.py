@@ -1,0 +1,147 @@
+"""Many pictures into one folder: a csv and an overlay each, and a report of what failed."""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from ecg_digitize.errors import ImageError, InputError
+from ecg_digitize.files import replacing
+from ecg_digitize.formats.csv import write_csv
+from ecg_digitize.image import find_images, read_image
+from ecg_digitize.pipeline import Models, attempt, ordered_map
+from ecg_digitize.render.overlay import draw_overlay, save_png
+from ecg_digitize.types import Digitization, Failure, Page
+
+OVERLAY_SUFFIX: Final = ".overlay.png"
+REPORT_NAME: Final = "run_report.json"
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What became of a batch, written as run_report.json."""
+
+    outputs: Mapping[str, str]  # picture -> csv, in the order given
+    failures: tuple[Failure, ...]
+    elapsed_s: float
+    timings_s: Mapping[str, float]  # stage -> seconds a digitized page, mean
+
+    def to_json(self) -> str:
+        """Return the report as indented JSON."""
+        document = {
+            "pages": len(self.outputs) + len(self.failures),
+            "digitized": len(self.outputs),
+            "elapsed_s": round(self.elapsed_s, 3),
+            "timings_s": {stage: round(value, 4) for stage, value in self.timings_s.items()},
+            "outputs": dict(self.outputs),
+            "failures": [asdict(failure) for failure in self.failures],
+        }
+        return json.dumps(document, indent=2) + "\n"
+
+
+def find_pages(paths: Iterable[str | Path]) -> list[Path]:
+    """Expand files and folders to pictures, leaving out overlays that an earlier run left there.
+
+    Raises:
+        InputError: A folder holds no picture.
+    """
+    named = [Path(path) for path in paths]
+    found = find_images(named)
+    return [path for path in found if path in named or not path.name.endswith(OVERLAY_SUFFIX)]
+
+
+def digitize_into(
+    out: Path,
+    sources: Sequence[Path],
+    models: Models,
+    *,
+    fs_hz: float = 500.0,
+    overlay: bool = True,
+    progress: Callable[[Path, Failure | None], None] | None = None,
+) -> BatchReport:
+    """Digitize pictures into a folder; a page that fails is reported and the others go on.
+
+    Args:
+        out: Folder for NAME.csv, NAME.overlay.png and run_report.json, made if need be.
+        sources: Picture files.
+        models: See `pipeline.load_models`.
+        fs_hz: Samples a second of the tables.
+        overlay: Draw the decoded trace on each picture.
+        progress: Called after each picture with its path and, if it failed, why.
+
+    Returns:
+        The report, which was also written.
+
+    Raises:
+        InputError: The folder cannot be made.
+    """
+    began = time.monotonic()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be the output folder ({error}); name another") from error
+    outputs: dict[str, str] = {}
+    failures: list[Failure] = []
+    seconds: defaultdict[str, float] = defaultdict(float)
+    pages = ordered_map(_read, sources, workers=2)
+    for source, name, page in zip(sources, output_names(sources), pages, strict=True):
+        result = page if isinstance(page, Failure) else attempt(page, models, fs_hz=fs_hz)
+        if isinstance(page, Page) and isinstance(result, Digitization):
+            result = _write(result, page, out, name, overlay=overlay)
+        failure = result if isinstance(result, Failure) else None
+        if isinstance(result, Digitization):
+            outputs[str(source)] = str(out / f"{name}.csv")
+            for stage, value in result.timings_s.items():
+                seconds[stage] += value
+        if failure is not None:
+            failures.append(failure)
+        if progress is not None:
+            progress(source, failure)
+    report = BatchReport(
+        outputs=outputs,
+        failures=tuple(failures),
+        elapsed_s=time.monotonic() - began,
+        timings_s={stage: total / len(outputs) for stage, total in seconds.items()},
+    )
+    with replacing(out / REPORT_NAME) as partial:
+        partial.write_text(report.to_json(), encoding="utf-8")
+    return report
+
+
+def output_names(sources: Iterable[Path]) -> list[str]:
+    """Name each picture's outputs: its own name without suffix, numbered where that is taken.
+
+    Upper and lower case count as equal, as they do on the file systems of Windows and macOS.
+    """
+    taken: set[str] = set()
+    names = []
+    for source in sources:
+        name, number = source.stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{source.stem}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _read(source: Path) -> Page | Failure:
+    try:
+        return read_image(source)
+    except ImageError as error:
+        return Failure(str(source), "read", str(error))
+
+
+def _write(
+    result: Digitization, page: Page, out: Path, name: str, *, overlay: bool
+) -> Digitization | Failure:
+    try:
+        write_csv(result.recording, out / f"{name}.csv")
+        if overlay:
+            save_png(out / f"{name}{OVERLAY_SUFFIX}", draw_overlay(page, result))
+    except (OSError, InputError) as error:
+        return Failure(page.source, "write", f"{error}; free space or name another folder")
+    return result

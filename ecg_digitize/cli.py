@@ -1,0 +1,184 @@
+"""The command `ecg-digitize`: its arguments; `commands.py` does what they ask.
+
+Exit codes: 0 all done, 2 unusable arguments or inputs, 3 some pages failed.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from ecg_digitize import __version__, commands
+from ecg_digitize.errors import EcgDigitizeError
+
+BENCH_IMAGE: Final = Path(__file__).resolve().parent.parent / "tests/samples/sample_render.png"
+STAGES: Final = ("stage0", "stage1", "stage2")
+SOURCE_HELP: Final = "signals: simulator (default), bank:FILE.npz, wfdb:FOLDER or deepfake"
+
+
+Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == ["submit"]:  # has its own parser, which travels in the notebook
+        from ecg_digitize import submission
+
+        return submission.main(argv[1:])
+    arguments = parser().parse_args(argv)
+    arguments.argv = argv
+    chatty = arguments.verbose or arguments.command == "train"
+    logging.basicConfig(
+        level=logging.INFO if chatty else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
+    try:
+        code: int = arguments.run(arguments)
+    except (EcgDigitizeError, OSError) as error:
+        print(f"ecg-digitize: {error}", file=sys.stderr)
+        return commands.UNUSABLE
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all subcommands; `run` is the function of the one chosen."""
+    top = argparse.ArgumentParser(
+        prog="ecg-digitize", description="Pictures of 12-lead ECG printouts to millivolts, offline."
+    )
+    top.add_argument("--version", action="version", version=__version__)
+    top.add_argument("-v", "--verbose", action="store_true", help="log what is being done")
+    subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(
+        name: str, run: Callable[[argparse.Namespace], int], text: str
+    ) -> argparse.ArgumentParser:
+        added = subparsers.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    _add_using(command)
+    subparsers.add_parser("submit", help="Kaggle's test.csv and pictures to submission.parquet")
+    _add_making(command)
+    return top
+
+
+def _add_using(command: Command) -> None:
+    """Add the commands that use the shipped weights."""
+    add = command(
+        "digitize", commands.digitize, "a csv and an overlay for each picture"
+    ).add_argument
+    add("paths", nargs="+", type=Path, metavar="PATH", help="pictures, or folders of them")
+    add("-o", "--out", type=Path, required=True, metavar="DIR")
+    add("--fs", type=_positive, default=500.0, help="samples a second (default: 500)")
+    add("--no-overlay", action="store_true", help="write tables only")
+    _add_model_options(add)
+
+    add = command(
+        "evaluate", commands.evaluate, "score the weights on pictures with true signals"
+    ).add_argument
+    add("paired_csv", type=Path, help="columns image, truth, fs, kind; paths relative to it")
+    add("--fusion", action="store_true", help="blend limb leads that follow from each other")
+    _add_json(add)
+    _add_model_options(add)
+
+    add = command("bench", commands.bench, "time one picture, stage by stage").add_argument
+    add("image", type=Path, nargs="?", default=BENCH_IMAGE, help="default: a shipped sample")
+    add("--repeat", type=_count, default=5, help="default: 5")
+    add("--threads", type=_count, default=2, help="default: 2")
+    _add_json(add)
+    _add_model_options(add)
+
+    judge = command("validate", commands.validate, "judge the stages on fresh synthetic pages")
+    add = judge.add_argument
+    add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
+    add("--pages", type=_count, default=200, help="default: 200")
+    add("--seed", type=int, default=990_001, help="family of pages; training uses small ones")
+    which = judge.add_mutually_exclusive_group()
+    which.add_argument("--true-geometry", action="store_true", help="judge stage 2 alone")
+    which.add_argument("--round-trip", action="store_true", help="judge the decoder alone")
+    _add_json(add)
+    _add_model_options(add)
+
+    add = command(
+        "weights", commands.weights, "check every weight file against the manifest"
+    ).add_argument
+    add("--weights", type=Path, metavar="DIR", help="folder of the weight files")
+
+
+def _add_making(command: Command) -> None:
+    """Add the commands that make pages and weights."""
+    add = command(
+        "synth", commands.synth, "make synthetic pages with truth and labels"
+    ).add_argument
+    add("-o", "--out", type=Path, metavar="DIR", help="for pages and paired.csv")
+    add("--count", type=_count, default=12, help="default: 12")
+    add("--seed", type=int, default=0, help="family of pages (default: 0)")
+    add("--kind", help="render, scan, scan_bw, photo or worn (default: mixed)")
+    add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
+    add("--fs", type=_positive, default=500.0, help="of the truths (default: 500)")
+    add("--contact-sheet", type=Path, metavar="PNG", help="draw all pages on one sheet")
+    add("--samples", type=Path, metavar="DIR", help="make the shipped samples again, there")
+
+    add = command(
+        "train", commands.train, "train one stage; resumes what lies in --out"
+    ).add_argument
+    add("stage", choices=STAGES)
+    add("--minutes", type=_positive, required=True, help="wall-clock budget")
+    add("--source", required=True, metavar="SPEC", help=SOURCE_HELP)
+    add("--out", type=Path, required=True, metavar="DIR", help="for checkpoint and weights")
+    add("--encoder", type=Path, help="ImageNet weights of the backbone, safetensors")
+    add("--initial", type=Path, help="weights of an earlier training, safetensors")
+    add("--backbone", default="tf_efficientnet_lite0", help="timm name (default: %(default)s)")
+    add("--batch", type=_count, default=4, help="default: 4")
+    add("--learning-rate", type=_positive, default=1e-3, help="default: 0.001")
+    add("--workers", type=int, default=1, help="processes that make pages (default: 1)")
+    add("--seed", type=int, default=1, help="default: 1")
+    add("--device", help="cpu or cuda (default: the best there is)")
+    add("--max-steps", type=_count, help="stop early, for a quick try")
+
+    add = command(
+        "export", commands.export, "put trained weights into weights/ and the manifest"
+    ).add_argument
+    add("stage", choices=STAGES)
+    add("trained", type=Path, help="checkpoint.pt or safetensors of a training")
+    add("--minutes", type=_positive, required=True, help="provenance: training time")
+    add("--command", dest="provenance_command", required=True, help="provenance: command line")
+    add("--data", required=True, help="provenance: signals it was trained on")
+    add("--metric", type=_metric, action="append", default=[], metavar="NAME=VALUE")
+    add("--backbone", default="tf_efficientnet_lite0", help="default: %(default)s")
+    add("--weights", type=Path, metavar="DIR", help="folder to write to (default: weights/)")
+    add("--manifest", type=Path, help="default: weights_manifest.json")
+
+
+def _add_json(add: Callable[..., Any]) -> None:
+    add("--json", type=Path, metavar="FILE", help="write the figures there too")
+
+
+def _add_model_options(add: Callable[..., Any]) -> None:
+    add("--device", help="cpu or cuda (default: the best there is)")
+    add("--weights", type=Path, metavar="DIR", help="folder of the weight files")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number, but got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, but got {text}")
+    return value
+
+
+def _metric(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, but got {text}") from None

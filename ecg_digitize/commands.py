@@ -1,0 +1,263 @@
+"""What the subcommands do: parsed arguments in, files and tables out, an exit code back.
+
+Modules that need torch or OpenCV are imported by the commands that use them, so that --help and
+wrong arguments are answered at once.
+"""
+
+import argparse
+import importlib
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ecg_digitize.errors import InputError
+
+if TYPE_CHECKING:
+    from ecg_digitize.pipeline import Models
+
+DONE: Final = 0
+UNUSABLE: Final = 2
+PAGES_FAILED: Final = 3
+
+
+def digitize(arguments: argparse.Namespace) -> int:
+    """Write a csv and an overlay for each picture."""
+    from ecg_digitize.batch import digitize_into, find_pages
+
+    sources = find_pages(arguments.paths)
+    models = _models(arguments)
+    with _bar(len(sources)) as step:
+        report = digitize_into(
+            arguments.out,
+            sources,
+            models,
+            fs_hz=arguments.fs,
+            overlay=not arguments.no_overlay,
+            progress=lambda source, failure: step(),
+        )
+    for failure in report.failures:
+        named = failure.error.startswith(failure.source)
+        reason = failure.error if named else f"{failure.source}: {failure.error}"
+        print(f"{reason} ({failure.stage})", file=sys.stderr)
+    print(f"{arguments.out}: {len(report.outputs)} of {len(sources)} pages", file=sys.stderr)
+    return PAGES_FAILED if report.failures else DONE
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Score the shipped weights on pictures with truth."""
+    from ecg_digitize.image import read_image
+    from ecg_digitize.pipeline import digitize_page
+    from ecg_digitize.signals import to_recording
+    from ecg_digitize.training.evaluate import evaluate as score
+    from ecg_digitize.types import Recording
+
+    models = _models(arguments)
+
+    def digitize_file(path: Path, fs_hz: float) -> Recording:
+        result = digitize_page(read_image(path), models, fs_hz=fs_hz)
+        if arguments.fusion:
+            return to_recording(result.trace, fs_hz=fs_hz, fusion=True)
+        return result.recording
+
+    with _bar(None) as step:
+        report = score(
+            arguments.paired_csv, digitize_file, progress=lambda done, total, result: step(total)
+        )
+    print(report.to_text(), end="")
+    _write_json(arguments.json, report.to_json())
+    return PAGES_FAILED if report.failures else DONE
+
+
+def synth(arguments: argparse.Namespace) -> int:
+    """Write synthetic pages, a contact sheet, or the shipped samples."""
+    from ecg_digitize.synth.folder import contact_sheet, write_pages
+    from ecg_digitize.synth.samples import SAMPLES, write_samples
+    from ecg_digitize.synth.signals import open_source
+
+    if not (arguments.out or arguments.contact_sheet or arguments.samples):
+        raise InputError("synth: nothing to write; give -o DIR, --contact-sheet or --samples")
+    if arguments.samples:
+        with _bar(len(SAMPLES)) as step:
+            n_bytes = write_samples(arguments.samples, progress=lambda sample: step())
+        print(f"{arguments.samples}: {n_bytes} bytes", file=sys.stderr)
+    if not (arguments.out or arguments.contact_sheet):
+        return DONE
+    source = open_source(arguments.source)
+    with _bar(arguments.count) as step:
+        thumbs = write_pages(
+            source,
+            arguments.out,
+            count=arguments.count,
+            seed=arguments.seed,
+            kind=arguments.kind,
+            fs_hz=arguments.fs,
+            progress=lambda page: step(),
+        )
+    if arguments.contact_sheet:
+        from ecg_digitize.render.overlay import save_png
+
+        save_png(arguments.contact_sheet, contact_sheet(thumbs))
+    return DONE
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train one stage and print the line that exports it."""
+    from ecg_digitize.runtime import choose_device
+    from ecg_digitize.synth.signals import open_source
+    from ecg_digitize.training.export import export_line, save_half
+    from ecg_digitize.training.loop import TrainOptions
+
+    stage = arguments.stage
+    options = TrainOptions(
+        out=arguments.out,
+        minutes=arguments.minutes,
+        batch=arguments.batch,
+        learning_rate=arguments.learning_rate,
+        workers=arguments.workers,
+        seed=arguments.seed,
+        max_steps=arguments.max_steps,
+        device=choose_device(arguments.device),
+    )
+    network, figures = importlib.import_module(f"ecg_digitize.training.{stage}").run(
+        open_source(arguments.source),
+        options,
+        encoder=arguments.encoder,
+        initial=arguments.initial,
+        backbone=arguments.backbone,
+    )
+    path = arguments.out / f"{stage}.safetensors"
+    save_half(network, path)
+    print(f"{path}: {figures['steps']:.0f} steps, loss {figures['loss']:.4f}; ship it with")
+    print(
+        export_line(
+            stage,
+            path,
+            backbone=arguments.backbone,
+            command=shlex.join(["ecg-digitize", *arguments.argv]),
+            data=arguments.source,
+            minutes=figures["minutes"],
+            metrics={"loss": figures["loss"], "steps": figures["steps"]},
+        )
+    )
+    return DONE
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Put trained weights where they ship from."""
+    from ecg_digitize.training import export as exporting
+
+    entry = exporting.export(
+        arguments.stage,
+        arguments.trained,
+        provenance=exporting.provenance_now(
+            command=arguments.provenance_command,
+            data=arguments.data,
+            minutes=arguments.minutes,
+            metrics=dict(arguments.metric),
+        ),
+        backbone=arguments.backbone,
+        weights_dir=arguments.weights,
+        manifest=arguments.manifest,
+    )
+    print(f"{entry.file}: {entry.bytes} bytes, SHA-256 {entry.sha256}")
+    return DONE
+
+
+def validate(arguments: argparse.Namespace) -> int:
+    """Judge the stages on fresh synthetic pages, or the decoder on true masks."""
+    from ecg_digitize.runtime import choose_device
+    from ecg_digitize.synth.signals import open_source
+    from ecg_digitize.training import validate as validating
+
+    source = open_source(arguments.source, validation=True)
+    if arguments.round_trip:
+        with _bar(arguments.pages) as step:
+            snr_db = validating.round_trip_db(
+                source, windows=arguments.pages, progress=lambda value: step()
+            )
+        mean_db = sum(snr_db) / len(snr_db)
+        print(f"round trip: {len(snr_db)} windows, mean {mean_db:.2f} dB, min {min(snr_db):.2f} dB")
+        _write_json(arguments.json, {"round_trip_db": snr_db, "mean_db": mean_db})
+        return DONE
+    if arguments.true_geometry:
+        device = choose_device(arguments.device)
+        models = validating.stage2_models(weights_dir=arguments.weights, device=device)
+    else:
+        models = _models(arguments)
+    with _bar(arguments.pages) as step:
+        report = validating.validate_pages(
+            source,
+            models,
+            pages=arguments.pages,
+            seed=arguments.seed,
+            true_geometry=arguments.true_geometry,
+            progress=lambda check: step(),
+        )
+    print(report.to_text(), end="")
+    _write_json(arguments.json, report.to_json())
+    return PAGES_FAILED if any(check.error for check in report.checks) else DONE
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Time one picture."""
+    from ecg_digitize.runtime import limit_threads
+    from ecg_digitize.training.bench import bench as measure
+
+    limit_threads(arguments.threads)
+    models = _models(arguments)
+    with _bar(2 * arguments.repeat + 1) as step:
+        report = measure(arguments.image, models, repeat=arguments.repeat, progress=step)
+    print(report.to_text(), end="")
+    _write_json(arguments.json, report.to_json())
+    return DONE
+
+
+def weights(arguments: argparse.Namespace) -> int:
+    """Check every weight file against the manifest."""
+    from ecg_digitize.weights import verify_all
+
+    table = verify_all(weights_dir=arguments.weights)
+    for status in table:
+        verdict = "ok" if status.ok else "BAD"
+        print(f"{status.stage:<8}{status.file:<24}{status.bytes:>10}  {verdict:<4}{status.why}")
+    if not table:
+        raise InputError(
+            "weights_manifest.json lists no files; train and export the three stages first"
+        )
+    return DONE if all(status.ok for status in table) else UNUSABLE
+
+
+# --- what they share ------------------------------------------------------------------------------
+
+
+def _models(arguments: argparse.Namespace) -> "Models":
+    from ecg_digitize import pipeline, runtime
+
+    device = runtime.choose_device(arguments.device)
+    return pipeline.load_models(weights_dir=arguments.weights, device=device)
+
+
+@contextmanager
+def _bar(total: int | None) -> Iterator[Callable[..., None]]:
+    """Show a progress bar, in terminals only; the function given moves it on by one page."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="page", disable=None) as bar:
+
+        def step(total: int | None = None) -> None:
+            bar.total = total or bar.total
+            bar.update()
+
+        yield step
+
+
+def _write_json(path: Path | None, document: Any) -> None:
+    from ecg_digitize.files import replacing
+
+    if path is not None:
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

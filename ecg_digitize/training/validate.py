@@ -1,0 +1,247 @@
+"""How good the stages are on fresh synthetic pages, drawn from signals that training never saw."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import nn
+
+from ecg_digitize.errors import WeightsError
+from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, RECT, TRACE_FS_HZ
+from ecg_digitize.manifest import read_manifest
+from ecg_digitize.metrics import ImageScore, competition_score, image_snr
+from ecg_digitize.pipeline import Models, attempt, find_traces, ordered_map
+from ecg_digitize.signals import printed_recording, to_recording
+from ecg_digitize.stage1.rectify import rectify
+from ecg_digitize.stage2.decode import decode, true_trace_map
+from ecg_digitize.synth.dataset import SyntheticPage, make_page
+from ecg_digitize.synth.page import default_style, draw_page
+from ecg_digitize.synth.signals import SignalSource, to_twelve
+from ecg_digitize.types import Digitization, Failure, Float32, GridMap, Page
+from ecg_digitize.weights import load_network
+
+VALIDATION_SEED: Final = 990_001
+"""A family of pages that no training uses; `TrainOptions.seed` counts from 1."""
+
+
+@dataclass(frozen=True)
+class PageCheck:
+    """What one page gave."""
+
+    index: int
+    kind: str
+    turns_right: bool | None  # None: stage 0 was not asked
+    grid_errors_px: Float32 | None  # (n,) of the crossings in the picture, px; None: no grid
+    score: ImageScore  # a failed page scores as twelve leads of zeros
+    error: str | None
+
+
+@dataclass(frozen=True)
+class KindSummary:
+    """Figures of the pages of one kind."""
+
+    kind: str
+    n_pages: int
+    n_failed: int
+    n_turned_wrong: int
+    n_without_grid: int
+    grid_median_px: float  # over all crossings inside the pictures, px of the picture
+    grid_p95_px: float
+    snr_db: float  # mean without cap
+    snr_median_db: float
+    score_db: float  # the competition's
+
+    def to_line(self) -> str:
+        """Return one line of the table."""
+        return (
+            f"{self.kind:<9}{self.n_pages:6d}{self.n_failed:8d}{self.n_turned_wrong:8d}"
+            f"{self.n_without_grid:9d}{self.grid_median_px:9.2f}{self.grid_p95_px:8.2f}"
+            f"{self.snr_db:9.2f}{self.snr_median_db:9.2f}{self.score_db:8.2f}"
+        )
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """Every page's check, and the means over them."""
+
+    checks: tuple[PageCheck, ...]
+    true_geometry: bool
+
+    def summaries(self) -> list[KindSummary]:
+        """Return one summary a kind, sorted, and "all"."""
+        kinds = sorted({check.kind for check in self.checks})
+        parts = [(kind, [c for c in self.checks if c.kind == kind]) for kind in kinds]
+        return [_summarize(name, members) for name, members in [*parts, ("all", self.checks)]]
+
+    def to_text(self) -> str:
+        """Return the table to read; without stages 0 and 1, their columns say nothing."""
+        lines = [
+            f"{'kind':<9}{'pages':>6}{'failed':>8}{'turned':>8}{'no grid':>9}"
+            f"{'grid px':>9}{'p95 px':>8}{'SNR dB':>9}{'median':>9}{'score':>8}",
+            *(summary.to_line() for summary in self.summaries()),
+            *(f"page {c.index} {c.kind}: {c.error}" for c in self.checks if c.error),
+        ]
+        return "\n".join(lines) + "\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a dict for `json.dumps`; NaN becomes None."""
+        pages = []
+        for check in self.checks:
+            errors = check.grid_errors_px
+            median = None if errors is None or not errors.size else float(np.median(errors))
+            pages.append(
+                {
+                    "index": check.index,
+                    "kind": check.kind,
+                    "turns_right": check.turns_right,
+                    "grid_median_px": median,
+                    "snr_db": check.score.snr_db,
+                    "error": check.error,
+                }
+            )
+        kinds = [
+            {k: None if v != v else v for k, v in vars(summary).items()}
+            for summary in self.summaries()
+        ]
+        return {"true_geometry": self.true_geometry, "kinds": kinds, "pages": pages}
+
+
+def validate_pages(
+    source: SignalSource,
+    models: Models,
+    *,
+    pages: int,
+    seed: int = VALIDATION_SEED,
+    true_geometry: bool = False,
+    progress: Callable[[PageCheck], None] | None = None,
+) -> ValidationReport:
+    """Digitize fresh synthetic pages of all kinds and compare with what is known of them.
+
+    Args:
+        source: Validation signals.
+        models: See `pipeline.load_models`.
+        pages: How many.
+        seed: Family of pages.
+        true_geometry: Rectify by the labels, so that only stage 2 and what follows is judged.
+        progress: Called after each page.
+
+    Returns:
+        The report.
+    """
+    check = check_stage2 if true_geometry else check_page
+    make = partial(make_page, source, seed=seed)
+    checks = []
+    made = ordered_map(lambda index: make(index=index), range(pages), workers=1)
+    for index, page in enumerate(made):
+        checks.append(check(index, page, models))
+        if progress is not None:
+            progress(checks[-1])
+    return ValidationReport(tuple(checks), true_geometry)
+
+
+def check_page(index: int, page: SyntheticPage, models: Models) -> PageCheck:
+    """Send a page through all stages."""
+    result = attempt(Page(page.image, f"page {index}"), models, fs_hz=TRACE_FS_HZ)
+    if isinstance(result, Failure):
+        signals_mv = np.zeros_like(page.signals_mv)
+        error = f"{result.stage}: {result.error}"
+        return PageCheck(index, page.kind, False, None, _score(page, signals_mv), error)
+    return PageCheck(
+        index=index,
+        kind=page.kind,
+        turns_right=result.registration.quarter_turns == page.quarter_turns,
+        grid_errors_px=_grid_errors_px(page, result),
+        score=_score(page, result.recording.signals_mv),
+        error=None,
+    )
+
+
+def check_stage2(index: int, page: SyntheticPage, models: Models) -> PageCheck:
+    """Send a page, rectified by its labels, through stage 2 and the decoder."""
+    confidence = np.ones((GRID_ROWS, GRID_COLUMNS), np.float32)
+    grid = GridMap(page.crossings_xy_px, confidence, 0.0)
+    rectified = rectify(Page(page.image, f"page {index}"), grid)
+    recording = to_recording(decode(find_traces(rectified, models)), fs_hz=TRACE_FS_HZ)
+    none = np.empty(0, np.float32)
+    return PageCheck(index, page.kind, None, none, _score(page, recording.signals_mv), None)
+
+
+def stage2_models(*, weights_dir: Path | None, device: torch.device) -> Models:
+    """Load stage 2 alone, so that it can be judged before the others are trained.
+
+    Raises:
+        WeightsError: The manifest has no stage 2, or its file is missing or altered.
+    """
+    for entry in read_manifest(weights_dir=weights_dir):
+        if entry.stage == "stage2":
+            network = load_network(entry, weights_dir=weights_dir).to(device)
+            return Models(nn.Identity(), nn.Identity(), network, device)
+    raise WeightsError("weights_manifest.json has no weights for stage2; train and export it first")
+
+
+def round_trip_db(
+    source: SignalSource, *, windows: int, progress: Callable[[float], None] | None = None
+) -> list[float]:
+    """Draw windows, decode their true masks, and score the signals: what decoding alone costs.
+
+    Args:
+        source: Validation signals; its first windows are taken.
+        windows: How many at most.
+        progress: Called with each window's dB.
+
+    Returns:
+        Uncapped SNR of each window, dB.
+    """
+    results = []
+    for index in range(min(windows, len(source))):
+        signals_mv = to_twelve(source.get(index))
+        page = draw_page(signals_mv, default_style(), np.random.default_rng([0, index]))
+        y_px = (page.rows_mm - RECT.origin_mm_xy[1]) * RECT.px_per_mm_xy[1]
+        trace = decode(true_trace_map(y_px.astype(np.float32)))
+        recording = to_recording(trace, fs_hz=TRACE_FS_HZ)
+        truth = printed_recording(signals_mv, fs_hz=TRACE_FS_HZ)
+        score = image_snr(truth.signals_mv, recording.signals_mv, fs_hz=TRACE_FS_HZ, cap_ratio=None)
+        results.append(score.snr_db)
+        if progress is not None:
+            progress(score.snr_db)
+    return results
+
+
+def _grid_errors_px(page: SyntheticPage, result: Digitization) -> Float32 | None:
+    """Return how far the crossings inside the picture are off; None if stage 1 found no grid."""
+    if not np.isfinite(result.grid.residual_px):
+        return None
+    height, width = page.image.shape[:2]
+    true = page.crossings_xy_px
+    inside = ((true >= 0) & (true <= [width - 1, height - 1])).all(axis=-1)
+    off = np.linalg.norm(result.grid.crossings_xy_px[inside] - true[inside], axis=-1)
+    return off.astype(np.float32)
+
+
+def _score(page: SyntheticPage, signals_mv: Float32) -> ImageScore:
+    truth = printed_recording(page.signals_mv, fs_hz=TRACE_FS_HZ)
+    return image_snr(truth.signals_mv, signals_mv, fs_hz=TRACE_FS_HZ)
+
+
+def _summarize(kind: str, checks: Iterable[PageCheck]) -> KindSummary:
+    members = list(checks)
+    found = [c.grid_errors_px for c in members if c.grid_errors_px is not None]
+    errors = np.concatenate(found) if found else np.empty(0, np.float32)
+    median, p95 = np.percentile(errors, [50, 95]) if errors.size else (np.nan, np.nan)
+    snr_db = [check.score.snr_db for check in members]
+    return KindSummary(
+        kind=kind,
+        n_pages=len(members),
+        n_failed=sum(check.error is not None for check in members),
+        n_turned_wrong=sum(check.turns_right is False for check in members),
+        n_without_grid=sum(check.grid_errors_px is None for check in members),
+        grid_median_px=float(median),
+        grid_p95_px=float(p95),
+        snr_db=float(np.mean(snr_db)),
+        snr_median_db=float(np.median(snr_db)),
+        score_db=competition_score(check.score.ratio for check in members),
+    )

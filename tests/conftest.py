@@ -1,0 +1,47 @@
+"""Networks small enough to run the whole pipeline in a second."""
+
+import numpy as np
+import pytest
+import torch
+
+from ecg_digitize import pipeline
+from ecg_digitize.layout import PAGE_GRID_TOP_PX, PAGE_SIZE_PX, PX_PER_MM
+from ecg_digitize.stage0.net import Stage0Net
+from ecg_digitize.stage0.normalize import registration_from_homography
+from ecg_digitize.stage1.net import Stage1Net
+from ecg_digitize.stage2.whole import WholeNet
+
+TINY_BACKBONE = "test_efficientnet"  # timm's own, for tests
+
+
+@pytest.fixture(scope="session")
+def tiny_models():
+    """Random weights; the pipeline must survive whatever they say."""
+    torch.manual_seed(0)
+    networks = (
+        Stage0Net(backbone=TINY_BACKBONE, decoder=(8, 8, 8)),
+        Stage1Net(backbone=TINY_BACKBONE, decoder=(8, 8, 8, 8)),
+        WholeNet(backbone=TINY_BACKBONE, decoder=(8, 8, 8), detail=4),
+    )
+    return pipeline.Models(*(network.eval() for network in networks), torch.device("cpu"))
+
+
+@pytest.fixture
+def sheet_given(monkeypatch):
+    """Random networks find no page; with this one, it fills the picture and the walk goes on."""
+
+    def find_sheet(page, models):
+        height, width = page.image.shape[:2]
+        scale = min(width / PAGE_SIZE_PX[0], height / PAGE_SIZE_PX[1])
+        px_per_mm = scale * PX_PER_MM
+        return registration_from_homography(
+            np.array([[px_per_mm, 0, 0], [0, px_per_mm, scale * PAGE_GRID_TOP_PX], [0, 0, 1.0]])
+        )
+
+    monkeypatch.setattr(pipeline, "find_sheet", find_sheet)
+
+
+@pytest.fixture
+def tiny_weights(monkeypatch, tiny_models):
+    """Let every command load the tiny networks instead of the shipped ones."""
+    monkeypatch.setattr(pipeline, "load_models", lambda **_: tiny_models)

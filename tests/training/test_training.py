@@ -1,0 +1,112 @@
+"""Every training script for two steps on two pages; what it leaves can be resumed and shipped."""
+
+import importlib
+import logging
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ecg_digitize.cli import main
+from ecg_digitize.errors import WeightsError
+from ecg_digitize.synth.simulator import SimulatorSource
+from ecg_digitize.training.export import STAGES, export, provenance_now
+from ecg_digitize.training.loop import TrainOptions
+from ecg_digitize.weights import load_network, read_manifest, verify_all
+
+BACKBONE = "test_efficientnet"  # timm's own, for tests
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _run(stage, out, *, max_steps, **options):
+    script = importlib.import_module(f"ecg_digitize.training.{stage}")
+    limits = TrainOptions(out=out, minutes=60, batch=1, workers=0, seed=3, max_steps=max_steps)
+    return script.run(SimulatorSource(), limits, backbone=BACKBONE, **options)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_steps_then_resumed_then_exported(stage, tmp_path, caplog):
+    out, weights, manifest = tmp_path / "run", tmp_path / "weights", tmp_path / "manifest.json"
+    _, first = _run(stage, out, max_steps=1)
+    with caplog.at_level(logging.INFO):
+        network, figures = _run(stage, out, max_steps=2)
+
+    assert first["steps"] == 1
+    assert figures["steps"] == 2
+    assert np.isfinite([first["loss"], figures["loss"]]).all()
+    assert "resumed" in caplog.text
+    assert not network.training
+
+    entry = export(
+        stage,
+        out / "checkpoint.pt",
+        provenance=provenance_now(command="test", data="simulator", minutes=0.1, metrics={"x": 1}),
+        backbone=BACKBONE,
+        weights_dir=weights,
+        manifest=manifest,
+    )
+    assert entry.file == f"{stage}.safetensors"
+    assert [read.sha256 for read in read_manifest(manifest)] == [entry.sha256]
+    (status,) = verify_all(weights_dir=weights, manifest=manifest)
+    assert status.ok, status.why
+    loaded = load_network(entry, weights_dir=weights)
+    state = network.state_dict()
+    for name, value in loaded.state_dict().items():
+        torch.testing.assert_close(value, state[name].to(value.dtype), rtol=2e-3, atol=1e-6)
+
+
+def test_the_command_trains_and_prints_the_line_that_exports(tmp_path, capsys):
+    out = tmp_path / "run"
+    options = ["--source", "simulator", "--out", str(out), "--backbone", BACKBONE]
+    limits = ["--minutes", "60", "--max-steps", "1", "--batch", "1", "--workers", "0"]
+
+    assert main(["train", "stage1", *options, *limits]) == 0
+
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith(f"python -m ecg_digitize export stage1 {out}/stage1.safetensors")
+    half = load_file(out / "stage1.safetensors")
+    assert {str(t.dtype) for t in half.values() if t.is_floating_point()} == {"torch.float16"}
+    shipped = ["--weights", str(tmp_path / "w"), "--manifest", str(tmp_path / "m.json")]
+    words = ["export", "stage1", str(out / "stage1.safetensors"), "--minutes", "1"]
+    words += ["--command", "train", "--data", "simulator", "--metric", "loss=0.5"]
+    assert main([*words, "--backbone", BACKBONE, *shipped]) == 0
+    (entry,) = read_manifest(tmp_path / "m.json")
+    assert entry.provenance.metrics == {"loss": 0.5}
+    assert entry.input.shape == (1, 3, 896, 1152)
+
+
+def test_an_earlier_network_can_be_started_from(tmp_path):
+    _run("stage1", tmp_path / "a", max_steps=1)
+    state = torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)["network"]
+    initial = tmp_path / "initial.safetensors"
+    save_file({name: value.contiguous() for name, value in state.items()}, initial)
+
+    network, _ = _run("stage1", tmp_path / "b", max_steps=1, initial=initial)
+
+    name, moved = next((n, p) for n, p in network.state_dict().items() if p.ndim == 4)
+    # The first step warms up at a hundredth of the learning rate.
+    torch.testing.assert_close(moved, state[name], rtol=0.1, atol=1e-3)
+
+
+def test_export_refuses_another_stage(tmp_path):
+    _run("stage1", tmp_path, max_steps=1)
+    told = provenance_now(command="", data="", minutes=1, metrics={})
+
+    with pytest.raises(WeightsError, match="does not fit Stage0Net"):
+        export(
+            "stage0",
+            tmp_path / "checkpoint.pt",
+            provenance=told,
+            backbone=BACKBONE,
+            weights_dir=tmp_path / "w",
+            manifest=tmp_path / "m.json",
+        )
+    assert not (tmp_path / "m.json").exists()

@@ -1,0 +1,95 @@
+"""Benchmark and validation measure what they say."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ecg_digitize import pipeline
+from ecg_digitize.cli import main
+from ecg_digitize.synth.dataset import make_page
+from ecg_digitize.synth.simulator import SimulatorSource
+from ecg_digitize.training.bench import peak_memory_mb
+from ecg_digitize.training.validate import check_page, round_trip_db, validate_pages
+from ecg_digitize.types import GridMap
+
+
+@pytest.fixture
+def threads():
+    """Restore the number of threads that bench sets."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("tiny_weights", "sheet_given", "threads")
+def test_bench_tells_stages_floor_and_memory(tmp_path, capsys):
+    assert main(["synth", "-o", str(tmp_path), "--count", "1", "--kind", "render"]) == 0
+    image, report_file = tmp_path / "page_000000.png", tmp_path / "bench.json"
+    options = ["--repeat", "1", "--threads", "1", "--json", str(report_file)]
+
+    assert main(["bench", str(image), *options]) == 0
+
+    report = json.loads(report_file.read_text())
+    stages = {"read", "stage0", "stage1", "rectify", "stage2", "decode", "signals"}
+    assert set(report["stages_ms"]) == stages
+    assert sum(report["stages_ms"].values()) == pytest.approx(report["page_ms"])
+    assert 0 < report["floor_ms"] < report["page_ms"]
+    assert report["pages_per_s"] > 0
+    assert report["threads"] == 1
+    assert "floor" in capsys.readouterr().out
+
+
+def test_peak_memory_is_in_megabytes():
+    peak = peak_memory_mb()
+    assert peak is None or 50 < peak < 100_000
+
+
+def test_round_trip_of_true_masks_is_above_31_db():
+    snr_db = round_trip_db(SimulatorSource(validation=True), windows=3)
+    assert len(snr_db) == 3
+    assert np.mean(snr_db) >= 31
+
+
+def test_grid_and_orientation_are_compared_with_the_labels(monkeypatch, tiny_models, sheet_given):
+    page = make_page(SimulatorSource(), seed=1, index=0, kind="render")
+    shifted = page.crossings_xy_px + np.array([3, 4], np.float32)
+    found = GridMap(shifted, np.ones((44, 57), np.float32), 0.1)
+    monkeypatch.setattr(pipeline, "find_grid", lambda *_: found)
+
+    check = check_page(0, page, tiny_models)
+
+    assert check.turns_right
+    assert check.grid_errors_px == pytest.approx(5, abs=1e-3)
+    assert 1000 < check.grid_errors_px.size <= 44 * 57
+
+    lost = GridMap(shifted, np.zeros((44, 57), np.float32), float("inf"))
+    monkeypatch.setattr(pipeline, "find_grid", lambda *_: lost)
+    assert check_page(0, page, tiny_models).grid_errors_px is None
+
+
+@pytest.mark.usefixtures("tiny_weights", "sheet_given")
+def test_validate_prints_a_line_a_kind(tmp_path, capsys):
+    report_file = tmp_path / "v.json"
+
+    assert main(["validate", "--pages", "2", "--json", str(report_file)]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["kind", "pages", "failed"]
+    assert lines[-1].split()[:2] == ["all", "2"]
+    report = json.loads(report_file.read_text())
+    assert len(report["pages"]) == 2
+    assert report["kinds"][-1]["kind"] == "all"
+
+
+def test_true_geometry_asks_stage_2_alone(tiny_models):
+    networks = (torch.nn.Identity(), torch.nn.Identity(), tiny_models.stage2)
+    models = pipeline.Models(*networks, torch.device("cpu"))
+
+    report = validate_pages(SimulatorSource(), models, pages=1, true_geometry=True)
+
+    (check,) = report.checks
+    assert check.turns_right is None
+    assert check.error is None
+    assert report.summaries()[-1].n_without_grid == 0

@@ -1,0 +1,197 @@
+"""The command: exit codes, files and messages, with tiny networks behind it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pytest
+
+from ecg_digitize.batch import find_pages, output_names
+from ecg_digitize.cli import main
+from ecg_digitize.formats.csv import read_csv
+from ecg_digitize.layout import LEADS, crossings_mm
+from ecg_digitize.manifest import MANIFEST_VARIABLE
+from ecg_digitize.signals import printed_recording
+from ecg_digitize.synth.dataset import make_page
+from ecg_digitize.synth.folder import true_recording
+from ecg_digitize.synth.simulator import SimulatorSource
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two pictures of one name in two folders, and a broken one."""
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        noise = np.random.default_rng(0).integers(0, 256, (600, 800, 3), dtype=np.uint8)
+        PIL.Image.fromarray(noise).save(tmp_path / folder / "page.png")
+    (tmp_path / "b" / "broken.png").write_text("no picture")
+    return tmp_path
+
+
+def test_help_needs_no_torch():
+    code = (
+        "import sys; from ecg_digitize.cli import parser; parser().format_help(); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.usefixtures("tiny_weights", "sheet_given")
+def test_digitize_a_batch_with_a_failure(pictures, capsys):
+    out = pictures / "out"
+
+    code = main(["digitize", str(pictures / "a"), str(pictures / "b"), "-o", str(out)])
+
+    assert code == 3
+    assert sorted(path.name for path in out.iterdir()) == [
+        *("page-2.csv", "page-2.overlay.png", "page.csv", "page.overlay.png", "run_report.json")
+    ]
+    assert len(read_csv(out / "page.csv", fs_hz=500).signals_mv) == len(LEADS)
+    report = json.loads((out / "run_report.json").read_text())
+    assert (report["pages"], report["digitized"]) == (3, 2)
+    assert report["outputs"][str(pictures / "b" / "page.png")] == str(out / "page-2.csv")
+    (failure,) = report["failures"]
+    assert failure["source"] == str(pictures / "b" / "broken.png")
+    assert failure["stage"] == "read"
+    assert failure["source"] in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("tiny_weights", "sheet_given")
+def test_digitize_without_overlay_at_another_rate(pictures):
+    out = pictures / "deep" / "out"
+
+    code = main(
+        ["digitize", str(pictures / "a/page.png"), "-o", str(out), "--fs", "250", "--no-overlay"]
+    )
+
+    assert code == 0
+    assert sorted(path.name for path in out.iterdir()) == ["page.csv", "run_report.json"]
+    assert read_csv(out / "page.csv").fs_hz == 250
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digitize", "{}/empty", "-o", "{}/out"], "no pictures in this folder"),
+        (["digitize", "{}/a", "-o", "{}/a/page.png"], "cannot be the output folder"),
+        (["digitize", "{}/a", "-o", "{}/out", "--device", "abacus"], "abacus"),
+        (["evaluate", "{}/nothing.csv"], "nothing.csv"),
+        (["synth"], "nothing to write"),
+        (["synth", "-o", "{}/out", "--kind", "papyrus"], "papyrus"),
+        (["synth", "-o", "{}/out", "--source", "tea-leaves"], "tea-leaves"),
+        (["bench", "{}/nothing.png"], "nothing.png"),
+        (["export", "stage1", "{}/x.pt", "--minutes", "1", "--command", "", "--data", ""], "x.pt"),
+    ],
+)
+@pytest.mark.usefixtures("tiny_weights")
+def test_unusable_arguments_are_one_line_and_exit_code_2(pictures, capsys, arguments, message):
+    (pictures / "empty").mkdir()
+
+    code = main([argument.format(pictures) for argument in arguments])
+
+    assert code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("ecg-digitize: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["digitize"],
+        ["digitize", "x", "-o", "y", "--fs", "-1"],
+        ["synth", "--count", "0"],
+        ["train", "stage9", "--minutes", "1", "--source", "simulator", "--out", "x"],
+        ["export", "stage1", "x", "--metric", "px"],
+    ],
+)
+def test_wrong_syntax_exits_with_2(arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_missing_weights_exit_with_2(pictures, monkeypatch, capsys):
+    manifest = pictures / "weights_manifest.json"
+    manifest.write_text('{"format": 1, "files": []}')
+    monkeypatch.setenv(MANIFEST_VARIABLE, str(manifest))
+
+    assert main(["digitize", str(pictures / "a"), "-o", str(pictures / "out")]) == 2
+    assert "stage0, stage1, stage2" in capsys.readouterr().err
+    assert main(["weights"]) == 2
+    assert "lists no files" in capsys.readouterr().err
+
+
+def test_submit_is_handed_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["submit", "--test-csv", "nothing.csv"]) == 2
+
+
+def test_outputs_never_collide(tmp_path):
+    names = ["a/x.png", "b/X.png", "a/x.jpg", "a/x-2.png", "y.png"]
+    assert output_names(tmp_path / name for name in names) == ["x", "X-2", "x-3", "x-2-2", "y"]
+
+
+def test_overlays_of_an_earlier_run_are_no_pages(tmp_path):
+    for name in ("page.png", "page.overlay.png"):
+        (tmp_path / name).touch()
+    assert find_pages([tmp_path]) == [tmp_path / "page.png"]
+    assert find_pages([tmp_path / "page.overlay.png"]) == [tmp_path / "page.overlay.png"]
+
+
+@pytest.mark.usefixtures("tiny_weights", "sheet_given")
+def test_what_synth_writes_evaluate_reads(tmp_path, capsys):
+    options = ["--count", "2", "--seed", "7", "--fs", "250"]
+    sheet = tmp_path / "sheet.png"
+
+    assert main(["synth", "-o", str(tmp_path), *options, "--contact-sheet", str(sheet)]) == 0
+    assert main(["evaluate", str(tmp_path / "paired.csv"), "--json", str(tmp_path / "r.json")]) == 0
+
+    table = pd.read_csv(tmp_path / "paired.csv")
+    assert table["image"].tolist() == ["page_000000.png", "page_000001.png"]
+    assert "page_000001.png" in capsys.readouterr().out
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert [image["fs_hz"] for image in report["images"]] == [250, 250]
+    assert PIL.Image.open(sheet).size == (2 * 448, 368)
+    page = make_page(SimulatorSource(), seed=7, index=1)
+    labels = json.loads((tmp_path / "page_000001.json").read_text())
+    assert labels["kind"] == page.kind == table["kind"][1]
+    assert np.shape(labels["crossings_xy_px"]) == crossings_mm().shape
+    np.testing.assert_array_equal(
+        np.asarray(PIL.Image.open(tmp_path / "page_000001.png")), page.image
+    )
+
+
+@pytest.mark.usefixtures("tiny_weights", "sheet_given")
+def test_evaluate_reports_failures_and_fusion_changes_something(tmp_path, capsys):
+    assert main(["synth", "-o", str(tmp_path), "--count", "1", "--kind", "render"]) == 0
+    table = tmp_path / "paired.csv"
+    scores = []
+    for options in ([], ["--fusion"]):
+        assert main(["evaluate", str(table), *options, "--json", str(tmp_path / "r.json")]) == 0
+        scores.append(json.loads((tmp_path / "r.json").read_text())["overall"]["snr_db"])
+    assert all(np.isfinite(scores))
+    table.write_text(table.read_text() + "gone.png,page_000000.csv,500,render\n")
+    capsys.readouterr()
+
+    assert main(["evaluate", str(table)]) == 3
+    assert "FAILED gone.png" in capsys.readouterr().out
+
+
+def test_truth_at_another_rate_is_the_same_signal():
+    time_s = np.arange(5000) / 500
+    signals_mv = np.sin(2 * np.pi * (1 + np.arange(12)[:, None]) * time_s).astype(np.float32)
+
+    recording = true_recording(signals_mv, fs_hz=1000)
+
+    fine_s = np.arange(10000) / 1000
+    wanted = np.sin(2 * np.pi * (1 + np.arange(12)[:, None]) * fine_s)
+    expected = printed_recording(wanted, fs_hz=1000).signals_mv
+    assert np.array_equal(np.isnan(recording.signals_mv), np.isnan(expected))
+    # The ends of the record are turned over, which bends a sine a little there.
+    np.testing.assert_allclose(recording.signals_mv[:, 100:-100], expected[:, 100:-100], atol=2e-3)
