@@ -120,11 +120,12 @@ def fit_homography(src: ArrayLike, dst: ArrayLike, *, weights: ArrayLike | None 
     root = np.sqrt(w)
     for _ in range(2):
         system = np.concatenate([x_rows * root[:, None], y_rows * root[:, None]])
-        _, singular, vt = np.linalg.svd(system, full_matrices=False)
-        h = vt[-1].reshape(3, 3)
+        # Normalised points keep the 9 x 9 normal equations exact enough: 1e-8 of the picture.
+        powers, vectors = np.linalg.eigh(np.einsum("ni,nj->ij", system, system))
+        h = vectors[:, 0].reshape(3, 3)
         depth = a @ h[2, :2] + h[2, 2]
         root = np.sqrt(w) / np.maximum(np.abs(depth), 1e-3 * np.abs(depth).max())
-    if singular[-2] < 1e-9 * singular[0]:
+    if powers[1] < 1e-12 * powers[-1]:
         raise ValueError("the points are degenerate (nearly all on one line): no homography")
     h = np.linalg.inv(to_dst) @ h @ to_src
     return np.asarray(h / h[2, 2])

@@ -1,97 +1,136 @@
-"""Resampling: the norm image that stage 1 looks at, and the one remap to the rect frame."""
+"""The two looks at the page: stage 1's small one, and the rectified page stage 2 measures.
 
+Each output pixel is taken once from the original pixels. Where the picture is finer than the
+output, as in 12 megapixel photos, a single look-up would skip pixels: the small one is taken from
+a picture averaged by a whole factor first; the rectified page is looked up on a finer raster in
+the direction that needs it and averaged after, so that a photo loses nothing along the other.
+"""
+
+from dataclasses import replace
 from typing import Final
 
 import cv2
 import numpy as np
 
-from ecg_digitize.geometry import (
-    frame_from_sheet,
-    jacobian,
-    mesh_maps,
-    scaling,
-)
-from ecg_digitize.layout import NORM, RECT, SQUARE_MM
-from ecg_digitize.types import Float64, GridMap, Image, Page, RectifiedPage, Registration
+from ecg_digitize import geometry
+from ecg_digitize.layout import NORM, RECT, SQUARE_MM, Frame
+from ecg_digitize.types import Float32, Float64, GridMap, Image, Page, RectifiedPage, Registration
 
-WHITE: Final = (255, 255, 255)
+MAX_STEP: Final = 1.5
+"""Source pixels one look-up may advance: bilinear look-ups then still touch every pixel."""
 
-ALIAS_RATIO: Final = 1.5
-"""Source pixels a target pixel from which linear interpolation skips so many that it aliases."""
+_WHITE: Final = (255, 255, 255)
+_BAND_ROWS: Final = 128
+"""Rows rectified at a time: two float32 maps of the whole finer raster would take 115 MB."""
 
 
 def page_from_norm(registration: Registration) -> Float64:
     """Return the (3, 3) homography from norm px to page px."""
-    return registration.page_from_sheet @ np.linalg.inv(frame_from_sheet(NORM))
+    norm_from_sheet = geometry.frame_from_sheet(NORM)
+    return np.asarray(registration.page_from_sheet @ np.linalg.inv(norm_from_sheet))
 
 
 def norm_image(page: Page, registration: Registration) -> Image:
-    """Return the page in the norm frame.
-
-    Pictures of a finer scale than the frame's are first reduced by averaging: resampled directly,
-    the 1 mm lines of a 12 MP photo would turn into moire.
+    """Warp the page by stage 0's homography for stage 1.
 
     Args:
         page: The picture.
         registration: Where the sheet lies in it.
 
     Returns:
-        (896, 1152, 3) uint8 RGB, white outside the picture.
+        (896, 1152, 3) uint8 RGB, norm frame, white outside the picture.
     """
-    image, page_from_target = page.image, page_from_norm(registration)
-    centre = np.array([NORM.width_px / 2, NORM.height_px * 0.6])
-    ratio = float(np.sqrt(abs(np.linalg.det(jacobian(page_from_target, centre)))))
-    if ratio > ALIAS_RATIO:
-        image, reduced_from_page = _reduced(image, 1 / ratio)
-        page_from_target = reduced_from_page @ page_from_target
-    size = (NORM.width_px, NORM.height_px)
-    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpPerspective(
-        image, page_from_target, size, flags=how, borderMode=cv2.BORDER_CONSTANT, borderValue=WHITE
+    warp = page_from_norm(registration)
+    height, width = page.image.shape[:2]
+    centre = ((NORM.width_px - 1) / 2, (NORM.height_px - 1) / 2)
+    step = np.sqrt(abs(np.linalg.det(geometry.jacobian(warp, centre))))
+    image = page.image
+    if step > MAX_STEP:
+        factor = round(float(step))
+        size = (max(width // factor, 1), max(height // factor, 1))
+        # The last few pixels that make no whole block are cut, so that the shrinking is exact.
+        whole = image[: size[1] * factor, : size[0] * factor]
+        image = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
+        warp = geometry.scaling((1 / factor, 1 / factor)) @ warp
+    return np.asarray(
+        cv2.warpPerspective(
+            image,
+            warp,
+            (NORM.width_px, NORM.height_px),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=_WHITE,
+        ),
+        np.uint8,
     )
-    return np.asarray(warped, np.uint8)
 
 
 def rectify(page: Page, grid: GridMap, *, interpolation: int = cv2.INTER_LINEAR) -> RectifiedPage:
-    """Resample the original pixels once to the rect frame.
-
-    The frame has 8 px/mm down, so only pictures above about 12 px/mm (3350 px across the sheet)
-    are reduced first.
+    """Remap the page, once from its original pixels, to the rect frame.
 
     Args:
         page: The picture.
-        grid: Its grid crossings.
-        interpolation: cv2 constant.
+        grid: Where the crossings of the sheet lie in it.
+        interpolation: cv2.INTER_LINEAR, INTER_CUBIC or INTER_LANCZOS4.
 
     Returns:
         The rectified page, white outside the picture.
     """
-    height, width = page.image.shape[:2]
-    map_x, map_y = mesh_maps(grid.crossings_xy_px, RECT)
-    inside = (map_x > -1) & (map_y > -1) & (map_x < width) & (map_y < height)
-    image = page.image
-    ratio = _px_per_rect_row(grid)
-    if ratio > ALIAS_RATIO:
-        image, reduced_from_page = _reduced(image, 1 / ratio)
-        (sx, _, tx), (_, sy, ty), _ = reduced_from_page
-        map_x = map_x * np.float32(sx) + np.float32(tx)
-        map_y = map_y * np.float32(sy) + np.float32(ty)
-    rect = cv2.remap(
-        image, map_x, map_y, interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=WHITE
+    finer_x, finer_y = _oversampling(grid.crossings_xy_px, RECT)
+    image = np.empty((RECT.height_px, RECT.width_px, 3), np.uint8)
+    inside = 0
+    for top in range(0, RECT.height_px, _BAND_ROWS):
+        band = _finer(_rows_of(RECT, top, top + _BAND_ROWS), finer_x, finer_y)
+        map_x, map_y = geometry.mesh_maps(grid.crossings_xy_px, band)
+        inside += _count_inside(map_x[:, ::4], map_y[:, ::4], page.image)
+        rows = image[top : top + _BAND_ROWS]
+        seen = cv2.remap(
+            page.image,
+            map_x,
+            map_y,
+            interpolation,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=_WHITE,
+        )
+        if (finer_x, finer_y) == (1, 1):
+            rows[:] = seen
+        else:
+            rows[:] = cv2.resize(seen, rows.shape[1::-1], interpolation=cv2.INTER_AREA)
+    looked_up = RECT.height_px * finer_y * len(range(0, RECT.width_px * finer_x, 4))
+    return RectifiedPage(image, inside / looked_up)
+
+
+def _oversampling(crossings_xy_px: Float32, frame: Frame) -> tuple[int, int]:
+    """Return how many look-ups across and down each pixel of a frame needs."""
+    factors = []
+    for axis, px_per_mm in ((1, frame.px_per_mm_xy[0]), (0, frame.px_per_mm_xy[1])):
+        squares = np.linalg.norm(np.diff(crossings_xy_px, axis=axis), axis=-1)
+        step = float(np.median(squares)) / (SQUARE_MM * px_per_mm)
+        factors.append(max(int(np.ceil(step / MAX_STEP)), 1))
+    return factors[0], factors[1]
+
+
+def _rows_of(frame: Frame, top: int, bottom: int) -> Frame:
+    """Return the frame of some rows of a frame."""
+    y_mm = frame.origin_mm_xy[1] + top / frame.px_per_mm_xy[1]
+    height_px = min(bottom, frame.height_px) - top
+    return replace(frame, height_px=height_px, origin_mm_xy=(frame.origin_mm_xy[0], y_mm))
+
+
+def _finer(frame: Frame, finer_x: int, finer_y: int) -> Frame:
+    """Return the frame of the sub-pixels that average to a frame's pixels."""
+    scale = (frame.px_per_mm_xy[0] * finer_x, frame.px_per_mm_xy[1] * finer_y)
+    first = frame.mm_from_px(np.array([0.5 / finer_x - 0.5, 0.5 / finer_y - 0.5]))
+    return Frame(
+        frame.width_px * finer_x,
+        frame.height_px * finer_y,
+        scale,
+        (float(first[0]), float(first[1])),
     )
-    return RectifiedPage(np.asarray(rect, np.uint8), float(inside.mean()))
 
 
-def _px_per_rect_row(grid: GridMap) -> float:
-    """Return how many page px one rect row spans, in the median over the table."""
-    steps = np.diff(grid.crossings_xy_px, axis=0)
-    square_px = float(np.median(np.hypot(steps[..., 0], steps[..., 1])))
-    return square_px / (SQUARE_MM * RECT.px_per_mm_xy[1])
-
-
-def _reduced(image: Image, scale: float) -> tuple[Image, Float64]:
-    """Shrink by averaging; return the picture and reduced_from_page (3, 3)."""
+def _count_inside(map_x: Float32, map_y: Float32, image: Image) -> int:
+    """Count the look-ups that fall inside the picture."""
     height, width = image.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    reduced = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return reduced, scaling((size[0] / width, size[1] / height))
+    inside = (map_x >= -0.5) & (map_x <= width - 0.5) & (map_y >= -0.5) & (map_y <= height - 0.5)
+    return int(np.count_nonzero(inside))
