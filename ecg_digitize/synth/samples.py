@@ -17,7 +17,7 @@ from ecg_digitize.synth.simulator import SimulatorSource
 from ecg_digitize.types import Image
 
 SEED: Final = 20260
-MAX_MEGAPIXELS: Final = 1.6
+MAX_MEGAPIXELS: Final = 2.4
 MAX_BYTES: Final = 6_000_000
 """Of all pictures and truths together."""
 
@@ -33,10 +33,10 @@ class Sample:
 
 
 SAMPLES: Final = (
-    Sample("sample_render", "render", 0, 256),
-    Sample("sample_scan", "scan", 0, 64),
-    Sample("sample_scan_bw", "scan_bw", 0, 16),
-    Sample("sample_photo", "photo", 0, 64),
+    Sample("sample_render", "render", 7, 256),
+    Sample("sample_scan", "scan", 12, 64),
+    Sample("sample_scan_bw", "scan_bw", 25, 16),
+    Sample("sample_photo", "photo", 41, 64),
 )
 
 

@@ -104,7 +104,7 @@ def export_line(
 ) -> str:  # fmt: skip
     """Return the command that exports a finished training, ready for the shell."""
     words = ["python", "-m", "ecg_digitize", "export", stage, str(path)]
-    words += ["--minutes", f"{minutes:.0f}", "--command", command, "--data", data]
+    words += ["--minutes", f"{minutes:.3g}", "--command", command, "--data", data]
     if backbone != DEFAULT_BACKBONE:
         words += ["--backbone", backbone]
     for name, value in metrics.items():

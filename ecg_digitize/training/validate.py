@@ -218,8 +218,8 @@ def _grid_errors_px(page: SyntheticPage, result: Digitization) -> Float32 | None
     height, width = page.image.shape[:2]
     true = page.crossings_xy_px
     inside = ((true >= 0) & (true <= [width - 1, height - 1])).all(axis=-1)
-    off = np.linalg.norm(result.grid.crossings_xy_px[inside] - true[inside], axis=-1)
-    return off.astype(np.float32)
+    off: Float32 = np.linalg.norm(result.grid.crossings_xy_px[inside] - true[inside], axis=-1)
+    return off
 
 
 def _score(page: SyntheticPage, signals_mv: Float32) -> ImageScore:

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import shlex
 
 import numpy as np
 import pytest
@@ -75,11 +76,10 @@ def test_the_command_trains_and_prints_the_line_that_exports(tmp_path, capsys):
     half = load_file(out / "stage1.safetensors")
     assert {str(t.dtype) for t in half.values() if t.is_floating_point()} == {"torch.float16"}
     shipped = ["--weights", str(tmp_path / "w"), "--manifest", str(tmp_path / "m.json")]
-    words = ["export", "stage1", str(out / "stage1.safetensors"), "--minutes", "1"]
-    words += ["--command", "train", "--data", "simulator", "--metric", "loss=0.5"]
-    assert main([*words, "--backbone", BACKBONE, *shipped]) == 0
+    assert main([*shlex.split(line)[3:], *shipped]) == 0
     (entry,) = read_manifest(tmp_path / "m.json")
-    assert entry.provenance.metrics == {"loss": 0.5}
+    assert entry.provenance.metrics["steps"] == 1
+    assert entry.provenance.command.startswith("ecg-digitize train stage1 --source simulator")
     assert entry.input.shape == (1, 3, 896, 1152)
 
 

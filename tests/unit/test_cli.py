@@ -1,23 +1,34 @@
 """The command: exit codes, files and messages, with tiny networks behind it."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
 
+from ecg_digitize import pipeline
 from ecg_digitize.batch import find_pages, output_names
-from ecg_digitize.cli import main
+from ecg_digitize.cli import STAGES, main, parser
 from ecg_digitize.formats.csv import read_csv
+from ecg_digitize.image import read_image
 from ecg_digitize.layout import LEADS, crossings_mm
 from ecg_digitize.manifest import MANIFEST_VARIABLE
 from ecg_digitize.signals import printed_recording
 from ecg_digitize.synth.dataset import make_page
 from ecg_digitize.synth.folder import true_recording
+from ecg_digitize.synth.samples import MAX_BYTES, SAMPLES
 from ecg_digitize.synth.simulator import SimulatorSource
+from ecg_digitize.training import export
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SAMPLE_FOLDER = ROOT / "tests" / "samples"
 
 
 @pytest.fixture
@@ -29,6 +40,30 @@ def pictures(tmp_path):
         PIL.Image.fromarray(noise).save(tmp_path / folder / "page.png")
     (tmp_path / "b" / "broken.png").write_text("no picture")
     return tmp_path
+
+
+def test_the_readme_shows_commands_that_exist():
+    lines = re.findall(r"^(?:\.venv/bin/)?ecg-digitize (.*?)(?:\s{2,}#.*)?$", README, re.MULTILINE)
+    assert len(lines) >= 4
+    for line in lines:
+        parser().parse_args(shlex.split(line))
+
+
+def test_stages_are_called_the_same_everywhere():
+    assert tuple(export.STAGES) == pipeline.STAGES == STAGES
+
+
+def test_samples_are_small_and_have_truth():
+    files = list(SAMPLE_FOLDER.iterdir())
+    assert sum(file.stat().st_size for file in files) < MAX_BYTES
+    names = sorted(sample.name for sample in SAMPLES)
+    assert sorted(file.name for file in files if file.suffix == ".png") == [
+        f"{name}.png" for name in names
+    ]
+    for name in names:
+        assert read_csv(SAMPLE_FOLDER / f"{name}.csv", fs_hz=500).fs_hz == 500
+        height, width = read_image(SAMPLE_FOLDER / f"{name}.png").image.shape[:2]
+        assert 1.6e6 < height * width < 4e6
 
 
 def test_help_needs_no_torch():
