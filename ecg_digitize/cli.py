@@ -119,7 +119,7 @@ def _add_making(command: Command) -> None:
     add("--kind", help="render, scan, scan_bw, photo or worn (default: mixed)")
     add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
     add("--fs", type=_positive, default=500.0, help="of the truths (default: 500)")
-    add("--contact-sheet", type=Path, metavar="PNG", help="draw all pages on one sheet")
+    add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 48 on one sheet")
     add("--samples", type=Path, metavar="DIR", help="make the shipped samples again, there")
 
     add = command(
