@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from ecg_digitize.errors import ImageError, InputError
+from ecg_digitize.errors import InputError
 from ecg_digitize.files import replacing
 from ecg_digitize.formats.csv import write_csv
 from ecg_digitize.image import find_images, read_image
-from ecg_digitize.pipeline import Models, attempt, ordered_map
+from ecg_digitize.pipeline import Models, attempt, attempt_page, ordered_map
 from ecg_digitize.render.overlay import draw_overlay, save_png
 from ecg_digitize.types import Digitization, Failure, Page
 
@@ -88,7 +88,7 @@ def digitize_into(
     seconds: defaultdict[str, float] = defaultdict(float)
     pages = ordered_map(_read, sources, workers=2)
     for source, name, page in zip(sources, output_names(sources), pages, strict=True):
-        result = page if isinstance(page, Failure) else attempt(page, models, fs_hz=fs_hz)
+        result = page if isinstance(page, Failure) else attempt_page(page, models, fs_hz=fs_hz)
         if isinstance(page, Page) and isinstance(result, Digitization):
             result = _write(result, page, out, name, overlay=overlay)
         failure = result if isinstance(result, Failure) else None
@@ -129,10 +129,7 @@ def output_names(sources: Iterable[Path]) -> list[str]:
 
 
 def _read(source: Path) -> Page | Failure:
-    try:
-        return read_image(source)
-    except ImageError as error:
-        return Failure(str(source), "read", str(error))
+    return attempt(lambda: read_image(source), str(source))
 
 
 def _write(

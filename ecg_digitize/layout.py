@@ -5,8 +5,8 @@ Frames used across the package (x to the right, y down, pixel centres are intege
 * **page**: pixels of the picture as read, EXIF orientation applied.
 * **sheet**: millimetres on the paper. Its origin is crossing (0, 0) of the table of 5 mm grid
   crossings, and the table is anchored in *time*: the first sample of the ten seconds always lies
-  on column 3 (x = 15 mm). On pages without calibration pulses, whose traces start one square
-  further left on the paper, column 0 therefore lies outside the picture.
+  on column 3 (x = 15 mm, less GRID_SNAP_MM). On pages without calibration pulses, whose traces
+  start one square further left on the paper, column 0 therefore lies outside the picture.
 * **norm**: the sheet at 4 px/mm, what stage 1 looks at.
 * **rect**: the rectified page, 20 px/mm across (one column a sample at 500 Hz) and 8 px/mm down.
 
@@ -27,7 +27,12 @@ SQUARE_MM: Final = 5.0
 GRID_ROWS: Final = 44
 GRID_COLUMNS: Final = 57
 DURATION_S: Final = 10.0
-TIME_ORIGIN_MM: Final = 15.0
+PAGE_DPI: Final = 200
+PX_PER_MM: Final = PAGE_DPI / 25.4
+GRID_SNAP_MM: Final = 0.5 / PX_PER_MM
+"""How far right of its nominal place a printed grid line lies: the plotting library snaps lines to
+whole pixels, which moves them by half a 200 dpi pixel (2.5 ms) on average, but never the traces."""
+TIME_ORIGIN_MM: Final = 15.0 - GRID_SNAP_MM
 
 LEADS: Final = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 """Order of columns in every table and of rows in every (12, n) array."""
@@ -47,9 +52,7 @@ RHYTHM_LEAD: Final = "II"
 ZERO_MM: Final = (89.06, 125.04, 161.03, 194.01)
 """Sheet y of 0 mV of each row, mm."""
 
-PAGE_DPI: Final = 200
 PAGE_SIZE_PX: Final = (2200, 1700)
-PX_PER_MM: Final = PAGE_DPI / 25.4
 PAGE_GRID_TOP_PX: Final = 1700 - (GRID_ROWS - 1) * SQUARE_MM * PX_PER_MM
 """y of grid row 0 on a 1700 px render: rows are drawn from the lower edge upwards."""
 
@@ -106,7 +109,7 @@ class Frame:
 
 
 NORM: Final = Frame(1152, 896, (4.0, 4.0), (-4.0, -4.0))
-RECT: Final = Frame(5600, 1280, (20.0, 8.0), (0.0, 54.0))
+RECT: Final = Frame(5600, 1280, (20.0, 8.0), (-GRID_SNAP_MM, 54.0))
 
 TRACE_COLUMNS: Final = 5000
 TRACE_FS_HZ: Final = 500.0

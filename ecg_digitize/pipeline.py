@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ecg_digitize.errors import EcgDigitizeError, ImageError, StageError, WeightsError
+from ecg_digitize.errors import ImageError, StageError, WeightsError
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
 from ecg_digitize.manifest import read_manifest
@@ -187,24 +187,28 @@ def digitize_many(
     """
 
     def read(source: str | Path) -> Page | Failure:
-        try:
-            return read_image(Path(source))
-        except ImageError as error:
-            return Failure(str(source), "read", str(error))
+        return attempt(lambda: read_image(Path(source)), str(source))
 
     for page in ordered_map(read, sources, workers=workers):
-        yield page if isinstance(page, Failure) else attempt(page, models, fs_hz=fs_hz)
+        yield page if isinstance(page, Failure) else attempt_page(page, models, fs_hz=fs_hz)
 
 
-def attempt(page: Page, models: Models, *, fs_hz: float) -> Digitization | Failure:
-    """Digitize a page; what goes wrong comes back as a Failure and never ends a batch."""
+def attempt_page(page: Page, models: Models, *, fs_hz: float) -> Digitization | Failure:
+    """Digitize a page; what goes wrong comes back as a Failure."""
+    return attempt(lambda: digitize_page(page, models, fs_hz=fs_hz), page.source)
+
+
+def attempt(work: Callable[[], _Result], source: str) -> _Result | Failure:
+    """Do one page's work; whatever goes wrong comes back as a Failure and never ends a batch."""
     try:
-        return digitize_page(page, models, fs_hz=fs_hz)
+        return work()
+    except ImageError as error:
+        return Failure(source, "read", str(error))
     except StageError as error:
-        return Failure(page.source, error.stage, str(error))
-    except (EcgDigitizeError, ValueError, ArithmeticError, RuntimeError) as error:
-        log.exception("%s", page.source)
-        return Failure(page.source, "signals", f"{type(error).__name__}: {error}")
+        return Failure(source, error.stage, str(error))
+    except Exception as error:  # a fault of ours must not cost the other thousand pages
+        log.exception("%s: unexpected", source)
+        return Failure(source, "unexpected", f"{type(error).__name__}: {error}")
 
 
 def ordered_map(

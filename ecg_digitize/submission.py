@@ -7,6 +7,7 @@ same 0.16 dB, and only a wrong shape can score less.
 """
 
 import argparse
+import functools
 import json
 import logging
 import sys
@@ -16,7 +17,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Final
@@ -35,11 +35,11 @@ from ecg_digitize.competition import (
     page_requests,
     read_test_table,
 )
-from ecg_digitize.errors import EcgDigitizeError, ImageError, StageError
+from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.files import replacing
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import LEADS, RHYTHM_LEAD, lead_window
-from ecg_digitize.pipeline import digitize_page, load_models, ordered_map
+from ecg_digitize.pipeline import attempt, digitize_page, load_models, ordered_map
 from ecg_digitize.render.overlay import draw_overlay
 from ecg_digitize.runtime import choose_device
 from ecg_digitize.types import Digitization, Failure, Float32, Image, Recording
@@ -231,7 +231,7 @@ def preview(
     for request in islice(requests.values(), n_pages):
         if (source := images.get(request.image_id)) is None:
             continue
-        result = _attempt(digitize, source, request)
+        result = attempt(functools.partial(digitize, source, request), str(source))
         if isinstance(result, Failure):
             logger.warning("%s: %s: %s", request.image_id, result.stage, result.error)
         else:
@@ -289,32 +289,21 @@ def _outcomes(
 ) -> Iterator[tuple[str, Digitization | Failure]]:
     """Yield each page's id and what became of it, in order."""
 
-    def attempt(request: PageRequest) -> tuple[str, Digitization | Failure]:
+    def work(request: PageRequest) -> tuple[str, Digitization | Failure]:
         name = request.image_id
         if time.monotonic() > deadline:
             return name, Failure(name, "time", "not begun within the time budget")
         if name not in images:
             return name, Failure(name, "read", f"no {name}.png, nor of another known kind")
-        return name, _attempt(digitize, images[name], request)
+        source = images[name]
+        return name, attempt(functools.partial(digitize, source, request), str(source))
 
-    for number, (name, outcome) in enumerate(ordered_map(attempt, requests, workers=workers), 1):
+    for number, (name, outcome) in enumerate(ordered_map(work, requests, workers=workers), 1):
         if isinstance(outcome, Failure):
             logger.warning("%s: %s: %s", name, outcome.stage, outcome.error)
         if number % _LOG_EVERY_PAGES == 0:
             logger.info("%d of %d pages", number, len(requests))
         yield name, outcome
-
-
-def _attempt(digitize: Digitize, source: Path, request: PageRequest) -> Digitization | Failure:
-    try:
-        return digitize(source, request)
-    except ImageError as error:
-        return Failure(str(source), "read", str(error))
-    except StageError as error:
-        return Failure(str(source), error.stage, str(error))
-    except Exception as error:  # one page must never cost the other thousand
-        logger.exception("%s: unexpected", source)
-        return Failure(str(source), "unexpected", f"{type(error).__name__}: {error}")
 
 
 def _usable(request: PageRequest) -> Mapping[str, int] | None:
@@ -345,7 +334,7 @@ def _table(leads: Sequence[TestRow], recording: Recording | None) -> tuple[pa.Ta
     return pa.table(columns, schema=SCHEMA), n_filled
 
 
-@lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=32)
 def _numbers(count: int) -> pa.Array:
     return pc.cast(pa.array(np.arange(count)), pa.string())
 

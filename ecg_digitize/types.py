@@ -59,7 +59,7 @@ class GridMap:
 
     crossings_xy_px: Float32  # (44, 57, 2) page px, may lie outside the picture
     confidence: Float32  # (44, 57) in [0, 1], 0 where the surface fit filled in
-    residual_px: float  # RMS of the found crossings about the smooth surface, page px
+    residual_px: float  # RMS about the smooth surface, page px; inf if no grid was found
 
     def __post_init__(self) -> None:
         """Check shapes."""
@@ -138,5 +138,5 @@ class Failure:
     """A page that could not be digitized."""
 
     source: str
-    stage: str  # "read", "stage0", "stage1", "stage2", "signals" or "write"
+    stage: str  # "read", "stage0", "stage1", "stage2", "signals", "write", "time", "unexpected"
     error: str  # what happened, what was expected, what to do

@@ -29,7 +29,7 @@ will do if no more than four are found (chance: 1 %) or if the orientation head 
 TRUSTED_NAMES: Final = 6
 """From six agreeing names on, they outvote the orientation head."""
 
-CONFIDENT_ORIENTATION: Final = 0.8
+CONFIDENT_ORIENTATION: Final = 0.95
 MAX_ANISOTROPY: Final = 1.6
 MAX_SCALE_RATIO: Final = 2.5
 """Between the corners of the traces' area: beyond it the camera would look along the paper."""
@@ -46,7 +46,7 @@ _CENTRE_MM: Final = _AREA_MM.mean(axis=0)
 
 
 def find_names(
-    markers: Float32, *, floor: float = 0.3, radius_px: int = 6
+    markers: Float32, *, floor: float = 0.15, radius_px: int = 6
 ) -> tuple[Float32, Float32]:
     """Find the highest peak of each name's map and its probability-weighted centroid.
 

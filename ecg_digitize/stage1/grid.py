@@ -43,6 +43,18 @@ TYPICAL_SPREAD_PX: Final = 0.3
 TETHER: Final = 1e-4
 """Weight that draws the bend to zero where nothing was seen: it fades over ten squares or so."""
 
+TRUSTED_SPREAD_PX: Final = 1.2
+"""RMS distance of the crossings from their surface beyond which they are no crossings but a jumble
+of 1 mm lines, 4 px apart: the grid has one weight for all lines. On others it is 0.3 px."""
+
+STIFFER: Final = (1.0, 5.0, 30.0, 200.0, 1500.0, 1e5)
+"""Stiffness of the surfaces tried; the last is a homography."""
+
+STIFF_EXCESS: Final = 1.85
+"""On renders, which are exactly flat, a homography costs 1.66-1.80 times as much as the softest
+surface: that one follows how the lines were snapped to pixels. On a real scan with a slipped feed
+it costs 3.7 times as much, on a curled photo 4.7 times."""
+
 _SHAPE: Final = (GRID_ROWS, GRID_COLUMNS)
 _LAST: Final = np.array([GRID_COLUMNS - 1, GRID_ROWS - 1])
 
@@ -90,10 +102,16 @@ def fit_grid(
     xy_px, weight = find_peaks(crossing_probability, threshold=threshold)
     peaks = index_peaks(xy_px, weight)
     if is_enough(peaks):
-        for stiffer in (1, 30, 1000):
-            surface, kept = fit_surface(peaks, stiffness=stiffness * stiffer)
-            if is_regular(surface) and not is_chance(surface, peaks, kept):
-                return _grid_map(surface, peaks, kept, page_from_norm)
+        surface, kept = fit_stiffest(peaks, stiffness=stiffness)
+        if (
+            is_regular(surface)
+            and not is_chance(surface, peaks, kept)
+            and _spread_px(surface, peaks, kept) < TRUSTED_SPREAD_PX
+        ):
+            return _grid_map(surface, peaks, kept, page_from_norm)
+        flat = fit_flat(peaks)
+        if flat is not None:
+            return _grid_map(*flat, page_from_norm)
     nominal = geometry.apply_homography(page_from_norm, NORM.px_from_mm(crossings_mm()))
     return GridMap(nominal.astype(np.float32), np.zeros(_SHAPE, np.float32), float("inf"))
 
@@ -271,6 +289,34 @@ def _squares_of(surface: Float64, xy_px: Float64) -> Float64:
 
 
 # -------------------------------------------------------------------------------- surface
+def fit_stiffest(peaks: Peaks, *, stiffness: float) -> tuple[Float64, Bools]:
+    """Fit surfaces of falling stiffness; return the first that explains the crossings as well.
+
+    A print on a flat bed is a homography up to the scanner's waves, and what a softer surface adds
+    on such pages is noise: 0.25 px of it cost a render 3 dB, since a lead can be shifted by whole
+    samples only. "As well" is a mean square distance within STIFF_EXCESS of the softest regular
+    surface's.
+
+    Args:
+        peaks: The indexed peaks.
+        stiffness: Of the softest surface, see ``fit_grid``.
+
+    Returns:
+        As fit_surface.
+    """
+    fits = [fit_surface(peaks, stiffness=stiffness * factor) for factor in STIFFER]
+    softest = next((k for k, (surface, _) in enumerate(fits) if is_regular(surface)), -1)
+    columns, rows = peaks.node[peaks.indexed].T
+    off = [
+        np.linalg.norm(peaks.xy_px[peaks.indexed] - surface[rows, columns], axis=1)
+        for surface, _ in fits
+    ]
+    limit = 3 * np.median(off[softest])
+    cost = [float(np.mean(np.minimum(distance, limit) ** 2)) for distance in off]
+    best = max(k for k, c in enumerate(cost) if c <= STIFF_EXCESS * cost[softest])
+    return fits[best]
+
+
 def fit_surface(peaks: Peaks, *, stiffness: float, rounds: int = 4) -> tuple[Float64, Bools]:
     """Fit a homography and, on top, a thin plate to the indexed peaks, leaving outliers out.
 
@@ -302,6 +348,46 @@ def fit_surface(peaks: Peaks, *, stiffness: float, rounds: int = 4) -> tuple[Flo
     kept = np.zeros(len(peaks.indexed), bool)
     kept[np.flatnonzero(peaks.indexed)[trust > 0]] = True
     return surface, kept
+
+
+def _spread_px(surface: Float64, peaks: Peaks, kept: Bools) -> float:
+    """Return the RMS distance of the crossings kept from the surface, norm px."""
+    columns, rows = peaks.node[kept].T
+    off = peaks.xy_px[kept] - surface[rows, columns]
+    return float(np.sqrt((off**2).sum(axis=1).mean()))
+
+
+def fit_flat(peaks: Peaks, *, scale_px: float = 1.0) -> tuple[Float64, Peaks, Bools] | None:
+    """Fit nothing but a homography, to the peaks nearest the places stage 0 expects.
+
+    For sheets whose 5 mm lines do not stand out: many peaks are then off by a line of the 1 mm
+    grid, to either side, but those that agree outvote them, and such pages are mostly renders.
+
+    Args:
+        peaks: Peaks, indexed or not.
+        scale_px: Distance from which a peak counts little (Cauchy's weights), norm px.
+
+    Returns:
+        surface (44, 57, 2) norm px, the peaks indexed anew, (n,) those within 2 px of it; None if
+        those are fewer than 60.
+    """
+    squares = NORM.mm_from_px(peaks.xy_px) / SQUARE_MM
+    node = np.rint(squares).astype(np.int64)
+    near = ((node >= 0) & (node <= _LAST)).all(axis=1) & (np.abs(squares - node) < 0.4).all(axis=1)
+    if near.sum() < MIN_CROSSINGS:
+        return None
+    nodes, seen = node[near], peaks.xy_px[near]
+    trust = np.ones(len(nodes))
+    for _ in range(8):
+        fit = geometry.fit_homography(SQUARE_MM * nodes, seen, weights=peaks.weight[near] * trust)
+        off = np.linalg.norm(seen - geometry.apply_homography(fit, SQUARE_MM * nodes), axis=1)
+        trust = 1 / (1 + (off / scale_px) ** 2)
+    kept = np.zeros(len(near), bool)
+    kept[np.flatnonzero(near)[off < 2.0]] = True
+    if kept.sum() < MIN_CROSSINGS:
+        return None
+    surface = geometry.apply_homography(fit, crossings_mm())
+    return surface, Peaks(peaks.xy_px, peaks.weight, node, kept), kept
 
 
 def _thin_plate(node: Ints, bend_px: Float64, weight: Float64, *, stiffness: float) -> Float64:

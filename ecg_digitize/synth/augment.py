@@ -29,7 +29,7 @@ def augment(leads8_mv: Float32, rng: np.random.Generator) -> Float32:
     def happens(probability: float) -> bool:
         return bool(rng.random() < probability)
 
-    x = _retime(leads8_mv, 1.0 if happens(0.3) else rng.uniform(0.75, 1.35), rng)
+    x = _retime(leads8_mv, 1.0 if happens(0.5) else rng.uniform(0.75, 1.35), rng)
     if happens(0.15):
         x = _with_ectopic_beat(x, rng)
     x *= _gains(rng)
@@ -39,10 +39,12 @@ def augment(leads8_mv: Float32, rng: np.random.Generator) -> Float32:
         x += sum_of_sines(rng.uniform(0.05, 0.6, 4), rng.uniform(0, 0.3) / 4, rng)
     if happens(0.2):
         x += sum_of_sines(np.array([rng.choice([50.0, 60.0])]), rng.uniform(0.002, 0.02), rng)
-    if happens(0.25):
+    if happens(0.12):
         x = _low_pass(x, 40.0)
-    if happens(0.15):
-        x = _through_100_hz(x)
+    if happens(0.12):
+        x = _joined_by_lines(_low_pass(x, 45.0), step=5)
+    elif happens(0.3):
+        x = _joined_by_lines(x, step=2)  # R waves keep the sharp tips of 250 Hz records
     if happens(0.2):
         x = (np.rint(x * 200) / 200).astype(np.float32)  # 5 uV steps, as in many archives
     return np.ascontiguousarray(x, dtype=np.float32)
@@ -142,10 +144,9 @@ def sum_of_sines(f_hz: Float64, peak_mv: float, rng: np.random.Generator) -> Flo
     return waves.astype(np.float32)
 
 
-def _through_100_hz(x: Float32) -> Float32:
-    """Sample at 100 Hz and join the samples by straight lines, as plotters of such records do."""
-    step = 5
-    knots = _low_pass(x, 45.0)[:, ::step]
+def _joined_by_lines(x: Float32, *, step: int) -> Float32:
+    """Keep every step-th sample and join them by straight lines, as plotters of such records do."""
+    knots = x[:, ::step]
     knots = np.concatenate([knots, knots[:, -1:]], axis=1)
     w = np.arange(step, dtype=np.float32) / step
     lines = knots[:, :-1, None] * (1 - w) + knots[:, 1:, None] * w

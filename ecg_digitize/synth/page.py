@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from ecg_digitize.layout import (
     GRID_ROWS,
+    GRID_SNAP_MM,
     LEADS,
     MM_PER_MV,
     MM_PER_S,
@@ -89,7 +90,7 @@ def default_style() -> PageStyle:
         px_per_mm=PX_PER_MM,
         paper=PaperStyle(),
         pulses=True,
-        left_mm=0.0,
+        left_mm=-GRID_SNAP_MM,
         top_mm=-PAGE_GRID_TOP_PX / PX_PER_MM,
         width_mm=PAGE_SIZE_PX[0] / PX_PER_MM,
         height_mm=PAGE_SIZE_PX[1] / PX_PER_MM,
@@ -159,7 +160,7 @@ def random_style(rng: np.random.Generator, *, print_like: bool = False) -> PageS
     style = replace(
         style,
         pulses=pulses,
-        left_mm=0.0 if pulses else SQUARE_MM,
+        left_mm=style.left_mm + (0.0 if pulses else SQUARE_MM),
         qr_mm=float(rng.uniform(11, 16)) if rng.random() < (0.8 if print_like else 0.3) else 0.0,
         header=bool(rng.random() < 0.92),
         trace_width_mm=float(rng.uniform(0.26, 0.5)),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from ecg_digitize.runtime import autocast_dtype
 
 log = logging.getLogger(__name__)
+
+WARM_UP_STEPS: Final = 40
 
 Sample = dict[str, np.ndarray[Any, Any]]
 
@@ -142,7 +144,7 @@ def train(
         progress = min(spent_s / budget_s, 1.0)
         if options.max_steps is not None:
             progress = min(step / options.max_steps, 1.0)
-        warm = min(1.0, (step + 1) / 100)
+        warm = min(1.0, (step + 1) / WARM_UP_STEPS)
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
         with torch.autocast(device.type, dtype, enabled=dtype is not None):

@@ -1,12 +1,16 @@
 """Losses on column distributions."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+
+EDGE_WEIGHT: Final = 4.0
+"""Extra weight of the first and last columns of a row: the upright of the calibration pulse ends
+where the trace begins, and taking it for the trace over three columns costs a 2.5 s lead 10 dB."""
 
 
 class _ColumnStatistics(torch.autograd.Function):
@@ -37,10 +41,37 @@ class _ColumnStatistics(torch.autograd.Function):
         return slope.to(ctx.dtype), None
 
 
+def deflection_weight(y_bins: Tensor, *, reach: int = 8, gain: float = 0.125) -> Tensor:
+    """Weigh columns by how far the trace moves near them: QRS complexes decide the SNR.
+
+    Nine columns in ten are nearly flat and soon right; unweighted, the tips of R waves stay 20 %
+    short for the first thousand steps.
+
+    Args:
+        y_bins: (N, R, W) centre line, finite.
+        reach: Columns to both sides.
+        gain: Weight a bin of movement.
+
+    Returns:
+        (N, R, W), 1 where flat, at most 8.
+    """
+    high = F.max_pool1d(y_bins, 2 * reach + 1, stride=1, padding=reach)
+    low = -F.max_pool1d(-y_bins, 2 * reach + 1, stride=1, padding=reach)
+    return 1 + (gain * (high - low)).clamp(max=7)
+
+
+def _near_edge(valid: Tensor, *, reach: int = 12) -> Tensor:
+    """Return 1 in the columns within reach of one without a trace, else 0."""
+    missing = (~valid).to(torch.float32)
+    return F.max_pool1d(missing, 2 * reach + 1, stride=1, padding=reach)
+
+
 def column_loss(
     logits: Tensor, y_bins: Tensor, *, sigma_bins: float = 0.8, coordinate_weight: float = 0.1
 ) -> Tensor:
     """Cross-entropy against a narrow Gaussian round the centre line plus soft-argmax distance.
+
+    Columns are weighed by `deflection_weight`, and those at the ends of a row by EDGE_WEIGHT more.
 
     Args:
         logits: (N, R, H, W) scores of the bins.
@@ -60,8 +91,13 @@ def column_loss(
     weight = torch.exp(-0.5 * ((index - y[:, :, None]) / sigma_bins) ** 2)
     weight = weight / weight.sum(2, keepdim=True)
     log_p, mean = _ColumnStatistics.apply(logits, index)  # type: ignore[no-untyped-call]
-    loss: Tensor = -(weight * log_p).sum(2)[valid].mean()
-    return loss + coordinate_weight * F.smooth_l1_loss(mean[valid], y[valid])
+    loss = -(weight * log_p).sum(2)
+    loss = loss + coordinate_weight * F.smooth_l1_loss(mean, y, reduction="none")
+    middle = torch.nanmean(torch.where(valid, y_bins, torch.nan), dim=2, keepdim=True)
+    importance = deflection_weight(torch.where(valid, y_bins, middle.nan_to_num()))
+    importance = torch.where(valid, importance + EDGE_WEIGHT * _near_edge(valid), 0.0)
+    total: Tensor = (importance * loss).sum() / importance.sum().clamp_min(1.0)
+    return total
 
 
 def draw_gaussians(

@@ -14,7 +14,7 @@ from ecg_digitize.errors import WeightsError
 from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, RECT, TRACE_FS_HZ
 from ecg_digitize.manifest import read_manifest
 from ecg_digitize.metrics import ImageScore, competition_score, image_snr
-from ecg_digitize.pipeline import Models, attempt, find_traces, ordered_map
+from ecg_digitize.pipeline import Models, attempt_page, find_traces, ordered_map
 from ecg_digitize.signals import printed_recording, to_recording
 from ecg_digitize.stage1.rectify import rectify
 from ecg_digitize.stage2.decode import decode, true_trace_map
@@ -145,7 +145,7 @@ def validate_pages(
 
 def check_page(index: int, page: SyntheticPage, models: Models) -> PageCheck:
     """Send a page through all stages."""
-    result = attempt(Page(page.image, f"page {index}"), models, fs_hz=TRACE_FS_HZ)
+    result = attempt_page(Page(page.image, f"page {index}"), models, fs_hz=TRACE_FS_HZ)
     if isinstance(result, Failure):
         signals_mv = np.zeros_like(page.signals_mv)
         error = f"{result.stage}: {result.error}"
