@@ -373,7 +373,7 @@ def fit_flat(peaks: Peaks, *, scale_px: float = 1.0) -> tuple[Float64, Peaks, Bo
     """
     squares = NORM.mm_from_px(peaks.xy_px) / SQUARE_MM
     node = np.rint(squares).astype(np.int64)
-    near = ((node >= 0) & (node <= _LAST)).all(axis=1) & (np.abs(squares - node) < 0.4).all(axis=1)
+    near: Bools = np.all((node >= 0) & (node <= _LAST) & (np.abs(squares - node) < 0.4), axis=1)
     if near.sum() < MIN_CROSSINGS:
         return None
     nodes, seen = node[near], peaks.xy_px[near]
@@ -382,7 +382,7 @@ def fit_flat(peaks: Peaks, *, scale_px: float = 1.0) -> tuple[Float64, Peaks, Bo
         fit = geometry.fit_homography(SQUARE_MM * nodes, seen, weights=peaks.weight[near] * trust)
         off = np.linalg.norm(seen - geometry.apply_homography(fit, SQUARE_MM * nodes), axis=1)
         trust = 1 / (1 + (off / scale_px) ** 2)
-    kept = np.zeros(len(near), bool)
+    kept: Bools = np.zeros(len(near), np.bool_)
     kept[np.flatnonzero(near)[off < 2.0]] = True
     if kept.sum() < MIN_CROSSINGS:
         return None

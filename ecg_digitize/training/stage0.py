@@ -37,7 +37,7 @@ class MakePictures:
         network then learns its letters in all directions.
         """
         rng = np.random.default_rng([self.seed, index, 0])
-        page = make_page(self.source, seed=self.seed, index=index, turns=False)
+        page = make_page(self.source, seed=self.seed, index=index, turns=False, max_megapixels=2.0)
         turns = int(rng.choice(4, p=[0.55, 0.15, 0.15, 0.15]))
         picture, (names,) = turn(page.image, [page.names_xy_px.astype(np.float64)], turns)
         image, map_from_page = stage0_input(picture)
