@@ -47,13 +47,13 @@ TRUSTED_SPREAD_PX: Final = 1.2
 """RMS distance of the crossings from their surface beyond which they are no crossings but a jumble
 of 1 mm lines, 4 px apart: the grid has one weight for all lines. On others it is 0.3 px."""
 
-STIFFER: Final = (1.0, 5.0, 30.0, 200.0, 1500.0, 1e5)
-"""Stiffness of the surfaces tried; the last is a homography."""
+FLAT_STIFFNESS: Final = 1e5
+"""Times that of the soft surface: nothing bends, a homography is left."""
 
-STIFF_EXCESS: Final = 1.85
-"""On renders, which are exactly flat, a homography costs 1.66-1.80 times as much as the softest
-surface: that one follows how the lines were snapped to pixels. On a real scan with a slipped feed
-it costs 3.7 times as much, on a curled photo 4.7 times."""
+FLAT_EXCESS: Final = 1.85
+"""How much more mean square distance a homography may leave than the soft surface. On renders,
+which are exactly flat, it leaves 1.66-1.80 times as much: the soft one follows how lines were
+snapped to pixels. On a real scan with a slipped feed it leaves 3.7 times, on a curled photo 4.7."""
 
 _SHAPE: Final = (GRID_ROWS, GRID_COLUMNS)
 _LAST: Final = np.array([GRID_COLUMNS - 1, GRID_ROWS - 1])
@@ -102,7 +102,7 @@ def fit_grid(
     xy_px, weight = find_peaks(crossing_probability, threshold=threshold)
     peaks = index_peaks(xy_px, weight)
     if is_enough(peaks):
-        surface, kept = fit_stiffest(peaks, stiffness=stiffness)
+        surface, kept = fit_sheet(peaks, stiffness=stiffness)
         if (
             is_regular(surface)
             and not is_chance(surface, peaks, kept)
@@ -289,32 +289,32 @@ def _squares_of(surface: Float64, xy_px: Float64) -> Float64:
 
 
 # -------------------------------------------------------------------------------- surface
-def fit_stiffest(peaks: Peaks, *, stiffness: float) -> tuple[Float64, Bools]:
-    """Fit surfaces of falling stiffness; return the first that explains the crossings as well.
+def fit_sheet(peaks: Peaks, *, stiffness: float) -> tuple[Float64, Bools]:
+    """Fit a homography if the sheet may be flat, else a soft surface.
 
-    A print on a flat bed is a homography up to the scanner's waves, and what a softer surface adds
-    on such pages is noise: 0.25 px of it cost a render 3 dB, since a lead can be shifted by whole
-    samples only. "As well" is a mean square distance within STIFF_EXCESS of the softest regular
-    surface's.
+    What a soft surface adds on renders and good scans is noise: 0.25 px of it cost a render 3 dB,
+    since a lead can be shifted by whole samples only.
 
     Args:
         peaks: The indexed peaks.
-        stiffness: Of the softest surface, see ``fit_grid``.
+        stiffness: Of the soft surface, see ``fit_grid``; more if it folds.
 
     Returns:
         As fit_surface.
     """
-    fits = [fit_surface(peaks, stiffness=stiffness * factor) for factor in STIFFER]
-    softest = next((k for k, (surface, _) in enumerate(fits) if is_regular(surface)), -1)
+    fits = (fit_surface(peaks, stiffness=stiffness * stiffer) for stiffer in (1, 30, 1000))
+    soft = next((fit for fit in fits if is_regular(fit[0])), None)
+    flat = fit_surface(peaks, stiffness=stiffness * FLAT_STIFFNESS)
+    if soft is None:
+        return flat
     columns, rows = peaks.node[peaks.indexed].T
-    off = [
+    soft_off, flat_off = (
         np.linalg.norm(peaks.xy_px[peaks.indexed] - surface[rows, columns], axis=1)
-        for surface, _ in fits
-    ]
-    limit = 3 * np.median(off[softest])
-    cost = [float(np.mean(np.minimum(distance, limit) ** 2)) for distance in off]
-    best = max(k for k, c in enumerate(cost) if c <= STIFF_EXCESS * cost[softest])
-    return fits[best]
+        for surface, _ in (soft, flat)
+    )
+    limit = 3 * np.median(soft_off)
+    excess = np.mean(np.minimum(flat_off, limit) ** 2) / np.mean(np.minimum(soft_off, limit) ** 2)
+    return flat if excess < FLAT_EXCESS else soft
 
 
 def fit_surface(peaks: Peaks, *, stiffness: float, rounds: int = 4) -> tuple[Float64, Bools]:
