@@ -8,6 +8,7 @@ import pytest
 from ecg_digitize import geometry
 from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, NORM, SQUARE_MM, crossings_mm
 from ecg_digitize.stage1 import grid
+from ecg_digitize.stage1.surface import fit_surface, solve_banded
 
 ROWS, COLUMNS = np.mgrid[0:GRID_ROWS, 0:GRID_COLUMNS]
 LOWER = slice(11, None)  # rows of the rect frame
@@ -124,7 +125,7 @@ def test_the_default_stiffness_is_near_the_best_on_flat_and_creased_pages() -> N
         seen = peaks.xy_px[peaks.indexed] - table[rows, columns]
         raw.append(np.median(np.linalg.norm(seen, axis=1)))
         for stiffness in candidates:
-            surface, _ = grid.fit_surface(peaks, stiffness=stiffness)
+            surface, _ = fit_surface(peaks, stiffness=stiffness)
             off = np.linalg.norm(surface - table, axis=-1)[LOWER]
             median[stiffness].append(np.median(off))
 
@@ -221,7 +222,7 @@ def test_solve_banded_equals_the_dense_solution(width: int) -> None:
     right = rng.normal(size=(n, 2))
     expected = np.linalg.solve(dense, right)
 
-    for solve in (grid.solve_banded, grid.solve_banded.py_func):
+    for solve in (solve_banded, solve_banded.py_func):
         solution = right.copy()
         solve(bands.copy(), solution)
         assert np.allclose(solution, expected)

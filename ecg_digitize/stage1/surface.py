@@ -1,0 +1,236 @@
+"""A surface through indexed crossings: a homography if the sheet may be flat, else a thin plate.
+
+Positions are norm px in xy order; nodes are (column, row) of the lattice.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ecg_digitize import geometry
+from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, NAMES_MM, NORM, SQUARE_MM, crossings_mm
+from ecg_digitize.types import Float64
+
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+MIN_CROSSINGS: Final = 60
+PITCH_PX: Final = SQUARE_MM * NORM.px_per_mm_xy[0]
+NAME_NODES: Final = np.rint(NAMES_MM / SQUARE_MM).astype(np.int64)
+NAME_WEIGHT: Final = 0.05
+"""The start homography at the names, off by 5 px, against a crossing, off by 0.3 px."""
+
+TYPICAL_SPREAD_PX: Final = 0.3
+"""Median distance of good crossings from the surface."""
+
+TETHER: Final = 1e-4
+"""Weight that draws the bend to zero where nothing was seen: it fades over ten squares or so."""
+
+FLAT_STIFFNESS: Final = 1e5
+"""Times that of the soft surface: nothing bends, a homography is left."""
+
+FLAT_EXCESS: Final = 1.85
+"""How much more mean square distance a homography may leave than the soft surface. On renders,
+which are exactly flat, it leaves 1.66-1.80 times as much: the soft one follows how lines were
+snapped to pixels. On a real scan with a slipped feed it leaves 3.7 times, on a curled photo 4.7."""
+
+SHAPE: Final = (GRID_ROWS, GRID_COLUMNS)
+LAST_NODE: Final = np.array([GRID_COLUMNS - 1, GRID_ROWS - 1])
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """Crossings seen in the heatmap, and where they belong."""
+
+    xy_px: Float64  # (n, 2) norm px
+    weight: Float64  # (n,) peak probability in (0, 1]
+    node: Ints  # (n, 2) column and row; meaningless where not indexed
+    indexed: Bools  # (n,)
+
+
+def fit_sheet(peaks: Peaks, *, stiffness: float) -> tuple[Float64, Bools]:
+    """Fit a homography if the sheet may be flat, else a soft surface.
+
+    What a soft surface adds on renders and good scans is noise: 0.25 px of it cost a render 3 dB,
+    since a lead can be shifted by whole samples only.
+
+    Args:
+        peaks: The indexed peaks.
+        stiffness: Of the soft surface, see ``fit_grid``; more if it folds.
+
+    Returns:
+        As fit_surface.
+    """
+    fits = (fit_surface(peaks, stiffness=stiffness * stiffer) for stiffer in (1, 30, 1000))
+    soft = next((fit for fit in fits if is_regular(fit[0])), None)
+    flat = fit_surface(peaks, stiffness=stiffness * FLAT_STIFFNESS)
+    if soft is None:
+        return flat
+    columns, rows = peaks.node[peaks.indexed].T
+    soft_off, flat_off = (
+        np.linalg.norm(peaks.xy_px[peaks.indexed] - surface[rows, columns], axis=1)
+        for surface, _ in (soft, flat)
+    )
+    limit = 3 * np.median(soft_off)
+    excess = np.mean(np.minimum(flat_off, limit) ** 2) / np.mean(np.minimum(soft_off, limit) ** 2)
+    return flat if excess < FLAT_EXCESS else soft
+
+
+def fit_surface(peaks: Peaks, *, stiffness: float, rounds: int = 4) -> tuple[Float64, Bools]:
+    """Fit a homography and, on top, a thin plate to the indexed peaks, leaving outliers out.
+
+    Args:
+        peaks: The indexed peaks.
+        stiffness: Weight of the squared second differences, see ``fit_grid``.
+        rounds: Re-weightings.
+
+    Returns:
+        surface: (44, 57, 2) norm px, complete.
+        kept: (n,) bool, the indexed peaks the surface rests on.
+    """
+    node, xy = peaks.node[peaks.indexed], peaks.xy_px[peaks.indexed]
+    weight = peaks.weight[peaks.indexed]
+    # Where no crossing was found, say beyond a blank stripe, the names hold the surface.
+    nodes = np.concatenate([node, NAME_NODES])
+    seen = np.concatenate([xy, NORM.px_from_mm(SQUARE_MM * NAME_NODES.astype(np.float64))])
+    trust, spread = np.ones(len(node)), TYPICAL_SPREAD_PX
+    for _ in range(rounds):
+        pull = np.append(weight * trust, np.full(len(NAME_NODES), NAME_WEIGHT))
+        base = geometry.fit_homography(SQUARE_MM * nodes, seen, weights=pull)
+        flat = geometry.apply_homography(base, crossings_mm())
+        bend = seen - flat[nodes[:, 1], nodes[:, 0]]
+        noise = max(spread / TYPICAL_SPREAD_PX, 1.0)  # the worse the crossings, the stiffer
+        surface = flat + _thin_plate(nodes, bend, pull, stiffness=noise * stiffness)
+        off = np.linalg.norm(xy - surface[node[:, 1], node[:, 0]], axis=1)
+        spread = max(float(np.median(off)), 0.05)
+        trust = np.clip(1 - (off / (6 * spread)) ** 2, 0, 1) ** 2  # Tukey's weights
+    kept = np.zeros(len(peaks.indexed), bool)
+    kept[np.flatnonzero(peaks.indexed)[trust > 0]] = True
+    return surface, kept
+
+
+def spread_px(surface: Float64, peaks: Peaks, kept: Bools) -> float:
+    """Return the RMS distance of the crossings kept from the surface, norm px."""
+    columns, rows = peaks.node[kept].T
+    off = peaks.xy_px[kept] - surface[rows, columns]
+    return float(np.sqrt((off**2).sum(axis=1).mean()))
+
+
+def fit_flat(peaks: Peaks, *, scale_px: float = 1.0) -> tuple[Float64, Peaks, Bools] | None:
+    """Fit nothing but a homography, to the peaks nearest the places stage 0 expects.
+
+    For sheets whose 5 mm lines do not stand out: many peaks are then off by a line of the 1 mm
+    grid, to either side, but those that agree outvote them, and such pages are mostly renders.
+
+    Args:
+        peaks: Peaks, indexed or not.
+        scale_px: Distance from which a peak counts little (Cauchy's weights), norm px.
+
+    Returns:
+        surface (44, 57, 2) norm px, the peaks indexed anew, (n,) those within 2 px of it; None if
+        those are fewer than 60.
+    """
+    squares = NORM.mm_from_px(peaks.xy_px) / SQUARE_MM
+    node = np.rint(squares).astype(np.int64)
+    near: Bools = np.all((node >= 0) & (node <= LAST_NODE) & (np.abs(squares - node) < 0.4), axis=1)
+    if near.sum() < MIN_CROSSINGS:
+        return None
+    nodes, seen = node[near], peaks.xy_px[near]
+    trust = np.ones(len(nodes))
+    for _ in range(8):
+        fit = geometry.fit_homography(SQUARE_MM * nodes, seen, weights=peaks.weight[near] * trust)
+        off = np.linalg.norm(seen - geometry.apply_homography(fit, SQUARE_MM * nodes), axis=1)
+        trust = 1 / (1 + (off / scale_px) ** 2)
+    kept: Bools = np.zeros(len(near), np.bool_)
+    kept[np.flatnonzero(near)[off < 2.0]] = True
+    if kept.sum() < MIN_CROSSINGS:
+        return None
+    surface = geometry.apply_homography(fit, crossings_mm())
+    return surface, Peaks(peaks.xy_px, peaks.weight, node, kept), kept
+
+
+def _thin_plate(node: Ints, bend_px: Float64, weight: Float64, *, stiffness: float) -> Float64:
+    """Return the (44, 57, 2) field that follows (n, 2) bends at nodes and itself bends little."""
+    unknown = node[:, 0] * GRID_ROWS + node[:, 1]  # column by column, so that 88 bands suffice
+    bands = stiffness * _bending_bands()
+    field = np.zeros((GRID_ROWS * GRID_COLUMNS, 2))
+    bands[:, 0] += TETHER
+    np.add.at(bands[:, 0], unknown, weight)
+    np.add.at(field, unknown, weight[:, None] * bend_px)
+    solve_banded(bands, field)
+    return field.reshape(GRID_COLUMNS, GRID_ROWS, 2).swapaxes(0, 1)
+
+
+@cache
+def _bending_bands() -> Float64:
+    """Return the lower bands of the sum of squared second differences: see ``solve_banded``."""
+    along = {}
+    for n in (GRID_ROWS, GRID_COLUMNS):
+        first = sparse.diags([-1.0, 1.0], [0, 1], shape=(n - 1, n))
+        second = sparse.diags([1.0, -2.0, 1.0], [0, 1, 2], shape=(n - 2, n))
+        along[n] = (sparse.identity(n), first.T @ first, second.T @ second)
+    across, down = along[GRID_COLUMNS], along[GRID_ROWS]
+    energy = sparse.kron(across[0], down[2]) + sparse.kron(across[2], down[0])
+    energy += 2 * sparse.kron(across[1], down[1])
+    bands = np.zeros((energy.shape[0], 2 * GRID_ROWS + 1))
+    for k in range(bands.shape[1]):
+        bands[: len(bands) - k, k] = energy.diagonal(-k)
+    return bands
+
+
+@njit(nogil=True, cache=True)
+def solve_banded(bands: Float64, right: Float64) -> None:
+    """Solve a positive definite banded system in place by Cholesky factors.
+
+    LAPACK's ``pbsv`` does the same in 2 ms on a quiet machine; but its BLAS threads fight with
+    everybody else's, which cost 50 to 1000 ms on two busy cores. This takes 2 ms on one.
+
+    Args:
+        bands: (n, w + 1) float64, element (j, k) is A[j + k, j]; overwritten by the factor.
+        right: (n, m) float64 right sides; overwritten by the solutions.
+    """
+    n, width = bands.shape[0], bands.shape[1] - 1
+    for j in range(n):
+        reach = min(width, n - 1 - j)
+        pivot = np.sqrt(bands[j, 0])
+        for k in range(reach + 1):
+            bands[j, k] /= pivot
+        for k in range(1, reach + 1):
+            factor = bands[j, k]
+            if factor != 0.0:
+                for i in range(reach - k + 1):
+                    bands[j + k, i] -= factor * bands[j, k + i]
+        for c in range(right.shape[1]):
+            right[j, c] /= pivot
+            for k in range(1, reach + 1):
+                right[j + k, c] -= bands[j, k] * right[j, c]
+    for j in range(n - 1, -1, -1):
+        for c in range(right.shape[1]):
+            for k in range(1, min(width, n - 1 - j) + 1):
+                right[j, c] -= bands[j, k] * right[j + k, c]
+            right[j, c] /= bands[j, 0]
+
+
+def is_regular(surface: Float64) -> bool:
+    """Say whether every square is roughly a square: no folds, half to double the nominal pitch."""
+    across = np.diff(surface, axis=1)[..., 0] / PITCH_PX
+    down = np.diff(surface, axis=0)[..., 1] / PITCH_PX
+    return bool(min(across.min(), down.min()) > 0.5 and max(across.max(), down.max()) < 2)
+
+
+def is_chance(surface: Float64, peaks: Peaks, kept: Bools) -> bool:
+    """Say whether the surface rests on too few peaks, or on peaks that fit it only by chance.
+
+    Peaks strewn at random, as on paper with a plain 1 mm grid, scatter by 3 px (median) about the
+    nodes that take them in, and most fit no node at all.
+    """
+    if kept.sum() < MIN_CROSSINGS:
+        return True
+    columns, rows = peaks.node[kept].T
+    off = np.linalg.norm(peaks.xy_px[kept] - surface[rows, columns], axis=1)
+    return bool(np.median(off) > 2.0 and kept.sum() < 0.5 * len(kept))
