@@ -55,8 +55,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecg_digitize import manifest
+from ecg_digitize.errors import ImageError
 from ecg_digitize.files import mounted_folders, sha256_of
-from ecg_digitize.types import Digitization, GridMap, Recording, Registration, Trace
+from ecg_digitize.types import (
+    Digitization,
+    Failure,
+    GridMap,
+    Recording,
+    Registration,
+    Trace,
+)
 
 if TYPE_CHECKING:
     from ecg_digitize.unused import nothing
@@ -69,6 +77,13 @@ def load_models(*, weights_dir, device):
 
 
 ordered_map = lambda function, items, *, workers: map(function, items)
+
+
+def attempt(work, source):
+    try:
+        return work()
+    except ImageError as error:
+        return Failure(source, "read", str(error))
 
 
 def digitize_page(page, models, *, fs_hz, lengths):
