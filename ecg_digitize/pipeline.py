@@ -21,12 +21,13 @@ import torch
 from torch import nn
 
 from ecg_digitize.errors import ImageError, StageError, WeightsError
+from ecg_digitize.geometry import quarter_turning
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
 from ecg_digitize.manifest import read_manifest
 from ecg_digitize.runtime import autocast_dtype, choose_device
 from ecg_digitize.signals import to_recording
-from ecg_digitize.stage0.normalize import register
+from ecg_digitize.stage0.normalize import TRUSTED_NAMES, register
 from ecg_digitize.stage0.prepare import stage0_input
 from ecg_digitize.stage1.grid import fit_grid
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm, rectify
@@ -125,12 +126,35 @@ def digitize_page(
 
 
 def find_sheet(page: Page, models: Models) -> Registration:
-    """Stage 0: lead names and orientation -> where the sheet lies."""
-    image, map_from_page = stage0_input(page.image)
+    """Stage 0: lead names and orientation -> where the sheet lies.
+
+    The network reads names in all directions, but best upright: a page on which few names agree is
+    looked at again on its other sides, and the side with most names wins.
+    """
+    found: list[Registration] = []
+    errors: list[StageError] = []
+    for turns in range(4):
+        try:
+            found.append(_find_sheet_turned(page, models, turns))
+        except StageError as error:
+            errors.append(error)
+        if found and found[-1].n_inliers >= TRUSTED_NAMES:
+            break
+    if not found:
+        raise errors[0]
+    return max(found, key=lambda registration: registration.n_inliers)
+
+
+def _find_sheet_turned(page: Page, models: Models, turns: int) -> Registration:
+    """Run stage 0 on np.rot90(page, turns); the registration is that of the page as it lies."""
+    height, width = page.image.shape[:2]
+    image, map_from_turned = stage0_input(np.ascontiguousarray(np.rot90(page.image, turns)))
     markers, orientation = _run(models.stage0, image, models.device)
+    map_from_page = map_from_turned @ quarter_turning(turns, (width, height))
+    upright = torch.softmax(orientation, dim=1)[0].cpu().numpy()
     return register(
         torch.sigmoid(markers)[0].cpu().numpy(),
-        torch.softmax(orientation, dim=1)[0].cpu().numpy(),
+        np.roll(upright, turns),
         page_from_map=np.linalg.inv(map_from_page).astype(np.float64),
         source=page.source,
     )
