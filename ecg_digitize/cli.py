@@ -80,7 +80,7 @@ def _add_using(command: Command) -> None:
         "evaluate", commands.evaluate, "score the weights on pictures with true signals"
     ).add_argument
     add("paired_csv", type=Path, help="columns image, truth, fs, kind; paths relative to it")
-    add("--fusion", action="store_true", help="blend limb leads that follow from each other")
+    add("--no-fusion", action="store_true", help="do not blend limb leads that follow from others")
     _add_json(add)
     _add_model_options(add)
 

@@ -51,17 +51,14 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """Score the shipped weights on pictures with truth."""
     from ecg_digitize.image import read_image
     from ecg_digitize.pipeline import digitize_page
-    from ecg_digitize.signals import to_recording
     from ecg_digitize.training.evaluate import evaluate as score
     from ecg_digitize.types import Recording
 
     models = _models(arguments)
 
     def digitize_file(path: Path, fs_hz: float) -> Recording:
-        result = digitize_page(read_image(path), models, fs_hz=fs_hz)
-        if arguments.fusion:
-            return to_recording(result.trace, fs_hz=fs_hz, fusion=True)
-        return result.recording
+        page = read_image(path)
+        return digitize_page(page, models, fs_hz=fs_hz, fusion=not arguments.no_fusion).recording
 
     with _bar(None) as step:
         report = score(

@@ -26,8 +26,8 @@ SAMPLE_FLOORS_DB = {
 """Uncapped, half a dB below what the shipped weights reach. Raise them when better weights ship;
 never lower them to let a change pass."""
 
-GROUP_FLOORS_DB = {"render": 19.6, "scan_bw": 13.1, "kit": 15.2}
-IMAGE_FLOORS_DB = {"0001": 20.0, "0004": 7.9, "0010": 10.8}
+GROUP_FLOORS_DB = {"render": 20.3, "scan_bw": 13.3, "kit": 15.6}
+IMAGE_FLOORS_DB = {"0001": 20.2, "0004": 7.9, "0010": 10.9}
 """Of the competition's record, by the type of page in the file's name."""
 
 pytestmark = pytest.mark.skipif(

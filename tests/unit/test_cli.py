@@ -207,7 +207,7 @@ def test_evaluate_reports_failures_and_fusion_changes_something(tmp_path, capsys
     assert main(["synth", "-o", str(tmp_path), "--count", "1", "--kind", "render"]) == 0
     table = tmp_path / "paired.csv"
     scores = []
-    for options in ([], ["--fusion"]):
+    for options in ([], ["--no-fusion"]):
         assert main(["evaluate", str(table), *options, "--json", str(tmp_path / "r.json")]) == 0
         scores.append(json.loads((tmp_path / "r.json").read_text())["overall"]["snr_db"])
     assert all(np.isfinite(scores))
