@@ -20,7 +20,10 @@ def with_row_coordinate(x: Tensor) -> Tensor:
     """Append a channel that runs from -1 at the top to 1 at the bottom (CoordConv)."""
     n, _, height, width = x.shape
     rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype)
-    return torch.cat([x, rows[None, None, :, None].expand(n, 1, height, width)], dim=1)
+    channel = rows[None, None, :, None].expand(n, 1, height, width)
+    # A channel of another memory format would turn the whole result, at a copy each way.
+    channel = channel.contiguous(memory_format=torch.channels_last)
+    return torch.cat([x, channel], dim=1)
 
 
 class UNet(nn.Module):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from ecg_digitize.layout import N_ROWS, TRACE_COLUMNS, ZERO_PX
+from ecg_digitize.layout import N_ROWS, ROW_LEADS, TRACE_COLUMNS, ZERO_PX
 from ecg_digitize.types import Float32, Float64, Trace, TraceMap
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -62,6 +62,17 @@ _PARALLEL = Lock()
 _BLOCK = 16  # columns transposed at a time: one cache line of float32
 
 
+def _lead_begins() -> NDArray[np.bool_]:
+    begins = np.zeros((N_ROWS, TRACE_COLUMNS), np.bool_)
+    for row, leads in enumerate(ROW_LEADS):
+        begins[row, :: TRACE_COLUMNS // len(leads)] = True
+    return begins
+
+
+LEAD_BEGINS = _lead_begins()
+"""(4, 5000) bool: the columns in which a lead begins, and the trace may stand anywhere."""
+
+
 def decode(trace_map: TraceMap, *, options: DecodeOptions = DEFAULTS) -> Trace:
     """Decode the centre line of every row.
 
@@ -73,18 +84,18 @@ def decode(trace_map: TraceMap, *, options: DecodeOptions = DEFAULTS) -> Trace:
     Returns:
         y in rect px and, as confidence, the probability inside the window around the chosen
         ridge. Gaps have confidence 0 and are interpolated without overshoot between their
-        neighbours, or held at the ends; a row of nothing but gaps lies on its zero line.
+        neighbours, or held at the ends of a lead; a lead of nothing but gaps lies on its zero line.
     """
     with _PARALLEL:
         centre, mass = find_ridges(trace_map.probability, options)
-    chosen = best_path(centre, mass, options)
+    chosen = best_path(centre, mass, LEAD_BEGINS, options)
     return _trace(trace_map, centre, mass, chosen, options.min_mass)
 
 
 def decode_numpy(trace_map: TraceMap, *, options: DecodeOptions = DEFAULTS) -> Trace:
     """Do what `decode` does in plain numpy, slowly; see there."""
     centre, mass = find_ridges_numpy(trace_map.probability, options)
-    chosen = best_path_numpy(centre, mass, options)
+    chosen = best_path_numpy(centre, mass, LEAD_BEGINS, options)
     return _trace(trace_map, centre, mass, chosen, options.min_mass)
 
 
@@ -128,8 +139,11 @@ def _trace(
     y_px = np.take_along_axis(centre, index, axis=-1)[..., 0]
     y_px = y_px * trace_map.px_per_bin + trace_map.first_px
     known = (chosen >= 0) & (confidence >= min_mass)
-    for row in range(N_ROWS):
-        _fill_gaps(y_px[row], known[row], ZERO_PX[row])
+    for row, leads in enumerate(ROW_LEADS):
+        n = TRACE_COLUMNS // len(leads)
+        for start in range(0, TRACE_COLUMNS, n):
+            lead = slice(start, start + n)
+            _fill_gaps(y_px[row, lead], known[row, lead], ZERO_PX[row])
     confidence = np.where(known, np.minimum(confidence, 1.0), 0.0)
     return Trace(y_px=y_px.astype(np.float32), confidence=confidence.astype(np.float32))
 
@@ -244,15 +258,18 @@ def find_ridges(probability: Float32, options: DecodeOptions) -> tuple[Float64, 
 
 
 @_njit()
-def best_path(centre: Float64, mass: Float64, options: DecodeOptions) -> NDArray[np.int64]:
+def best_path(
+    centre: Float64, mass: Float64, begins: NDArray[np.bool_], options: DecodeOptions
+) -> NDArray[np.int64]:
     """Find the cheapest path through the ridges of each row (Viterbi).
 
-    A column costs -log(mass), a move jump_cost * min(|move in bins|, jump_cap). Columns without
-    ridges are skipped.
+    A column costs -log(mass), a move jump_cost * min(|move in bins|, jump_cap), where a new lead
+    begins nothing. Columns without ridges are skipped.
 
     Args:
         centre: (rows, W, n_ridges) float64, bins.
         mass: (rows, W, n_ridges) float64, 0 where there is no ridge.
+        begins: (rows, W) bool, the first columns of leads.
         options: Constants of the decoder.
 
     Returns:
@@ -265,7 +282,10 @@ def best_path(centre: Float64, mass: Float64, options: DecodeOptions) -> NDArray
     new_cost = np.zeros(n_ridges)
     for row in range(rows):
         last = -1
+        price = options.jump_cost
         for x in range(columns):
+            if begins[row, x]:
+                price = 0.0
             if mass[row, x, 0] <= 0:
                 continue
             for j in range(n_ridges):
@@ -277,13 +297,14 @@ def best_path(centre: Float64, mass: Float64, options: DecodeOptions) -> NDArray
                     best = np.inf
                     for i in range(n_ridges):
                         move = abs(centre[row, x, j] - centre[row, last, i])
-                        candidate = cost[i] + options.jump_cost * min(move, options.jump_cap)
+                        candidate = cost[i] + price * min(move, options.jump_cap)
                         if candidate < best:
                             best = candidate
                             came_from[x, j] = i
                 new_cost[j] = best - np.log(mass[row, x, j])
             cost[:] = new_cost
             last = x
+            price = options.jump_cost
         if last < 0:
             continue
         ridge = np.argmin(cost)
@@ -338,7 +359,9 @@ def find_ridges_numpy(probability: Float32, options: DecodeOptions) -> tuple[Flo
     return centre, mass
 
 
-def best_path_numpy(centre: Float64, mass: Float64, options: DecodeOptions) -> NDArray[np.int64]:
+def best_path_numpy(
+    centre: Float64, mass: Float64, begins: NDArray[np.bool_], options: DecodeOptions
+) -> NDArray[np.int64]:
     """Do what `best_path` does, vectorized over pairs of ridges."""
     chosen = np.full(mass.shape[:2], -1, np.int64)
     for row in range(mass.shape[0]):
@@ -350,9 +373,11 @@ def best_path_numpy(centre: Float64, mass: Float64, options: DecodeOptions) -> N
             column_cost = -np.log(mass[row, used])  # inf where there is no ridge
         came_from = np.zeros(y.shape, np.int64)
         cost = column_cost[0]
+        lead = np.cumsum(begins[row])[used]
         for n in range(1, used.size):
+            price = options.jump_cost if lead[n] == lead[n - 1] else 0.0
             moves = np.minimum(np.abs(y[n][:, None] - y[n - 1][None]), options.jump_cap)
-            arriving = cost[None] + options.jump_cost * moves
+            arriving = cost[None] + price * moves
             came_from[n] = arriving.argmin(1)
             cost = arriving.min(1) + column_cost[n]
         ridge = int(cost.argmin())

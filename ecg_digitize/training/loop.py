@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ecg_digitize.runtime import autocast_dtype
+from ecg_digitize.training.depthwise import speed_up_depthwise
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,10 @@ def train(
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoint = options.out / "checkpoint.pt"
     device = options.device
-    network.to(device).train()
+    network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    dtype = autocast_dtype(device)
+    if device.type == "cpu" and dtype is not None:
+        speed_up_depthwise(network, dtype)
     decay = [p for p in network.parameters() if p.ndim > 1]
     rest = [p for p in network.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -117,7 +121,6 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         step, spent_s = state["step"], state["spent_s"]
         log.info("resumed %s at step %d, %.1f min", checkpoint, step, spent_s / 60)
-    dtype = autocast_dtype(device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
 
     def save() -> None:

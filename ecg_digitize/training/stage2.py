@@ -16,6 +16,7 @@ from ecg_digitize.layout import (
     MM_PER_S,
     N_ROWS,
     RECT,
+    ROW_LEADS,
     TIME_ORIGIN_MM,
     TRACE_COLUMNS,
     TRACE_FS_HZ,
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 CROP_PX: Final = 1280  # 2.56 s of all four rows: covers one lead bar on average
 CROPS_A_PAGE: Final = 2
+SEAM_REACH_PX: Final = 12  # a bar covers 7 to 9 columns on either side
 JITTER_MM: Final = 0.12  # what stage 1 may leave; the labels move along
 
 
@@ -40,6 +42,7 @@ class Crop:
 
     image: np.ndarray  # (1280, w, 3) uint8 RGB
     y_px: np.ndarray  # (4, w) float32 rect px, NaN outside the ten seconds
+    seams: np.ndarray  # (4, w) bool, columns within SEAM_REACH_PX of a lead's begin or end
 
 
 def rectified_crop(
@@ -69,11 +72,14 @@ def rectified_crop(
     x_mm = origin[0] + np.arange(width_px) / RECT.px_per_mm_xy[0] + shift_mm[0]
     sample = (x_mm - TIME_ORIGIN_MM) / MM_PER_S * TRACE_FS_HZ
     y_px = np.empty((N_ROWS, width_px), np.float32)
+    seams = np.zeros((N_ROWS, width_px), np.bool_)
     for row in range(N_ROWS):
+        n = TRACE_COLUMNS // len(ROW_LEADS[row])
+        seams[row] = np.abs((sample + n / 2) % n - n / 2) <= SEAM_REACH_PX
         y_mm = np.interp(sample, np.arange(TRACE_COLUMNS), page.rows_mm[row])
         y_px[row] = (y_mm - shift_mm[1] - RECT.origin_mm_xy[1]) * RECT.px_per_mm_xy[1]
     y_px[:, (sample < -0.5) | (sample > TRACE_COLUMNS - 0.5)] = np.nan
-    return Crop(np.asarray(image, np.uint8), y_px)
+    return Crop(np.asarray(image, np.uint8), y_px, seams)
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ class MakeCrops:
     seed: int
 
     def __call__(self, index: int) -> list[Sample]:
-        """Return CROPS_A_PAGE samples: image (3, 1280, w) uint8, y_px (4, w) float32."""
+        """Return CROPS_A_PAGE samples: image (3, 1280, w) uint8, y_px and seams (4, w)."""
         rng = np.random.default_rng([self.seed, index, 2])
         page = make_page(self.source, seed=self.seed, index=index, max_megapixels=4.0)
         samples = []
@@ -97,7 +103,7 @@ class MakeCrops:
                 shift_mm=(float(shift[0]), float(shift[1])),
             )
             image = np.ascontiguousarray(crop.image.transpose(2, 0, 1))
-            samples.append({"image": image, "y_px": crop.y_px})
+            samples.append({"image": image, "y_px": crop.y_px, "seams": crop.seams})
         return samples
 
 
@@ -108,7 +114,8 @@ def bins_from_px(y_px: Tensor) -> Tensor:
 
 def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """Return the column loss of a batch."""
-    return column_loss(network(batch["image"]), bins_from_px(batch["y_px"]))
+    y_bins = bins_from_px(batch["y_px"])
+    return column_loss(network(batch["image"]), y_bins, seams=batch["seams"])
 
 
 def run(
@@ -138,6 +145,5 @@ def run(
     if encoder is not None:
         network.body.encoder.load_imagenet(encoder)
     load_initial(network, initial)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     figures = train(network, loss_of, MakeCrops(source, options.seed), options, validate=validate)
     return network, figures

@@ -133,11 +133,13 @@ def test_empty_rows_lie_on_their_zero_line(fill):
     assert (trace.confidence[[0, 2, 3]] > 0.9).all()
 
 
-def test_a_single_known_column_holds_everywhere():
+def test_a_single_known_column_holds_throughout_its_lead():
     probability = np.zeros((4, BINS, COLUMNS))
     probability[:, 33, 4000] = 1
     trace = decode(_map(probability))
-    np.testing.assert_allclose(_bins(trace.y_px), 33)
+    np.testing.assert_allclose(_bins(trace.y_px[:, 3750:]), 33)
+    np.testing.assert_allclose(_bins(trace.y_px[3]), 33)
+    np.testing.assert_allclose(trace.y_px[0, :3750], ZERO_PX[0])
     assert (trace.confidence > 0).sum() == 4
 
 
@@ -190,3 +192,24 @@ with ThreadPoolExecutor(4) as pool:
 
 def test_threads_may_decode_at_once_on_the_least_threading_layer():
     _in_subprocess(_THREADS, NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="2")
+
+
+@pytest.mark.parametrize("way", [decode, decode_numpy])
+def test_the_trace_may_stand_anywhere_where_a_lead_begins(way):
+    probability = _gaussian(60.0)
+    excursion = _gaussian(140.0)
+    for start in (1250, 1700):  # the first column of aVR, and one in the middle of it
+        columns = slice(start, start + 3)
+        probability[:, :, columns] = (0.99 * excursion + 0.01 * _gaussian(60.0))[:, :, columns]
+    y = _bins(way(_map(probability)).y_px)
+    np.testing.assert_allclose(y[0, 1250:1253], 140, atol=0.1)
+    np.testing.assert_allclose(y[0, 1700:1703], 60, atol=0.1)
+    np.testing.assert_allclose(y[3, 1250:1253], 60, atol=0.1)  # no lead begins in the strip
+
+
+def test_gaps_do_not_reach_over_into_the_next_lead():
+    probability = _gaussian(np.where(np.arange(COLUMNS) < 1250, 60.0, 140.0))
+    probability[:, :, 1240:1260] = 0
+    y = _bins(decode(_map(probability)).y_px)
+    np.testing.assert_allclose(y[0, 1240:1250], 60, atol=0.1)
+    np.testing.assert_allclose(y[0, 1250:1260], 140, atol=0.1)
