@@ -30,6 +30,7 @@ from ecg_digitize.signals import to_recording
 from ecg_digitize.stage0.normalize import TRUSTED_NAMES, register
 from ecg_digitize.stage0.prepare import stage0_input
 from ecg_digitize.stage1.grid import fit_grid
+from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm, rectify
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.whole import BIN_PX
@@ -171,7 +172,8 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
     """Stage 1: grid crossings in the picture, sub-pixel."""
     (logits,) = _run(models.stage1, norm_image(page, registration), models.device)
     probability = torch.sigmoid(logits)[0].cpu().numpy()
-    return fit_grid(probability, page_from_norm=page_from_norm(registration))
+    found = fit_grid(probability, page_from_norm=page_from_norm(registration))
+    return refine_grid(page.image, found)
 
 
 def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:

@@ -60,10 +60,15 @@ class GridMap:
     crossings_xy_px: Float32  # (44, 57, 2) page px, may lie outside the picture
     confidence: Float32  # (44, 57) in [0, 1], 0 where the surface fit filled in
     residual_px: float  # RMS about the smooth surface, page px; inf if no grid was found
+    feed_px: Float32 | None = None
+    """(W,) what a scanner's feed slipped: the point that the crossings put at page x = i lies at
+    i + feed_px[i]. None where the paper was not fed."""
 
     def __post_init__(self) -> None:
         """Check shapes."""
         shape = (GRID_ROWS, GRID_COLUMNS)
+        if self.feed_px is not None:
+            _check("GridMap.feed_px", self.feed_px, (None,), np.float32)
         _check("GridMap.crossings_xy_px", self.crossings_xy_px, (*shape, 2), np.float32)
         _check("GridMap.confidence", self.confidence, shape, np.float32)
         if not np.isfinite(self.crossings_xy_px).all():

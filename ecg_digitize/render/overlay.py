@@ -17,7 +17,9 @@ from ecg_digitize.layout import (
     TRACE_COLUMNS,
     TRACE_X0_PX,
     ZERO_PX,
+    crossings_mm,
 )
+from ecg_digitize.stage1.rectify import page_from_rect
 from ecg_digitize.types import Digitization, Float64, Image, Page
 
 ROW_RGB: Final = ((0, 130, 255), (0, 200, 60), (190, 70, 255), (0, 195, 215))
@@ -54,18 +56,19 @@ def draw_overlay(
     scale = min(1.0, max_side_px / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     canvas = _Canvas(page.image, size)
-    table = digitization.grid.crossings_xy_px
+    sheet = digitization.grid
 
     if grid:
-        canvas.dots(table.reshape(-1, 2), GRID_RGB, _GRID_ALPHA)
+        dots = page_from_rect(sheet, RECT.px_from_mm(crossings_mm().reshape(-1, 2)))
+        canvas.dots(dots, GRID_RGB, _GRID_ALPHA)
     trace = digitization.trace
     columns = TRACE_X0_PX + np.arange(TRACE_COLUMNS)
     for row in range(N_ROWS):
-        xy_px = _page_from_rect(table, np.column_stack([columns, trace.y_px[row]]))
+        xy_px = page_from_rect(sheet, np.column_stack([columns, trace.y_px[row]]))
         filled = trace.confidence[row] <= 0
         canvas.lines(_runs(xy_px, ~filled), ROW_RGB[row], _TRACE_ALPHA)
         canvas.lines(_runs(xy_px, filled), FILLED_RGB, _TRACE_ALPHA)
-    canvas.lines(list(_page_from_rect(table, _window_ticks())), TICK_RGB, 1.0)
+    canvas.lines(list(page_from_rect(sheet, _window_ticks())), TICK_RGB, 1.0)
     return canvas.image
 
 
@@ -121,11 +124,6 @@ class _Canvas:
         part = self.image[y : y + height, x : x + width]
         share = mask[y : y + height, x : x + width, None] * np.float32(alpha / 255)
         part[:] = np.rint(part + share * (np.array(rgb, np.float32) - part))
-
-
-def _page_from_rect(table_xy_px: NDArray[np.floating], xy_px: NDArray[np.floating]) -> Float64:
-    """Map (..., 2) rect px to page px through the crossings."""
-    return geometry.page_from_sheet(table_xy_px, RECT.mm_from_px(xy_px.astype(np.float64)))
 
 
 def _window_ticks() -> Float64:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ecg_digitize import geometry
 from ecg_digitize.layout import NORM, RECT, SQUARE_MM, Frame
+from ecg_digitize.stage1.feed import fed
 from ecg_digitize.types import Float32, Float64, GridMap, Image, Page, RectifiedPage, Registration
 
 MAX_STEP: Final = 1.5
@@ -82,6 +83,8 @@ def rectify(page: Page, grid: GridMap, *, interpolation: int = cv2.INTER_LINEAR)
     for top in range(0, RECT.height_px, _BAND_ROWS):
         band = _finer(_rows_of(RECT, top, top + _BAND_ROWS), finer_x, finer_y)
         map_x, map_y = geometry.mesh_maps(grid.crossings_xy_px, band)
+        if grid.feed_px is not None:
+            map_x += np.interp(map_x, np.arange(len(grid.feed_px)), grid.feed_px).astype(np.float32)
         inside += _count_inside(map_x[:, ::4], map_y[:, ::4], page.image)
         rows = image[top : top + _BAND_ROWS]
         seen = cv2.remap(
@@ -98,6 +101,13 @@ def rectify(page: Page, grid: GridMap, *, interpolation: int = cv2.INTER_LINEAR)
             rows[:] = cv2.resize(seen, rows.shape[1::-1], interpolation=cv2.INTER_AREA)
     looked_up = RECT.height_px * finer_y * len(range(0, RECT.width_px * finer_x, 4))
     return RectifiedPage(image, inside / looked_up)
+
+
+def page_from_rect(grid: GridMap, xy_px: Float64) -> Float64:
+    """Map (n, 2) rect px to page px."""
+    xy_mm = RECT.mm_from_px(np.asarray(xy_px, np.float64))
+    page_px = geometry.page_from_sheet(grid.crossings_xy_px, xy_mm)
+    return page_px if grid.feed_px is None else fed(page_px, grid.feed_px)
 
 
 def _oversampling(crossings_xy_px: Float32, frame: Frame) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""A surface through indexed crossings: a homography if the sheet may be flat, else a thin plate.
+"""A surface through indexed crossings: a homography and a thin plate on top.
 
 Positions are norm px in xy order; nodes are (column, row) of the lattice.
 """
@@ -31,13 +31,8 @@ TYPICAL_SPREAD_PX: Final = 0.3
 TETHER: Final = 1e-4
 """Weight that draws the bend to zero where nothing was seen: it fades over ten squares or so."""
 
-FLAT_STIFFNESS: Final = 1e5
-"""Times that of the soft surface: nothing bends, a homography is left."""
-
-FLAT_EXCESS: Final = 1.85
-"""How much more mean square distance a homography may leave than the soft surface. On renders,
-which are exactly flat, it leaves 1.66-1.80 times as much: the soft one follows how lines were
-snapped to pixels. On a real scan with a slipped feed it leaves 3.7 times, on a curled photo 4.7."""
+RIGID: Final = 5e4
+"""Stiffness at which nothing bends: a homography is left."""
 
 SHAPE: Final = (GRID_ROWS, GRID_COLUMNS)
 LAST_NODE: Final = np.array([GRID_COLUMNS - 1, GRID_ROWS - 1])
@@ -54,31 +49,18 @@ class Peaks:
 
 
 def fit_sheet(peaks: Peaks, *, stiffness: float) -> tuple[Float64, Bools]:
-    """Fit a homography if the sheet may be flat, else a soft surface.
-
-    What a soft surface adds on renders and good scans is noise: 0.25 px of it cost a render 3 dB,
-    since a lead can be shifted by whole samples only.
+    """Fit a soft surface, the stiffer the more it folds.
 
     Args:
         peaks: The indexed peaks.
-        stiffness: Of the soft surface, see ``fit_grid``; more if it folds.
+        stiffness: Of the soft surface, see ``fit_grid``.
 
     Returns:
         As fit_surface.
     """
     fits = (fit_surface(peaks, stiffness=stiffness * stiffer) for stiffer in (1, 30, 1000))
-    soft = next((fit for fit in fits if is_regular(fit[0])), None)
-    flat = fit_surface(peaks, stiffness=stiffness * FLAT_STIFFNESS)
-    if soft is None:
-        return flat
-    columns, rows = peaks.node[peaks.indexed].T
-    soft_off, flat_off = (
-        np.linalg.norm(peaks.xy_px[peaks.indexed] - surface[rows, columns], axis=1)
-        for surface, _ in (soft, flat)
-    )
-    limit = 3 * np.median(soft_off)
-    excess = np.mean(np.minimum(flat_off, limit) ** 2) / np.mean(np.minimum(soft_off, limit) ** 2)
-    return flat if excess < FLAT_EXCESS else soft
+    regular = next((fit for fit in fits if is_regular(fit[0])), None)
+    return fit_surface(peaks, stiffness=RIGID) if regular is None else regular
 
 
 def fit_surface(peaks: Peaks, *, stiffness: float, rounds: int = 4) -> tuple[Float64, Bools]:
@@ -112,6 +94,29 @@ def fit_surface(peaks: Peaks, *, stiffness: float, rounds: int = 4) -> tuple[Flo
     kept = np.zeros(len(peaks.indexed), bool)
     kept[np.flatnonzero(peaks.indexed)[trust > 0]] = True
     return surface, kept
+
+
+def smooth_bend(bend: Float64, weight: Float64, *, stiffness: float, rounds: int = 4) -> Float64:
+    """Smooth a field of bends over the lattice, leaving outliers out.
+
+    Args:
+        bend: (44, 57, 2) offsets of the nodes, any unit.
+        weight: (44, 57) of the nodes, relative.
+        stiffness: Weight of the squared second differences against a node of middling weight.
+        rounds: Re-weightings.
+
+    Returns:
+        (44, 57, 2) smooth field.
+    """
+    rows, columns = np.mgrid[0:GRID_ROWS, 0:GRID_COLUMNS]
+    node = np.column_stack([columns.ravel(), rows.ravel()])
+    seen, pull = bend.reshape(-1, 2), (weight / max(float(np.median(weight)), 1e-9)).ravel()
+    trust = np.ones(len(seen))
+    for _ in range(rounds):
+        smooth = _thin_plate(node, seen, pull * trust, stiffness=stiffness)
+        off = np.linalg.norm(bend - smooth, axis=-1).ravel()
+        trust = np.clip(1 - (off / (6 * max(float(np.median(off)), 1e-9))) ** 2, 0, 1) ** 2
+    return smooth
 
 
 def spread_px(surface: Float64, peaks: Peaks, kept: Bools) -> float:

@@ -29,7 +29,8 @@ class SyntheticPage:
     kind: str  # one of KINDS
     signals_mv: Float32  # (12, 5000) float32 mV, whole leads at 500 Hz in LEADS order
     rows_mm: Float32  # (4, 5000) sheet y of the traces at the 500 Hz samples, mm
-    crossings_xy_px: Float32  # (44, 57, 2) page px, may lie outside the picture
+    crossings_xy_px: Float32  # (44, 57, 2) page px of the even lattice, may lie outside
+    printed_xy_px: Float32  # (44, 57, 2) page px of the crossings as drawn, lines on whole pixels
     names_xy_px: Float32  # (13, 2) page px, NaN where names are not printed
     quarter_turns: int  # counter-clockwise quarter turns that set the page upright
     style: PageStyle
@@ -80,6 +81,7 @@ def make_page(
     make = {"render": _render, "scan": _scan, "scan_bw": _scan, "photo": _photo, "worn": _worn}
     image, warp = make[kind](clean, rng, kind, max_megapixels)
     crossings = warp.page_from_sheet(crossings_mm())
+    printed = warp.page_from_sheet(clean.printed_mm)
     names = warp.page_from_sheet(clean.names_mm)
     if not style.names:
         names = np.full_like(names, np.nan)
@@ -87,13 +89,15 @@ def make_page(
     quarter_turns = 0
     if turns and kind in ("photo", "worn") and rng.random() < 0.3:
         quarter_turns = int(rng.integers(1, 4))
-        image, (crossings, names) = turn(image, [crossings, names], quarter_turns)
+        image, points = turn(image, [crossings, printed, names], quarter_turns)
+        crossings, printed, names = points
     return SyntheticPage(
         image=np.ascontiguousarray(image),
         kind=kind,
         signals_mv=signals_mv,
         rows_mm=clean.rows_mm,
         crossings_xy_px=crossings.astype(np.float32),
+        printed_xy_px=printed.astype(np.float32),
         names_xy_px=names.astype(np.float32),
         quarter_turns=quarter_turns,
         style=style,

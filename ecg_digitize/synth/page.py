@@ -29,6 +29,7 @@ from ecg_digitize.layout import (
     TRACE_COLUMNS,
     TRACE_FS_HZ,
     ZERO_MM,
+    crossings_mm,
 )
 from ecg_digitize.render.paper import (
     Color,
@@ -69,6 +70,7 @@ class PageStyle:
     qr_mm: float  # side of the code, 0 = none
     frame_line: bool  # thin border round the printed area
     minor_grid: bool
+    snapped: bool  # grid lines on whole pixels of the raster, as plotting libraries draw them
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class CleanPage:
     rows_mm: Float32  # (4, 5000) sheet y of each row's trace at the 500 Hz samples, mm
     rows_mv: Float32  # (4, 5000) what is plotted, mV
     names_mm: Float64  # (13, 2) sheet xy of the names' left ends at half height, mm
+    printed_mm: Float64  # (44, 57, 2) sheet xy of the crossings as drawn, snapped or not, mm
     style: PageStyle
 
 
@@ -91,7 +94,7 @@ def default_style() -> PageStyle:
         paper=PaperStyle(),
         pulses=True,
         left_mm=-GRID_SNAP_MM,
-        top_mm=-PAGE_GRID_TOP_PX / PX_PER_MM,
+        top_mm=-PAGE_GRID_TOP_PX / PX_PER_MM - GRID_SNAP_MM,
         width_mm=PAGE_SIZE_PX[0] / PX_PER_MM,
         height_mm=PAGE_SIZE_PX[1] / PX_PER_MM,
         zero_mm=ZERO_MM,
@@ -107,6 +110,7 @@ def default_style() -> PageStyle:
         qr_mm=0.0,
         frame_line=True,
         minor_grid=True,
+        snapped=True,
     )
 
 
@@ -198,6 +202,7 @@ def random_style(rng: np.random.Generator, *, print_like: bool = False) -> PageS
         font_mm=float(rng.uniform(3.1, 4.3)),
         names=bool(rng.random() < 0.97),
         minor_grid=bool(rng.random() < 0.96),
+        snapped=bool(rng.random() < 0.5),
     )
 
 
@@ -272,6 +277,9 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
     def y_px(mm: ArrayLike) -> Float64:
         return np.asarray((np.asarray(mm, np.float64) - origin[1]) * scale - 0.5)
 
+    def line_px(position_px: Float64) -> Float64:
+        return np.rint(position_px) if style.snapped else position_px
+
     widen = scale / PX_PER_MM
     paper = replace(
         style.paper,
@@ -285,8 +293,8 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
     coarse_y = np.arange(-1, GRID_ROWS) * SQUARE_MM
     image = draw_paper(
         size, paper,
-        lines_x_px=(x_px(fine), x_px(coarse_x)),
-        lines_y_px=(y_px(fine), y_px(coarse_y)),
+        lines_x_px=(line_px(x_px(fine)), line_px(x_px(coarse_x))),
+        lines_y_px=(line_px(y_px(fine)), line_px(y_px(coarse_y))),
     )  # fmt: skip
 
     rows_mv = rows_from_signals(signals_mv).astype(np.float32)
@@ -341,5 +349,6 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
         rows_mm=rows_mm,
         rows_mv=rows_mv,
         names_mm=names_mm,
+        printed_mm=(line_px((crossings_mm() - origin) * scale - 0.5) + 0.5) / scale + origin,
         style=style,
     )

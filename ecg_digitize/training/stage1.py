@@ -39,7 +39,7 @@ def norm_sample(page: SyntheticPage, rng: np.random.Generator) -> tuple[Image, F
     registration = rough_registration(page, rng)
     image = norm_image(Page(page.image, page.kind), registration)
     norm_from_page = np.linalg.inv(page_from_norm(registration)).astype(np.float64)
-    points = page.crossings_xy_px.reshape(-1, 2).astype(np.float64)
+    points = page.printed_xy_px.reshape(-1, 2).astype(np.float64)
     height, width = page.image.shape[:2]
     visible = ((points > -2) & (points < [width + 1, height + 1])).all(-1)
     target = draw_gaussians(

@@ -1,0 +1,183 @@
+"""The crossings, refined on the original pixels by the phase of the printed 1 mm lines.
+
+The network's crossings are good to 0.1 mm, and on paper whose lines all weigh the same it takes a
+1 mm line for a 5 mm one. The paper tells more: looked at through the crossings, its lines must
+repeat every millimetre, and how far they are off is the phase of their first harmonic, taken in
+windows of a few millimetres. On flat renders this leaves 0.005 mm. It cannot tell a shift by a
+whole millimetre: the crossings decide that.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+import cv2
+import numpy as np
+
+from ecg_digitize import geometry
+from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, Frame, crossings_mm
+from ecg_digitize.stage1.feed import find_feed
+from ecg_digitize.stage1.surface import smooth_bend
+from ecg_digitize.types import Float32, Float64, GridMap, Image
+
+FINE: Final = 8.0  # px/mm along the direction measured
+COARSE: Final = 2.0  # px/mm across it
+WINDOW_MM: Final = 1.8  # sigma of the windows
+CLIP: Final = 60.0  # grey levels: what a line may stand out, so that a trace counts no more
+TRUSTED_MM: Final = 0.25
+"""Phases beyond this are near the half millimetre where they wrap round."""
+LEAST_CONTRAST: Final = 0.3  # grey levels of the harmonic; scans of faint paper have 5
+TRUSTED_SHARE: Final = 0.95
+"""Share of the crossings among the traces with trusted phases that a surface needs."""
+FLAT_EXCESS: Final = 1.6
+"""How much more scatter a homography may leave than a soft surface. On renders, which are exactly
+flat, it leaves 1.2 to 1.4 times as much; on real scans 1.9 to 3.4 times."""
+OUTLIER_MM: Final = 0.15
+STIFFNESS: Final = 1.0
+"""Of the soft surface through the phases, see ``surface.smooth_bend``."""
+FED_SHARE: Final = 0.8
+"""Whole columns move together if that leaves less than this share of their offsets."""
+
+_AMONG_TRACES: Final = (slice(12, 42), slice(3, 54))  # rows and columns of crossings
+
+
+def refine_grid(image: Image, grid: GridMap) -> GridMap:
+    """Refine the crossings on the picture they were found in.
+
+    A homography is tried first, since most sheets are nearly flat: it needs to be right only to a
+    quarter of a millimetre. Then come a homography with a slipping feed, and the surface as found.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, page frame.
+        grid: What was found there.
+
+    Returns:
+        The refined crossings, with the feed if there is one; the grid as it was if the paper shows
+        no lines that agree with it.
+    """
+    if not np.isfinite(grid.residual_px):
+        return grid
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+    for base in _bases(grey, grid):
+        offset_mm, weight = measure_lines(grey, base)
+        if _is_trusted(offset_mm, weight):
+            break
+    else:
+        return grid
+    bend_mm = smooth_bend(offset_mm, weight, stiffness=STIFFNESS)
+    scatter_mm = _scatter_mm(offset_mm - bend_mm)
+    if base is not grid and _scatter_mm(offset_mm) < FLAT_EXCESS * scatter_mm:
+        return base
+    points = geometry.page_from_sheet(base.crossings_xy_px, crossings_mm() + bend_mm)
+    px_per_mm = float(np.sqrt(abs(np.linalg.det(_linear(base)))))
+    return replace(
+        base, crossings_xy_px=points.astype(np.float32), residual_px=scatter_mm * px_per_mm
+    )
+
+
+def measure_lines(grey: Image, grid: GridMap) -> tuple[Float64, Float64]:
+    """Measure how far the printed lines lie from where a grid has them.
+
+    Args:
+        grey: (H, W) uint8.
+        grid: Right to less than half a millimetre.
+
+    Returns:
+        offset_mm: (44, 57, 2) sheet mm in xy order; the crossing printed at node n lies at
+            n + offset of the grid's sheet. From -0.5 to 0.5.
+        weight: (44, 57) how clearly the lines are seen, grey levels.
+    """
+    offsets, strengths = [], []
+    for axis, scale in ((1, (FINE, COARSE)), (0, (COARSE, FINE))):
+        width, height = (round(mm * s) + 1 for mm, s in zip(_SHEET_MM, scale, strict=True))
+        maps = geometry.mesh_maps(grid.crossings_xy_px, Frame(width, height, scale, (0.0, 0.0)))
+        map_x = maps[0]
+        if grid.feed_px is not None:
+            at = np.arange(len(grid.feed_px))
+            map_x = map_x + np.interp(map_x, at, grid.feed_px).astype(np.float32)
+        seen = cv2.remap(grey, map_x, maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        seen = seen.astype(np.float32)
+        period = (round(FINE), 1) if axis == 1 else (1, round(FINE))
+        darker = np.clip(cv2.blur(seen, period) - seen, -CLIP, CLIP)
+        turn = np.exp(-2j * np.pi * np.arange(seen.shape[axis]) / FINE).astype(np.complex64)
+        wave = darker * (turn if axis == 1 else turn[:, None])
+        sigma = [WINDOW_MM * s for s in scale]
+        parts = (np.ascontiguousarray(part) for part in (wave.real, wave.imag))
+        real, imag = (cv2.GaussianBlur(part, (0, 0), sigma[0], sigmaY=sigma[1]) for part in parts)
+        steps = [round(SQUARE_MM * s) for s in scale]
+        at_nodes = (real + 1j * imag)[:: steps[1], :: steps[0]]
+        offsets.append(-np.angle(at_nodes) / (2 * np.pi))
+        strengths.append(np.abs(at_nodes))
+    return np.stack(offsets, axis=-1).astype(np.float64), np.minimum(*strengths).astype(np.float64)
+
+
+_SHEET_MM: Final = ((GRID_COLUMNS - 1) * SQUARE_MM, (GRID_ROWS - 1) * SQUARE_MM)
+
+
+def _is_trusted(offset_mm: Float64, weight: Float64) -> bool:
+    """Say whether nearly all phases among the traces, where lines are seen, are small."""
+    typical = float(np.median(weight[_AMONG_TRACES]))
+    if typical < LEAST_CONTRAST:
+        return False
+    seen = weight[_AMONG_TRACES] > 0.2 * typical
+    small = np.abs(offset_mm[_AMONG_TRACES]).max(axis=-1) < TRUSTED_MM
+    return bool(small[seen].mean() > TRUSTED_SHARE)
+
+
+def _scatter_mm(offset_mm: Float64) -> float:
+    """Return the RMS length of the offsets among the traces, each counted to OUTLIER_MM at most."""
+    length = np.linalg.norm(offset_mm[_AMONG_TRACES], axis=-1)
+    return float(np.sqrt(np.mean(np.minimum(length, OUTLIER_MM) ** 2)))
+
+
+def _linear(grid: GridMap) -> Float64:
+    """Return the (2, 2) derivative of page px by sheet mm in the middle of the traces."""
+    middle = grid.crossings_xy_px[27, 28].astype(np.float64)
+    across = (grid.crossings_xy_px[27, 29] - middle) / SQUARE_MM
+    down = (grid.crossings_xy_px[28, 28] - middle) / SQUARE_MM
+    return np.column_stack([across, down])
+
+
+def _bases(grey: Image, grid: GridMap) -> Iterator[GridMap]:
+    """Give the surfaces to start from, the simplest first."""
+    flat = _flattened(grey, grid)
+    yield flat
+    across = measure_lines(grey, flat)[0][_AMONG_TRACES][..., 0]
+    apart = np.abs(across - np.median(across, axis=0)).mean()
+    slope = _linear(flat)[:, 0]
+    if apart < FED_SHARE * np.abs(across).mean() and abs(slope[1]) < 0.05 * slope[0]:
+        page_from_sheet = geometry.fit_homography(
+            crossings_mm().reshape(-1, 2), flat.crossings_xy_px.reshape(-1, 2)
+        )
+        fed = replace(flat, feed_px=find_feed(grey, page_from_sheet))
+        yield _flattened(grey, fed)
+    yield grid
+
+
+def _flattened(grey: Image, grid: GridMap) -> GridMap:
+    """Return the homography nearest to a grid, led on to the lines by two rounds of phases."""
+    mm = crossings_mm()
+    trust = grid.confidence.astype(np.float64) + 1e-3
+    points = grid.crossings_xy_px.astype(np.float64)
+    flat = replace(grid, crossings_xy_px=_homographic(points, trust))
+    for _ in range(2):
+        offset_mm, weight = measure_lines(grey, flat)
+        points = geometry.page_from_sheet(flat.crossings_xy_px, mm + offset_mm)
+        flat = replace(flat, crossings_xy_px=_homographic(points, weight))
+    return flat
+
+
+def _homographic(points_px: Float64, weight: Float64) -> Float32:
+    """Return the (44, 57, 2) crossings of the homography that most points agree with."""
+    mm, points, pull = (
+        crossings_mm().reshape(-1, 2),
+        points_px.reshape(-1, 2),
+        weight.ravel() + 1e-6,
+    )
+    trust = np.ones(len(mm))
+    for _ in range(6):
+        fit = geometry.fit_homography(mm, points, weights=pull * trust)
+        off = np.linalg.norm(geometry.apply_homography(fit, mm) - points, axis=1)
+        spread = max(float(np.median(off[pull > 0.1 * pull.max()])), 0.05)
+        trust = np.clip(1 - (off / (6 * spread)) ** 2, 0, 1) ** 2  # Tukey's weights
+    return geometry.apply_homography(fit, crossings_mm()).astype(np.float32)

@@ -1,0 +1,112 @@
+"""Refining crossings on pages whose truth is known: flat, bent, uniform grids, slipped feeds."""
+
+import numpy as np
+import pytest
+
+from ecg_digitize import geometry
+from ecg_digitize.layout import PX_PER_MM, crossings_mm
+from ecg_digitize.stage1.feed import fed
+from ecg_digitize.stage1.lines import refine_grid
+from ecg_digitize.stage1.rectify import page_from_rect, rectify
+from ecg_digitize.synth.dataset import SyntheticPage, make_page
+from ecg_digitize.synth.page import default_style, draw_page
+from ecg_digitize.synth.simulator import SimulatorSource
+from ecg_digitize.types import GridMap, Image, Page
+
+AMONG_TRACES = (slice(12, 42), slice(3, 54))
+LEADS_MV = np.zeros((12, 5000), np.float32)
+
+
+def rough(table_px: np.ndarray, *, off_mm: float = 0.12, seed: int = 0) -> GridMap:
+    """Return a grid as the network leaves it: bent by a tenth of a millimetre, and noisy."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:44, 0:57]
+    wave = np.stack([np.sin(columns / 7 + 1), np.cos(rows / 6)], axis=-1) * off_mm
+    moved = crossings_mm() + wave + rng.normal(0, 0.02, (44, 57, 2))
+    points = geometry.page_from_sheet(table_px, moved.reshape(-1, 2)).reshape(44, 57, 2)
+    return GridMap(points.astype(np.float32), np.ones((44, 57), np.float32), 1.0)
+
+
+def errors_mm(grid: GridMap, page: SyntheticPage) -> np.ndarray:
+    """Return the distances of crossings amid the traces from the truth."""
+    px_per_mm = np.linalg.norm(page.crossings_xy_px[30, 40] - page.crossings_xy_px[30, 20]) / 100
+    off = np.linalg.norm(grid.crossings_xy_px - page.crossings_xy_px, axis=-1)
+    return off[AMONG_TRACES] / px_per_mm
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit_mm"), [("render", 0.02), ("scan", 0.06), ("scan_bw", 0.06), ("photo", 0.06)]
+)
+def test_refined_crossings_are_nearer_to_the_truth(kind: str, limit_mm: float) -> None:
+    before, after = [], []
+    for index in range(4):
+        page = make_page(SimulatorSource(), seed=5, index=index, kind=kind, turns=False)
+        start = rough(page.crossings_xy_px, seed=index)
+        before.append(np.median(errors_mm(start, page)))
+        after.append(np.median(errors_mm(refine_grid(page.image, start), page)))
+    assert np.median(after) < limit_mm < np.median(before)
+    assert max(after) < max(before)
+
+
+def flat_page() -> tuple[Image, np.ndarray]:
+    """Return a 0001 look-alike and its crossings, page px."""
+    page = draw_page(LEADS_MV, default_style(), np.random.default_rng(0))
+    table = (crossings_mm() - np.array(page.origin_mm)) * PX_PER_MM - 0.5
+    return page.image, table
+
+
+def test_a_flat_page_gets_a_homography() -> None:
+    image, table = flat_page()
+    refined = refine_grid(image, rough(table))
+    assert refined.feed_px is None
+    off = np.linalg.norm(refined.crossings_xy_px - table, axis=-1)[AMONG_TRACES]
+    assert off.max() < 0.2
+    mm, px = crossings_mm().reshape(-1, 2), refined.crossings_xy_px.reshape(-1, 2)
+    fit = geometry.apply_homography(geometry.fit_homography(mm, px), mm)
+    np.testing.assert_allclose(fit, px, atol=1e-2)
+
+
+def test_slips_of_the_feed_are_found_and_undone() -> None:
+    image, table = flat_page()
+    # Four columns are swallowed at 900 px, three come twice at 1500 px.
+    lies_at = np.r_[0:900, 904:1500, 1497 : image.shape[1]]
+    slipped = np.ascontiguousarray(image[:, lies_at])
+    refined = refine_grid(slipped, rough(table, off_mm=0.05))
+
+    assert refined.feed_px is not None
+    at_px = np.array([[x, 1000.0] for x in (300, 800, 1000, 1400, 1600, 2000)])
+    want = at_px[:, 0] + np.array([0, 0, -4, -4, -1, -1])
+    sheet = geometry.sheet_from_page(table, at_px)
+    rect = page_from_rect(
+        refined, np.column_stack([(sheet[:, 0] + 0.5 / PX_PER_MM) * 20, (sheet[:, 1] - 54) * 8])
+    )
+    np.testing.assert_allclose(rect[:, 0], want, atol=1.0)  # of 3 to 4 px; lines are snapped
+
+    even = rectify(Page(image, "even"), GridMap(table.astype(np.float32), refined.confidence, 0.1))
+    mended = rectify(Page(slipped, "slipped"), refined)
+    difference = np.abs(even.image.astype(int) - mended.image).mean(axis=(0, 2))
+    unmended = GridMap(refined.crossings_xy_px, refined.confidence, 0.1)
+    untouched = rectify(Page(slipped, "slipped"), unmended)
+    worse = np.abs(even.image.astype(int) - untouched.image).mean(axis=(0, 2))
+    assert np.median(difference[2600:3600]) < 0.5 * np.median(worse[2600:3600])
+
+
+def test_an_even_feed_is_left_alone() -> None:
+    feed = np.zeros(2200, np.float32)
+    points = np.random.default_rng(0).uniform(0, 2200, (5, 2))
+    np.testing.assert_array_equal(fed(points, feed), points)
+
+
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_paper_without_lines_leaves_the_grid_as_it_is(grey: int) -> None:
+    _, table = flat_page()
+    start = rough(table)
+    image = np.full((1700, 2200, 3), grey, np.uint8)
+    assert refine_grid(image, start) is start
+
+
+def test_noise_leaves_the_grid_as_it_is() -> None:
+    _, table = flat_page()
+    start = rough(table)
+    image = np.random.default_rng(0).integers(0, 255, (1700, 2200, 3), np.uint8)
+    assert refine_grid(image, start) is start
