@@ -211,6 +211,7 @@ def write_entry(
     tensors = {name: _stored(name, tensor) for name, tensor in network.state_dict().items()}
     with replacing(path) as partial:
         save_file(tensors, partial, metadata={"format": "pt"})
+        partial.chmod(0o644)  # save_file leaves it to its owner alone
     shape: tuple[int, ...] = check_shape or network.example_input_shape()  # type: ignore[operator]
     empty = OutputCheck(seed=seed, shape=shape, outputs=(), tolerance=_TOLERANCE)
     entry = ManifestEntry(

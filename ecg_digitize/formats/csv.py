@@ -1,12 +1,12 @@
 """The competition's table: one column a lead in millivolts, empty outside the printed window."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from ecg_digitize.errors import InputError
+from ecg_digitize.files import replacing
 from ecg_digitize.layout import DURATION_S, LEADS
 from ecg_digitize.types import Recording
 
@@ -18,23 +18,18 @@ def write_csv(recording: Recording, path: Path) -> None:
 
     Args:
         recording: What to write; NaN becomes an empty cell.
-        path: File to make or replace; its folder must exist.
+        path: File to make or replace; its folder is made if need be.
 
     Raises:
-        OSError: The folder is missing or not writable.
+        OSError: The folder is not writable.
     """
     path = Path(path)
     table = pd.DataFrame(recording.signals_mv.T.astype(np.float64), columns=list(LEADS))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as partial:
         # Adding zero after rounding turns "-0.0000" into "0.0000".
         (table.round(4) + 0.0).to_csv(
-            temporary, index=False, float_format="%.4f", lineterminator="\n"
+            partial, index=False, float_format="%.4f", lineterminator="\n"
         )
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def read_csv(path: Path, *, fs_hz: float | None = None) -> Recording:

@@ -96,6 +96,7 @@ def save_half(network: nn.Module, path: Path) -> None:
     }
     with replacing(path) as partial:
         save_file(tensors, partial, metadata={"format": "pt"})
+        partial.chmod(0o644)  # save_file leaves it to its owner alone
 
 
 def export_line(

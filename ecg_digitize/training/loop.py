@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from ecg_digitize.training.depthwise import speed_up_depthwise
 log = logging.getLogger(__name__)
 
 WARM_UP_STEPS: Final = 40
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 Sample = dict[str, np.ndarray[Any, Any]]
 
@@ -58,12 +60,27 @@ class Stream(IterableDataset[Sample]):
             index += count
 
 
-def load_initial(network: nn.Module, initial: Path | None) -> None:
-    """Start from the weights of an earlier network (safetensors), if there is one."""
+def start_network(network: _Network, *, encoder: Path | None, initial: Path | None) -> _Network:
+    """Load what a training starts from.
+
+    Args:
+        network: With a UNet as `body`; changed in place.
+        encoder: ImageNet weights of its backbone (safetensors).
+        initial: All weights of an earlier network of its kind (safetensors).
+
+    Returns:
+        The network.
+
+    Raises:
+        WeightsError: The encoder's file does not fit the backbone.
+    """
+    if encoder is not None:
+        network.body.encoder.load_imagenet(encoder)  # type: ignore[operator,union-attr]
     if initial is not None:
         from safetensors.torch import load_file
 
         network.load_state_dict({k: v.float() for k, v in load_file(initial).items()})
+    return network
 
 
 def _one_thread(_: int) -> None:
@@ -80,9 +97,6 @@ def train(
     loss_of: Callable[[nn.Module, dict[str, Tensor]], Tensor],
     make: Callable[[int], list[Sample]],
     options: TrainOptions,
-    *,
-    validate: Callable[[nn.Module], str] | None = None,
-    validate_every_s: float = 900.0,
 ) -> dict[str, float]:
     """Train until the time is over.
 
@@ -94,8 +108,6 @@ def train(
         loss_of: (network, batch) -> scalar loss.
         make: Page index -> samples, run in worker processes.
         options: Budget and hyperparameters.
-        validate: Returns a line for the log.
-        validate_every_s: Seconds between validations.
 
     Returns:
         Figures of the run: steps, minutes, the mean loss of the last tenth.
@@ -141,7 +153,7 @@ def train(
         drop_last=True,
     )
     budget_s = options.minutes * 60
-    last = saved = validated = time.monotonic()
+    last = saved = time.monotonic()
     for batch in loader:
         batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
         progress = min(spent_s / budget_s, 1.0)
@@ -171,16 +183,9 @@ def train(
         if now - saved > options.save_every_s:
             save()
             saved = now
-        if validate is not None and now - validated > validate_every_s:
-            network.eval()
-            log.info("validation: %s", validate(network))
-            network.train()
-            validated = last = time.monotonic()
         if spent_s >= budget_s or (options.max_steps is not None and step >= options.max_steps):
             break
     save()
     network.eval()
-    if validate is not None:
-        log.info("validation: %s", validate(network))
     tail = losses[-max(1, len(losses) // 10) :]
     return {"steps": step, "minutes": spent_s / 60, "loss": float(np.mean(tail))}

@@ -1,6 +1,5 @@
 """Train stage 0: the picture as it comes -> lead names and orientation."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +15,7 @@ from ecg_digitize.stage0.net import INPUT_PX, STRIDE, Stage0Net
 from ecg_digitize.stage0.prepare import stage0_input
 from ecg_digitize.synth.dataset import make_page, turn
 from ecg_digitize.synth.signals import SignalSource
-from ecg_digitize.training.loop import Sample, TrainOptions, load_initial, train
+from ecg_digitize.training.loop import Sample, TrainOptions, start_network, train
 from ecg_digitize.training.losses import draw_gaussians, marker_loss
 
 SIGMA_CELLS: Final = 1.5
@@ -71,14 +70,9 @@ def run(
     *,
     encoder: Path | None = None,
     initial: Path | None = None,
-    validate: Callable[[nn.Module], str] | None = None,
     backbone: str = "tf_efficientnet_lite0",
 ) -> tuple[Stage0Net, dict[str, float]]:
     """Train a network; see training.stage2.run for the arguments."""
     torch.manual_seed(options.seed)
-    network = Stage0Net(backbone=backbone)
-    if encoder is not None:
-        network.body.encoder.load_imagenet(encoder)
-    load_initial(network, initial)
-    make = MakePictures(source, options.seed)
-    return network, train(network, loss_of, make, options, validate=validate)
+    network = start_network(Stage0Net(backbone=backbone), encoder=encoder, initial=initial)
+    return network, train(network, loss_of, MakePictures(source, options.seed), options)

@@ -1,6 +1,5 @@
 """Train stage 1: the norm image -> a heatmap of the grid crossings."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,7 +16,7 @@ from ecg_digitize.stage1.net import Stage1Net
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm
 from ecg_digitize.synth.dataset import SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
-from ecg_digitize.training.loop import Sample, TrainOptions, load_initial, train
+from ecg_digitize.training.loop import Sample, TrainOptions, start_network, train
 from ecg_digitize.training.losses import draw_gaussians, marker_loss
 from ecg_digitize.types import Float32, Image, Page, Registration
 
@@ -78,14 +77,9 @@ def run(
     *,
     encoder: Path | None = None,
     initial: Path | None = None,
-    validate: Callable[[nn.Module], str] | None = None,
     backbone: str = "tf_efficientnet_lite0",
 ) -> tuple[Stage1Net, dict[str, float]]:
     """Train a network; see training.stage2.run for the arguments."""
     torch.manual_seed(options.seed)
-    network = Stage1Net(backbone=backbone)
-    if encoder is not None:
-        network.body.encoder.load_imagenet(encoder)
-    load_initial(network, initial)
-    make = MakeNormImages(source, options.seed)
-    return network, train(network, loss_of, make, options, validate=validate)
+    network = start_network(Stage1Net(backbone=backbone), encoder=encoder, initial=initial)
+    return network, train(network, loss_of, MakeNormImages(source, options.seed), options)

@@ -1,7 +1,6 @@
 """Train stage 2: rectified pages with true geometry -> the centre line of each row's trace."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -25,7 +24,7 @@ from ecg_digitize.layout import (
 from ecg_digitize.stage2.whole import BIN_PX, WholeNet
 from ecg_digitize.synth.dataset import SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
-from ecg_digitize.training.loop import Sample, TrainOptions, load_initial, train
+from ecg_digitize.training.loop import Sample, TrainOptions, start_network, train
 from ecg_digitize.training.losses import column_loss
 
 log = logging.getLogger(__name__)
@@ -124,7 +123,6 @@ def run(
     *,
     encoder: Path | None = None,
     initial: Path | None = None,
-    validate: Callable[[nn.Module], str] | None = None,
     backbone: str = "tf_efficientnet_lite0",
 ) -> tuple[WholeNet, dict[str, float]]:
     """Train a network.
@@ -134,16 +132,11 @@ def run(
         options: Budget and hyperparameters.
         encoder: ImageNet weights of the backbone to start from.
         initial: Weights of an earlier network to start from (safetensors).
-        validate: Returns a line for the log.
         backbone: timm name.
 
     Returns:
         The network in evaluation mode and the figures of the run.
     """
     torch.manual_seed(options.seed)
-    network = WholeNet(backbone=backbone)
-    if encoder is not None:
-        network.body.encoder.load_imagenet(encoder)
-    load_initial(network, initial)
-    figures = train(network, loss_of, MakeCrops(source, options.seed), options, validate=validate)
-    return network, figures
+    network = start_network(WholeNet(backbone=backbone), encoder=encoder, initial=initial)
+    return network, train(network, loss_of, MakeCrops(source, options.seed), options)

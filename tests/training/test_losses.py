@@ -52,3 +52,16 @@ def test_marker_loss_falls_towards_the_target():
     right = torch.logit(target.clamp(1e-4, 1 - 1e-4))
 
     assert marker_loss(right, target) < marker_loss(torch.full_like(right, -5.0), target)
+
+
+def test_errors_at_seams_weigh_more():
+    torch.manual_seed(0)
+    logits = torch.randn(1, 1, 20, 8)
+    bins = torch.arange(20.0)[:, None]
+    logits[..., :4] = -((bins - 8) ** 2) / (2 * 0.8**2)  # the first half is right
+    y = torch.full((1, 1, 8), 8.0)
+    seams = torch.zeros(1, 1, 8, dtype=torch.bool)
+    seams[..., 4:] = True
+
+    plain = column_loss(logits, y)
+    assert column_loss(logits, y, seams=seams) > plain > column_loss(logits, y, seams=~seams)
