@@ -13,13 +13,14 @@ import numpy as np
 from numba import njit
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import SQUARE_MM, Frame
+from ecg_digitize.layout import SQUARE_MM, Frame, snapped_mm
 from ecg_digitize.types import Float32, Float64, Image
 
 LOOK_MM: Final = (2.0, 55.0, 278.0, 215.0)
 """x0, y0, x1, y1 of the part of the sheet that is looked at: where the traces are."""
 BAND_MM: Final = 5.0
 FINE: Final = 20.0  # px/mm across when looking for lines
+COARSE: Final = 4.0  # px/mm down
 STEP_MM: Final = 0.02  # of the shifts tried
 REACH_MM: Final = 1.2  # largest shift
 MAJOR_WEIGHT: Final = 3.0  # of a 5 mm line against a 1 mm line: no shift may be off by a whole mm
@@ -40,48 +41,61 @@ def find_feed(grey: Image, page_from_sheet: Float64) -> Float32:
         (W,) float32, see ``GridMap.feed_px``.
     """
     x0, y0, x1, y1 = LOOK_MM
-    frame = Frame(round((x1 - x0) * FINE), round((y1 - y0) * 4), (FINE, 4.0), (x0, y0))
+    frame = Frame(round((x1 - x0) * FINE), round((y1 - y0) * COARSE), (FINE, COARSE), (x0, y0))
     bands = _line_contrast(grey, page_from_sheet, frame)
-    lines_mm = np.arange(x0 + 2, x1 - 2)
+    even_mm = np.arange(x0 + 2, x1 - 2)
+    price = PRICE_PER_MM * STEP_MM * (0.5 + _likeness(grey))
+    best_px, most = np.zeros(grey.shape[1]), -np.inf
+    for lines_mm in (even_mm, *(snapped_mm(even_mm, edge_mm=edge) for edge in (0.0, SQUARE_MM))):
+        reward, shifts_px = _reward(bands, even_mm, lines_mm, page_from_sheet, grey.shape[1])
+        path, gain = _steadiest(reward, price)
+        if gain > most:
+            best_px, most = shifts_px[path], gain
+    x_px = np.arange(grey.shape[1])
+    even_px = np.maximum.accumulate(x_px - best_px)  # what was fed twice counts once
+    return (np.interp(x_px, even_px, x_px) - x_px).astype(np.float32)
+
+
+def _reward(
+    bands: Float32, even_mm: Float64, lines_mm: Float64, page_from_sheet: Float64, width_px: int
+) -> tuple[Float64, Float64]:
+    """Say what every shift of every page column explains.
+
+    Args:
+        bands: See _line_contrast.
+        even_mm: Sheet x of the 1 mm lines, whole millimetres.
+        lines_mm: Where they are printed.
+        page_from_sheet: (3, 3) homography.
+        width_px: Columns of the page.
+
+    Returns:
+        reward (width_px, shifts), in fully seen 1 mm lines, and the shifts, page px.
+    """
+    x0, y0, _, _ = LOOK_MM
     shifts_mm = np.arange(-REACH_MM, REACH_MM + STEP_MM / 2, STEP_MM)
-    # Evidence of every line in every band for every shift.
-    at = (lines_mm[:, None] + shifts_mm - x0) * FINE
-    index = np.clip(np.rint(at).astype(np.int64), 0, bands.shape[1] - 1)
-    evidence = bands[:, index]  # (bands, lines, shifts)
-    seen = np.maximum(LEAST_CONTRAST, evidence.mean(0).max(-1))
-    weight = np.where(np.rint(lines_mm) % SQUARE_MM == 0, MAJOR_WEIGHT, 1.0) / np.minimum(
-        seen, CLIP
-    )
-    evidence = np.clip(evidence, -CLIP, CLIP) * weight[:, None]
+    index = np.rint((lines_mm[:, None] + shifts_mm - x0) * FINE).astype(np.int64)
+    contrast = bands[:, np.clip(index, 0, bands.shape[1] - 1)]  # (bands, lines, shifts)
+    seen = np.clip(contrast.mean(axis=0).max(axis=-1), LEAST_CONTRAST, CLIP)
+    weight = np.where(even_mm % SQUARE_MM == 0, MAJOR_WEIGHT, 1.0) / seen / len(bands)
+    evidence = np.clip(contrast, -CLIP, CLIP) * weight[:, None]
 
     y_mm = y0 + BAND_MM * (np.arange(len(bands)) + 0.5)
     sheet = np.stack(np.meshgrid(lines_mm, y_mm), axis=-1)
     page_x = geometry.apply_homography(page_from_sheet, sheet)[..., 0]  # (bands, lines)
-    px_per_mm = float(np.median(np.diff(page_x, axis=1)) / np.median(np.diff(lines_mm)))
+    px_per_mm = np.ptp(page_x, axis=1).mean() / np.ptp(lines_mm)
     shifts_px = shifts_mm * px_per_mm
     column = np.rint(page_x[..., None] + shifts_px).astype(np.int64)
     state = np.broadcast_to(np.arange(len(shifts_px)), column.shape)
-    inside = (column >= 0) & (column < grey.shape[1])
-    reward = np.zeros((grey.shape[1], len(shifts_px)))
-    np.add.at(reward, (column[inside], state[inside]), evidence[inside] / len(bands))
-    path = _steadiest(reward, PRICE_PER_MM * STEP_MM * (0.5 + _likeness(grey)))
-    x_px = np.arange(grey.shape[1])
-    even_px = np.maximum.accumulate(x_px - shifts_px[path])  # what was fed twice counts once
-    return (np.interp(x_px, even_px, x_px) - x_px).astype(np.float32)
+    inside = (column >= 0) & (column < width_px)
+    reward = np.zeros((width_px, len(shifts_px)))
+    np.add.at(reward, (column[inside], state[inside]), evidence[inside])
+    return reward, shifts_px
 
 
 def fed(xy_px: Float64, feed_px: Float32) -> Float64:
     """Move (..., 2) page px from where they would be without slips to where they are."""
     x = xy_px[..., 0] + np.interp(xy_px[..., 0], np.arange(len(feed_px)), feed_px)
     return np.stack([x, xy_px[..., 1]], axis=-1)
-
-
-def unfed(xy_px: Float64, feed_px: Float32) -> Float64:
-    """Invert ``fed``."""
-    even = np.arange(len(feed_px), dtype=np.float64)
-    lies_at = np.maximum.accumulate(even + feed_px)
-    shift = np.interp(xy_px[..., 0], lies_at, lies_at - even)
-    return np.stack([xy_px[..., 0] - shift, xy_px[..., 1]], axis=-1)
 
 
 def _likeness(grey: Image) -> Float64:
@@ -109,7 +123,12 @@ def _line_contrast(grey: Image, page_from_sheet: Float64, frame: Frame) -> Float
 
 @njit(nogil=True, cache=True)
 def _steadiest(reward: Float64, price: Float64):  # type: ignore[no-untyped-def]
-    """Return the (n,) path through (n, states) of most reward minus price[i] a state moved at i."""
+    """Return the (n,) path of most reward minus price[i] a state moved at i, and its gain.
+
+    Args:
+        reward: (n, states).
+        price: (n,).
+    """
     n, states = reward.shape
     came_from = np.zeros((n, states), np.int32)
     best = reward[0].copy()
@@ -127,6 +146,7 @@ def _steadiest(reward: Float64, price: Float64):  # type: ignore[no-untyped-def]
         best = value + reward[i]
     path = np.empty(n, np.int64)
     path[-1] = np.argmax(best)
+    gain = best[path[-1]]
     for i in range(n - 1, 0, -1):
         path[i - 1] = came_from[i, path[i]]
-    return path
+    return path, gain

@@ -35,6 +35,7 @@ flat, it leaves 1.2 to 1.4 times as much; on real scans 1.9 to 3.4 times."""
 OUTLIER_MM: Final = 0.15
 STIFFNESS: Final = 1.0
 """Of the soft surface through the phases, see ``surface.smooth_bend``."""
+FED_STIFFNESS: Final = 1e3
 FED_SHARE: Final = 0.8
 """Whole columns move together if that leaves less than this share of their offsets."""
 
@@ -65,6 +66,8 @@ def refine_grid(image: Image, grid: GridMap) -> GridMap:
     else:
         return grid
     bend_mm = smooth_bend(offset_mm, weight, stiffness=STIFFNESS)
+    if base.feed_px is not None:  # what moves whole columns is in the feed, to a millimetre
+        bend_mm[..., 0] = smooth_bend(offset_mm, weight, stiffness=FED_STIFFNESS)[..., 0]
     scatter_mm = _scatter_mm(offset_mm - bend_mm)
     if base is not grid and _scatter_mm(offset_mm) < FLAT_EXCESS * scatter_mm:
         return base

@@ -80,7 +80,7 @@ def test_slips_of_the_feed_are_found_and_undone() -> None:
     rect = page_from_rect(
         refined, np.column_stack([(sheet[:, 0] + 0.5 / PX_PER_MM) * 20, (sheet[:, 1] - 54) * 8])
     )
-    np.testing.assert_allclose(rect[:, 0], want, atol=1.0)  # of 3 to 4 px; lines are snapped
+    np.testing.assert_allclose(rect[:, 0], want, atol=0.6)
 
     even = rectify(Page(image, "even"), GridMap(table.astype(np.float32), refined.confidence, 0.1))
     mended = rectify(Page(slipped, "slipped"), refined)
