@@ -1,7 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, ROW_LEADS, crossings_mm
+from ecg_digitize.layout import (
+    GRID_COLUMNS,
+    GRID_ROWS,
+    PX_PER_MM,
+    ROW_LEADS,
+    SQUARE_MM,
+    crossings_mm,
+    snapped_mm,
+)
 from ecg_digitize.synth.dataset import KINDS, make_page, turn
 from ecg_digitize.synth.page import default_style, draw_page
 from ecg_digitize.synth.simulator import SimulatorSource
@@ -106,3 +116,22 @@ def test_turning_carries_points_along():
         x, y = points[0].astype(int)
         assert turned[y, x].max() == 255
         np.testing.assert_array_equal(np.rot90(turned, turns), image)
+
+
+@pytest.mark.parametrize("pulses", [True, False])
+def test_plotted_lines_lie_on_whole_pixels_and_printed_says_where(pulses: bool):
+    left_mm = default_style().left_mm + (0 if pulses else SQUARE_MM)
+    style = replace(default_style(), pulses=pulses, left_mm=left_mm, frame_line=False)
+    page = draw_page(np.zeros((12, 5000), np.float32), style, np.random.default_rng(0))
+
+    px = (page.printed_mm - np.array(page.origin_mm)) * PX_PER_MM - 0.5
+    np.testing.assert_allclose(px, np.rint(px), atol=1e-6)
+    first = 2  # the two columns before are off the raster on pages without pulses
+    columns = np.rint(px[20, first:55, 0]).astype(int)
+    redness = page.image[..., 0].astype(int) - page.image[..., 1]
+    across = np.median(redness[120:400], axis=0)
+    assert (across[columns] > across[columns - 2] + 50).all()
+    assert (across[columns] > across[columns + 2] + 50).all()
+    even = snapped_mm(crossings_mm()[0, :, 0], edge_mm=0.0 if pulses else SQUARE_MM)
+    np.testing.assert_allclose(page.printed_mm[20, :, 0], even, atol=1e-9)
+    assert 0.02 < np.abs(page.printed_mm - crossings_mm()).max() <= 0.5 / PX_PER_MM + 1e-9
