@@ -88,14 +88,14 @@ def decode(trace_map: TraceMap, *, options: DecodeOptions = DEFAULTS) -> Trace:
     """
     with _PARALLEL:
         centre, mass = find_ridges(trace_map.probability, options)
-    chosen = best_path(centre, mass, LEAD_BEGINS, options)
+    chosen = _apart(best_path, centre, mass, options)
     return _trace(trace_map, centre, mass, chosen, options.min_mass)
 
 
 def decode_numpy(trace_map: TraceMap, *, options: DecodeOptions = DEFAULTS) -> Trace:
     """Do what `decode` does in plain numpy, slowly; see there."""
     centre, mass = find_ridges_numpy(trace_map.probability, options)
-    chosen = best_path_numpy(centre, mass, LEAD_BEGINS, options)
+    chosen = _apart(best_path_numpy, centre, mass, options)
     return _trace(trace_map, centre, mass, chosen, options.min_mass)
 
 
@@ -124,6 +124,55 @@ def true_trace_map(
     probability[row, below, column] = 1 - weight
     probability[row, below + 1, column] = weight
     return TraceMap(probability=probability, px_per_bin=px_per_bin, first_px=first_px)
+
+
+def _apart(
+    path: Callable[..., NDArray[np.int64]], centre: Float64, mass: Float64, options: DecodeOptions
+) -> NDArray[np.int64]:
+    """Find the paths of all rows and take from each what is a neighbour's.
+
+    A row that leapt onto the ridge its neighbour follows, and stays there, has lost its own: the
+    ridge is closed to it, in `mass`, and its path is found anew.
+
+    Args:
+        path: best_path or its twin.
+        centre: (rows, W, n_ridges) float64, bins.
+        mass: (rows, W, n_ridges) float64; closed ridges are all but emptied in place.
+        options: Constants of the decoder.
+
+    Returns:
+        (rows, W) index of the chosen ridge, -1 in columns without ridges.
+    """
+    for _ in range(_ROUNDS_APART):
+        chosen = path(centre, mass, LEAD_BEGINS, options)
+        y = np.take_along_axis(centre, np.maximum(chosen, 0)[..., None], axis=-1)[..., 0]
+        y[chosen < 0] = np.nan
+        closed = False
+        for pair in zip(range(N_ROWS - 1), range(1, N_ROWS), strict=True):
+            shared = np.abs(y[pair[0]] - y[pair[1]]) < _SHARED_BINS  # False beside NaN
+            edges = np.flatnonzero(np.diff(shared.astype(np.int8), prepend=0, append=0))
+            for start, stop in zip(edges[::2], edges[1::2], strict=True):
+                leaps = [_leap(y[row], LEAD_BEGINS[row], start, stop) for row in pair]
+                if stop - start >= _SHARED_COLUMNS and max(leaps) > _LEAP_BINS:
+                    row = pair[int(np.argmax(leaps))]
+                    near = np.abs(centre[row, start:stop] - y[row, start:stop, None])
+                    mass[row, start:stop][near < _SHARED_BINS] *= 1e-6
+                    closed = True
+        if not closed:
+            break
+    return chosen
+
+
+def _leap(y: Float64, begins: NDArray[np.bool_], start: int, stop: int) -> float:
+    """Return how far a path leaps into and out of columns start..stop - 1 of a lead, bins."""
+    columns = [x for x in (start, stop) if x < len(y) and not begins[x]]
+    return float(np.nansum(np.abs([y[x] - y[x - 1] for x in columns])))
+
+
+_ROUNDS_APART = 3
+_SHARED_BINS = 3.0  # paths nearer than this follow the same stroke
+_SHARED_COLUMNS = 8  # for longer than traces cross
+_LEAP_BINS = 25.0  # a third of a millivolt in one column
 
 
 def _trace(

@@ -213,3 +213,27 @@ def test_gaps_do_not_reach_over_into_the_next_lead():
     y = _bins(decode(_map(probability)).y_px)
     np.testing.assert_allclose(y[0, 1240:1250], 60, atol=0.1)
     np.testing.assert_allclose(y[0, 1250:1260], 140, atol=0.1)
+
+
+@pytest.mark.parametrize("way", [decode, decode_numpy])
+def test_a_row_does_not_end_on_its_neighbours_line(way):
+    probability = np.concatenate([_gaussian(30.0)[:1], _gaussian(80.0)[:1], _gaussian(150.0)[:2]])
+    probability[2:] = _gaussian(150.0)[:2]
+    probability[3] = _gaussian(190.0)[0]
+    tail = slice(4960, 5000)  # the second row's own line fades, the third's shines through
+    probability[1, :, tail] = 0.1 * _gaussian(80.0)[0, :, tail] + 0.9 * _gaussian(150.0)[0, :, tail]
+    trace = way(_map(probability))
+    y = _bins(trace.y_px)
+    np.testing.assert_allclose(y[1], 80, atol=0.1)
+    np.testing.assert_allclose(y[2], 150, atol=0.1)
+    assert (trace.confidence[1, 4960:] == 0).all()
+    assert (trace.confidence[2] > 0.9).all()
+
+
+def test_traces_that_touch_are_left_alone():
+    bump = np.clip(60 - np.abs(np.arange(COLUMNS) - 2000) / 4.0, 0, None)
+    probability = _gaussian(90.0)
+    probability[0] = _gaussian(30.0 + bump)[0]  # comes down to the second row's line, and goes
+    trace = decode(_map(probability))
+    np.testing.assert_allclose(_bins(trace.y_px[0]), 30 + bump, atol=0.5)
+    np.testing.assert_allclose(_bins(trace.y_px[1]), 90, atol=0.5)
