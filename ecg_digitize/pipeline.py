@@ -173,7 +173,7 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
     (logits,) = _run(models.stage1, norm_image(page, registration), models.device)
     probability = torch.sigmoid(logits)[0].cpu().numpy()
     found = fit_grid(probability, page_from_norm=page_from_norm(registration))
-    return refine_grid(page.image, found)
+    return refine_grid(page.image, found, page_from_sheet=registration.page_from_sheet)
 
 
 def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:

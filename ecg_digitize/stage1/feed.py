@@ -24,7 +24,7 @@ COARSE: Final = 4.0  # px/mm down
 STEP_MM: Final = 0.02  # of the shifts tried
 REACH_MM: Final = 1.2  # largest shift
 MAJOR_WEIGHT: Final = 3.0  # of a 5 mm line against a 1 mm line: no shift may be off by a whole mm
-PRICE_PER_MM: Final = 5.0
+PRICE_PER_MM: Final = 6.0
 """Price of a step of the shift, in fully seen 1 mm lines."""
 LEAST_CONTRAST: Final = 6.0  # grey levels: fainter lines count less
 CLIP: Final = 40.0  # grey levels: what a line may stand out, so that a trace counts no more

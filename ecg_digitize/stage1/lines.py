@@ -42,15 +42,18 @@ FED_SHARE: Final = 0.8
 _AMONG_TRACES: Final = (slice(12, 42), slice(3, 54))  # rows and columns of crossings
 
 
-def refine_grid(image: Image, grid: GridMap) -> GridMap:
+def refine_grid(image: Image, grid: GridMap, *, page_from_sheet: Float64) -> GridMap:
     """Refine the crossings on the picture they were found in.
 
-    A homography is tried first, since most sheets are nearly flat: it needs to be right only to a
-    quarter of a millimetre. Then come a homography with a slipping feed, and the surface as found.
+    Homographies are tried first, since most sheets are nearly flat and they need to be right only
+    to a quarter of a millimetre: the one nearest to the grid, and the one that stage 0 read off
+    the names, which is the better one where all lines look the same. Then come a homography with a
+    slipping feed, and the surface as found.
 
     Args:
         image: (H, W, 3) uint8 RGB, page frame.
         grid: What was found there.
+        page_from_sheet: (3, 3) homography of stage 0, sheet mm to page px.
 
     Returns:
         The refined crossings, with the feed if there is one; the grid as it was if the paper shows
@@ -59,7 +62,7 @@ def refine_grid(image: Image, grid: GridMap) -> GridMap:
     if not np.isfinite(grid.residual_px):
         return grid
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
-    for base in _bases(grey, grid):
+    for base in _bases(grey, grid, page_from_sheet):
         offset_mm, weight = measure_lines(grey, base)
         if _is_trusted(offset_mm, weight):
             break
@@ -141,19 +144,20 @@ def _linear(grid: GridMap) -> Float64:
     return np.column_stack([across, down])
 
 
-def _bases(grey: Image, grid: GridMap) -> Iterator[GridMap]:
+def _bases(grey: Image, grid: GridMap, page_from_sheet: Float64) -> Iterator[GridMap]:
     """Give the surfaces to start from, the simplest first."""
     flat = _flattened(grey, grid)
     yield flat
+    named = geometry.apply_homography(page_from_sheet, crossings_mm()).astype(np.float32)
+    yield _flattened(grey, replace(grid, crossings_xy_px=named))
     across = measure_lines(grey, flat)[0][_AMONG_TRACES][..., 0]
     apart = np.abs(across - np.median(across, axis=0)).mean()
     slope = _linear(flat)[:, 0]
     if apart < FED_SHARE * np.abs(across).mean() and abs(slope[1]) < 0.05 * slope[0]:
-        page_from_sheet = geometry.fit_homography(
+        even = geometry.fit_homography(
             crossings_mm().reshape(-1, 2), flat.crossings_xy_px.reshape(-1, 2)
         )
-        fed = replace(flat, feed_px=find_feed(grey, page_from_sheet))
-        yield _flattened(grey, fed)
+        yield _flattened(grey, replace(flat, feed_px=find_feed(grey, even)))
     yield grid
 
 

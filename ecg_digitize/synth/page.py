@@ -200,7 +200,7 @@ def random_style(rng: np.random.Generator, *, print_like: bool = False) -> PageS
         bar_height_mm=float(rng.uniform(5.5, 8.0)),
         font=str(rng.choice(FONTS, p=[0.8, 0.08, 0.06, 0.06])),
         font_mm=float(rng.uniform(3.1, 4.3)),
-        names=bool(rng.random() < 0.97),
+        names=True,
         minor_grid=bool(rng.random() < 0.96),
         snapped=bool(rng.random() < 0.5),
     )
