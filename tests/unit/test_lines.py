@@ -41,11 +41,13 @@ def errors_mm(grid: GridMap, page: SyntheticPage) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("kind", "limit_mm"), [("render", 0.02), ("scan", 0.06), ("scan_bw", 0.06), ("photo", 0.06)]
+    ("kind", "limit_mm", "pages"),
+    # A third of the black-and-white scans keep no 1 mm lines and are left as they are.
+    [("render", 0.02, 4), ("scan", 0.06, 4), ("scan_bw", 0.06, 9), ("photo", 0.06, 4)],
 )
-def test_refined_crossings_are_nearer_to_the_truth(kind: str, limit_mm: float) -> None:
+def test_refined_crossings_are_nearer_to_the_truth(kind: str, limit_mm: float, pages: int) -> None:
     before, after = [], []
-    for index in range(4):
+    for index in range(pages):
         page = make_page(SimulatorSource(), seed=5, index=index, kind=kind, turns=False)
         start = rough(page.crossings_xy_px, seed=index)
         before.append(np.median(errors_mm(start, page)))
