@@ -199,6 +199,17 @@ def test_fusion_fills_a_gap_from_the_leads_that_are_sure():
     assert (after[1:] < before[0] / 1000).all()
 
 
+def test_one_lost_beat_stays_where_it_was_lost():
+    true_mv = rows_from_signals(twelve_leads())
+    noisy_mv = true_mv + 0.01 * np.random.default_rng(8).standard_normal(true_mv.shape)
+    noisy_mv[2, 300:400] += 1.0  # III followed another line, and looked sure
+    fused_mv = fuse_rows(noisy_mv, np.ones((4, 5000), np.float32))
+    np.testing.assert_array_equal(fused_mv[:, 310:390], noisy_mv[:, 310:390])
+    calm = np.r_[0:200, 500:1250]
+    before, after = ((rows - true_mv)[0, calm].var() for rows in (noisy_mv, fused_mv))
+    assert after < 0.75 * before
+
+
 def test_fusion_does_not_judge_by_what_was_filled_in():
     rows_mv = rows_from_signals(twelve_leads())
     confidence = np.ones((4, 5000), np.float32)
