@@ -132,7 +132,8 @@ def _apart(
     """Find the paths of all rows and take from each what is a neighbour's.
 
     A row that leapt onto the ridge its neighbour follows, and stays there, has lost its own: the
-    ridge is closed to it, in `mass`, and its path is found anew.
+    ridge is closed to it, in `mass`, and its path is found anew. So is one that leapt too far for
+    any beat, be it for a column: its own line was not seen there.
 
     Args:
         path: best_path or its twin.
@@ -153,7 +154,8 @@ def _apart(
             edges = np.flatnonzero(np.diff(shared.astype(np.int8), prepend=0, append=0))
             for start, stop in zip(edges[::2], edges[1::2], strict=True):
                 leaps = [_leap(y[row], LEAD_BEGINS[row], start, stop) for row in pair]
-                if stop - start >= _SHARED_COLUMNS and max(leaps) > _LEAP_BINS:
+                least = _LEAP_BINS if stop - start >= _SHARED_COLUMNS else _FAR_LEAP_BINS
+                if max(leaps) > least:
                     row = pair[int(np.argmax(leaps))]
                     near = np.abs(centre[row, start:stop] - y[row, start:stop, None])
                     mass[row, start:stop][near < _SHARED_BINS] *= 1e-6
@@ -173,6 +175,7 @@ _ROUNDS_APART = 3
 _SHARED_BINS = 3.0  # paths nearer than this follow the same stroke
 _SHARED_COLUMNS = 8  # for longer than traces cross
 _LEAP_BINS = 25.0  # a third of a millivolt in one column
+_FAR_LEAP_BINS = 150.0  # there and back
 
 
 def _trace(

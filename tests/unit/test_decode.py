@@ -32,7 +32,8 @@ def _bins(y_px):
 
 
 def test_true_map_sums_to_one_and_decodes_to_its_trace():
-    y_px = np.random.default_rng(0).uniform(0.5, 1278.5, (4, COLUMNS)).astype(np.float32)
+    about_px = np.random.default_rng(0).uniform(-120, 120, (4, COLUMNS))
+    y_px = (np.array(ZERO_PX)[:, None] + about_px).astype(np.float32)
     trace_map = true_trace_map(y_px)
     assert trace_map.probability.shape == (4, 640, COLUMNS)
     np.testing.assert_allclose(trace_map.probability.sum(1), 1, rtol=1e-6)
@@ -228,6 +229,15 @@ def test_a_row_does_not_end_on_its_neighbours_line(way):
     np.testing.assert_allclose(y[2], 150, atol=0.1)
     assert (trace.confidence[1, 4960:] == 0).all()
     assert (trace.confidence[2] > 0.9).all()
+
+
+@pytest.mark.parametrize("way", [decode, decode_numpy])
+def test_a_row_unseen_for_a_few_columns_does_not_leap_to_its_neighbour(way):
+    rows = np.stack([_gaussian(20.0)[0], *[_gaussian(170.0)[0]] * 3])
+    rows[0, :, 700:704] = rows[1, :, 700:704]
+    trace = way(_map(rows))
+    np.testing.assert_allclose(_bins(trace.y_px[0]), 20, atol=0.02)
+    np.testing.assert_array_equal(trace.confidence[0, 700:704], 0)
 
 
 def test_traces_that_touch_are_left_alone():
