@@ -45,7 +45,8 @@ TITLE_CELL = """\
 
 Pictures of 12-lead ECG printouts to signals in millivolts, offline. A page is found in its picture
 (stage 0), its 5 mm grid crossings are located (stage 1), it is rectified in one remap, and a
-network marks the four traces column by column (stage 2).
+network marks the four traces column by column (stage 2); a last one moves the decoded lines onto
+the middle of the ink.
 
 The cells below write the package `ecg_digitize`, unchanged, module by module; then it digitizes
 every picture of `test.csv` into `submission.parquet`, lists in `run_report.json` the pages that
@@ -289,6 +290,9 @@ def _check_weights(root: Path) -> Iterator[str]:
     entries = json.loads((root / MANIFEST).read_text("utf-8"))["files"]
     if not entries:
         yield f"{MANIFEST}: lists no files; train and export the networks first"
+    stages = set(_names(root / PACKAGE / "pipeline.py", "STAGES"))
+    if entries and (lacking := stages - {entry["stage"] for entry in entries}):
+        yield f"{MANIFEST}: no weights for {', '.join(sorted(lacking))}; train and export them"
     for entry in entries:
         path = root / "weights" / entry["file"]
         if not path.is_file():
@@ -319,6 +323,13 @@ def _constant(path: Path, name: str) -> str:
     if found is None:
         raise BuildError(f'{path}: no line {name}: Final = "..."')
     return found[1]
+
+
+def _names(path: Path, name: str) -> list[str]:
+    found = re.search(rf"^{name}: Final = \(([^)]+)\)$", path.read_text("utf-8"), re.MULTILINE)
+    if found is None:
+        raise BuildError(f'{path}: no line {name}: Final = ("...", ...)')
+    return re.findall(r'"([^"]+)"', found[1])
 
 
 # --- staging for the kaggle CLI ---------------------------------------------------------------

@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from ecg_digitize import __version__, commands
 from ecg_digitize.errors import EcgDigitizeError
+from ecg_digitize.stage2.members import MEMBERS
 
 BENCH_IMAGE: Final = Path(__file__).resolve().parent.parent / "tests/samples/sample_render.png"
-STAGES: Final = ("stage0", "stage1", "stage2")
+STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 SOURCE_HELP: Final = "signals: simulator (default), bank:FILE.npz, wfdb:FOLDER or deepfake"
 
 
@@ -81,6 +82,7 @@ def _add_using(command: Command) -> None:
     ).add_argument
     add("paired_csv", type=Path, help="columns image, truth, fs, kind; paths relative to it")
     add("--no-fusion", action="store_true", help="do not blend limb leads that follow from others")
+    _add_passes(add)
     _add_json(add)
     _add_model_options(add)
 
@@ -99,6 +101,7 @@ def _add_using(command: Command) -> None:
     which = judge.add_mutually_exclusive_group()
     which.add_argument("--true-geometry", action="store_true", help="judge stage 2 alone")
     which.add_argument("--round-trip", action="store_true", help="judge the decoder alone")
+    _add_passes(add)
     _add_json(add)
     _add_model_options(add)
 
@@ -131,7 +134,7 @@ def _add_making(command: Command) -> None:
     add("--out", type=Path, required=True, metavar="DIR", help="for checkpoint and weights")
     add("--encoder", type=Path, help="ImageNet weights of the backbone, safetensors")
     add("--initial", type=Path, help="weights of an earlier training, safetensors")
-    add("--backbone", default="tf_efficientnet_lite0", help="timm name (default: %(default)s)")
+    _add_network(add)
     add("--batch", type=_count, default=4, help="default: 4")
     add("--learning-rate", type=_positive, default=1e-3, help="default: 0.001")
     add("--workers", type=int, default=1, help="processes that make pages (default: 1)")
@@ -148,9 +151,19 @@ def _add_making(command: Command) -> None:
     add("--command", dest="provenance_command", required=True, help="provenance: command line")
     add("--data", required=True, help="provenance: signals it was trained on")
     add("--metric", type=_metric, action="append", default=[], metavar="NAME=VALUE")
-    add("--backbone", default="tf_efficientnet_lite0", help="default: %(default)s")
+    _add_network(add)
     add("--weights", type=Path, metavar="DIR", help="folder to write to (default: weights/)")
     add("--manifest", type=Path, help="default: weights_manifest.json")
+
+
+def _add_passes(add: Callable[..., Any]) -> None:
+    help_text = "how often lines are refined (default: 2; 0: as stage 2 has them)"
+    add("--passes", type=int, choices=(0, 1, 2, 3), default=2, help=help_text)
+
+
+def _add_network(add: Callable[..., Any]) -> None:
+    add("--member", choices=tuple(MEMBERS), help="which network stage 2 is (default: whole)")
+    add("--backbone", help="timm name, in place of the network's usual one")
 
 
 def _add_json(add: Callable[..., Any]) -> None:

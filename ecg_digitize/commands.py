@@ -5,11 +5,10 @@ wrong arguments are answered at once.
 """
 
 import argparse
-import importlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -54,11 +53,16 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from ecg_digitize.training.evaluate import evaluate as score
     from ecg_digitize.types import Recording
 
-    models = _models(arguments)
+    models = _models(arguments, unused=() if arguments.passes else ("refine",))
 
     def digitize_file(path: Path, fs_hz: float) -> Recording:
-        page = read_image(path)
-        return digitize_page(page, models, fs_hz=fs_hz, fusion=not arguments.no_fusion).recording
+        return digitize_page(
+            read_image(path),
+            models,
+            fs_hz=fs_hz,
+            fusion=not arguments.no_fusion,
+            passes=arguments.passes,
+        ).recording
 
     with _bar(None) as step:
         report = score(
@@ -107,6 +111,7 @@ def train(arguments: argparse.Namespace) -> int:
     from ecg_digitize.synth.signals import open_source
     from ecg_digitize.training.export import export_line, save_half
     from ecg_digitize.training.loop import TrainOptions
+    from ecg_digitize.training.run import architecture_of, train_stage
 
     stage = arguments.stage
     options = TrainOptions(
@@ -119,12 +124,14 @@ def train(arguments: argparse.Namespace) -> int:
         max_steps=arguments.max_steps,
         device=choose_device(arguments.device),
     )
-    network, figures = importlib.import_module(f"ecg_digitize.training.{stage}").run(
+    architecture = architecture_of(stage, member=arguments.member, backbone=arguments.backbone)
+    network, figures = train_stage(
+        stage,
         open_source(arguments.source),
         options,
+        architecture=architecture,
         encoder=arguments.encoder,
         initial=arguments.initial,
-        backbone=arguments.backbone,
     )
     path = arguments.out / f"{stage}.safetensors"
     save_half(network, path)
@@ -133,6 +140,7 @@ def train(arguments: argparse.Namespace) -> int:
         export_line(
             stage,
             path,
+            member=arguments.member,
             backbone=arguments.backbone,
             command=shlex.join(["ecg-digitize", *arguments.argv]),
             data=arguments.source,
@@ -146,6 +154,7 @@ def train(arguments: argparse.Namespace) -> int:
 def export(arguments: argparse.Namespace) -> int:
     """Put trained weights where they ship from."""
     from ecg_digitize.training import export as exporting
+    from ecg_digitize.training.run import architecture_of
 
     entry = exporting.export(
         arguments.stage,
@@ -156,7 +165,9 @@ def export(arguments: argparse.Namespace) -> int:
             minutes=arguments.minutes,
             metrics=dict(arguments.metric),
         ),
-        backbone=arguments.backbone,
+        architecture=architecture_of(
+            arguments.stage, member=arguments.member, backbone=arguments.backbone
+        ),
         weights_dir=arguments.weights,
         manifest=arguments.manifest,
     )
@@ -166,7 +177,6 @@ def export(arguments: argparse.Namespace) -> int:
 
 def validate(arguments: argparse.Namespace) -> int:
     """Judge the stages on fresh synthetic pages, or the decoder on true masks."""
-    from ecg_digitize.runtime import choose_device
     from ecg_digitize.synth.signals import open_source
     from ecg_digitize.training import validate as validating
 
@@ -180,11 +190,8 @@ def validate(arguments: argparse.Namespace) -> int:
         print(f"round trip: {len(snr_db)} windows, mean {mean_db:.2f} dB, min {min(snr_db):.2f} dB")
         _write_json(arguments.json, {"round_trip_db": snr_db, "mean_db": mean_db})
         return DONE
-    if arguments.true_geometry:
-        device = choose_device(arguments.device)
-        models = validating.stage2_models(weights_dir=arguments.weights, device=device)
-    else:
-        models = _models(arguments)
+    unused = ("stage0", "stage1") if arguments.true_geometry else ()
+    models = _models(arguments, unused=(*unused, *(() if arguments.passes else ("refine",))))
     with _bar(arguments.pages) as step:
         report = validating.validate_pages(
             source,
@@ -192,6 +199,7 @@ def validate(arguments: argparse.Namespace) -> int:
             pages=arguments.pages,
             seed=arguments.seed,
             true_geometry=arguments.true_geometry,
+            passes=arguments.passes,
             progress=lambda check: step(),
         )
     print(report.to_text(), end="")
@@ -222,20 +230,19 @@ def weights(arguments: argparse.Namespace) -> int:
         verdict = "ok" if status.ok else "BAD"
         print(f"{status.stage:<8}{status.file:<24}{status.bytes:>10}  {verdict:<4}{status.why}")
     if not table:
-        raise InputError(
-            "weights_manifest.json lists no files; train and export the three stages first"
-        )
+        raise InputError("weights_manifest.json lists no files; train and export the stages first")
     return DONE if all(status.ok for status in table) else UNUSABLE
 
 
 # --- what they share ------------------------------------------------------------------------------
 
 
-def _models(arguments: argparse.Namespace) -> "Models":
+def _models(arguments: argparse.Namespace, *, unused: Collection[str] = ()) -> "Models":
     from ecg_digitize import pipeline, runtime
 
     device = runtime.choose_device(arguments.device)
-    return pipeline.load_models(weights_dir=arguments.weights, device=device)
+    stages = [stage for stage in pipeline.STAGES if stage not in unused]
+    return pipeline.load_models(weights_dir=arguments.weights, device=device, stages=stages)
 
 
 @contextmanager

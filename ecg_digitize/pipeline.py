@@ -1,7 +1,7 @@
 """The whole way from a picture to twelve signals. READ THIS FIRST.
 
     Page -> stage 0 -> Registration -> stage 1 -> GridMap -> one remap -> RectifiedPage
-         -> stage 2 -> TraceMap -> decode -> Trace -> signals -> Recording
+         -> stage 2 -> TraceMap -> decode -> Trace -> refine -> Trace -> signals -> Recording
 
 `digitize_page` walks it for one page; everything else here loads networks and walks many pages.
 """
@@ -10,9 +10,9 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -25,7 +25,7 @@ from ecg_digitize.geometry import quarter_turning
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
 from ecg_digitize.manifest import read_manifest
-from ecg_digitize.runtime import autocast_dtype, choose_device
+from ecg_digitize.runtime import autocast_dtype, choose_device, placed
 from ecg_digitize.signals import to_recording
 from ecg_digitize.stage0.normalize import TRUSTED_NAMES, register
 from ecg_digitize.stage0.prepare import stage0_input
@@ -33,6 +33,7 @@ from ecg_digitize.stage1.grid import fit_grid
 from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm, rectify
 from ecg_digitize.stage2.decode import decode
+from ecg_digitize.stage2.refine import PASSES, REACH_PX, bands_from, refine_input
 from ecg_digitize.stage2.whole import BIN_PX
 from ecg_digitize.types import (
     Digitization,
@@ -43,6 +44,7 @@ from ecg_digitize.types import (
     Page,
     RectifiedPage,
     Registration,
+    Trace,
     TraceMap,
 )
 from ecg_digitize.weights import load_network
@@ -52,45 +54,50 @@ log = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
-STAGES: Final = ("stage0", "stage1", "stage2")
+STAGES: Final = ("stage0", "stage1", "stage2", "refine")
+"""Those that have a network."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """The three networks on their device, in evaluation mode."""
+    """The networks on their device, in evaluation mode."""
 
     stage0: nn.Module
     stage1: nn.Module
     stage2: nn.Module
+    refine: nn.Module
     device: torch.device
 
 
-def load_models(*, weights_dir: Path | None = None, device: torch.device | None = None) -> Models:
+def load_models(
+    *,
+    weights_dir: Path | None = None,
+    device: torch.device | None = None,
+    stages: Collection[str] = STAGES,
+) -> Models:
     """Load the networks the manifest names.
 
     Args:
         weights_dir: Folder of the weight files; None searches the usual places.
         device: Where they run; None chooses.
+        stages: Those wanted, for training and judging a part of the way; the others are empty.
 
     Raises:
         WeightsError: If the manifest lacks a stage, or a file is missing or altered.
     """
     device = choose_device() if device is None else device
     entries = {entry.stage: entry for entry in read_manifest(weights_dir=weights_dir)}
-    missing = [stage for stage in STAGES if stage not in entries]
+    missing = [stage for stage in stages if stage not in entries]
     if missing:
         raise WeightsError(
             f"weights_manifest.json has no weights for {', '.join(missing)}; "
             'train them with "python -m ecg_digitize train STAGE"'
         )
-    stage0, stage1, stage2 = (
-        load_network(entries[stage], weights_dir=weights_dir).to(
-            device=device,
-            memory_format=torch.channels_last,  # type: ignore[call-overload]
-        )
-        for stage in STAGES
-    )
-    return Models(stage0=stage0, stage1=stage1, stage2=stage2, device=device)
+    networks: dict[str, nn.Module] = {stage: nn.Identity() for stage in STAGES}
+    for stage in stages:
+        network = load_network(entries[stage], weights_dir=weights_dir)
+        networks[stage] = placed(network, device)
+    return Models(**networks, device=device)
 
 
 def digitize_page(
@@ -100,6 +107,7 @@ def digitize_page(
     fs_hz: float = TRACE_FS_HZ,
     lengths: Mapping[str, int] | None = None,
     fusion: bool = True,
+    passes: int = PASSES,
 ) -> Digitization:
     """Digitize one page.
 
@@ -110,6 +118,7 @@ def digitize_page(
         lengths: Samples wanted of each lead's window; None follows from fs_hz.
         fusion: Blend limb leads that follow from each other where they agree; on 25 real and
             rendered pages it is worth 0.5 dB in the mean and loses in no group.
+        passes: How often the decoded lines are refined on the ink; see refine.PASSES.
 
     Returns:
         The recording and what every stage found on the way.
@@ -128,6 +137,8 @@ def digitize_page(
     clock.lap("stage2")
     trace = decode(trace_map)
     clock.lap("decode")
+    trace = refine_trace(rectified, trace_map, trace, models, passes=passes)
+    clock.lap("refine")
     recording = to_recording(trace, fs_hz=fs_hz, lengths=lengths, fusion=fusion)
     clock.lap("signals")
     return Digitization(page.source, recording, trace, grid, registration, clock.laps_s)
@@ -184,13 +195,34 @@ def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:
     return TraceMap(probability, px_per_bin=float(BIN_PX), first_px=(BIN_PX - 1) / 2)
 
 
-@torch.inference_mode()
+def refine_trace(
+    rectified: RectifiedPage, trace_map: TraceMap, trace: Trace, models: Models, *,
+    passes: int = PASSES,
+) -> Trace:  # fmt: skip
+    """Stage 2: the decoded lines, moved onto the centre of the ink around them."""
+    for _ in range(passes):
+        line_px, pixels, clues = refine_input(rectified, trace_map, trace)
+        on_device = (torch.from_numpy(part).to(models.device) for part in (pixels, clues))
+        (offset_px,) = _run_batch(models.refine, bands_from(*on_device), models.device)
+        offset_px = offset_px.nan_to_num().clamp(-REACH_PX, REACH_PX)
+        trace = replace(trace, y_px=line_px + offset_px.cpu().numpy())
+    return trace
+
+
 def _run(network: nn.Module, image: Image, device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Run a network on one (H, W, 3) picture in the device's fast precision; outputs float32."""
-    x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None].to(device)
+    """Run a network on one (H, W, 3) picture."""
+    x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+    return _run_batch(network, x, device)
+
+
+@torch.inference_mode()
+def _run_batch(
+    network: nn.Module, x: torch.Tensor, device: torch.device
+) -> tuple[torch.Tensor, ...]:
+    """Run a network on (N, C, H, W) in the device's fast precision; outputs float32."""
     dtype = autocast_dtype(device)
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
-        out = network(x)
+        out = network(x.to(device))
     return tuple(t.float() for t in (out if isinstance(out, tuple) else (out,)))
 
 

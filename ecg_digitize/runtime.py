@@ -11,6 +11,7 @@ import cv2
 import numba
 import numpy as np
 import torch
+from torch import nn
 
 from ecg_digitize.errors import InputError
 
@@ -126,6 +127,18 @@ def _cpu_has_bfloat16() -> bool:
         return False
     flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
     return flags is not None and not _NATIVE_BF16_FLAGS.isdisjoint(flags[1].split())
+
+
+def placed(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to a device and lay its images' kernels out as channels last, in place.
+
+    `Module.to(memory_format=...)` refuses networks that also hold kernels of volumes.
+    """
+    network.to(device)
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def limit_threads(n: int) -> None:

@@ -77,9 +77,12 @@ def network_classes() -> dict[str, NetworkFactory]:
     # Imported late: finding and checking files must not cost the seconds that timm takes.
     from ecg_digitize.stage0.net import Stage0Net
     from ecg_digitize.stage1.net import Stage1Net
+    from ecg_digitize.stage2.refine import RefineNet
+    from ecg_digitize.stage2.series import SeriesNet
     from ecg_digitize.stage2.whole import WholeNet
 
-    return {"Stage0Net": Stage0Net, "Stage1Net": Stage1Net, "WholeNet": WholeNet}
+    known = (Stage0Net, Stage1Net, WholeNet, SeriesNet, RefineNet)
+    return {network.__name__: network for network in known}
 
 
 def check_file(path: Path, entry: ManifestEntry) -> None:
@@ -194,7 +197,7 @@ def write_entry(
     Args:
         network: The trained network; its class name is the architecture's name.
         path: The safetensors file to write, whole or not at all.
-        stage: "stage0", "stage1" or "stage2".
+        stage: "stage0", "stage1", "stage2" or "refine".
         options: Keyword arguments that construct the network.
         input_spec: What it looks at in use.
         licence: SPDX identifier.

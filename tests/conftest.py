@@ -9,6 +9,7 @@ from ecg_digitize.layout import PAGE_GRID_TOP_PX, PAGE_SIZE_PX, PX_PER_MM
 from ecg_digitize.stage0.net import Stage0Net
 from ecg_digitize.stage0.normalize import registration_from_homography
 from ecg_digitize.stage1.net import Stage1Net
+from ecg_digitize.stage2.refine import RefineNet
 from ecg_digitize.stage2.whole import WholeNet
 
 TINY_BACKBONE = "test_efficientnet"  # timm's own, for tests
@@ -22,6 +23,7 @@ def tiny_models():
         Stage0Net(backbone=TINY_BACKBONE, decoder=(8, 8, 8)),
         Stage1Net(backbone=TINY_BACKBONE, decoder=(8, 8, 8, 8)),
         WholeNet(backbone=TINY_BACKBONE, decoder=(8, 8, 8), detail=4),
+        RefineNet(stem=(4, 4, 4, 4), width=8, dilations=(1,)),
     )
     return pipeline.Models(*(network.eval() for network in networks), torch.device("cpu"))
 

@@ -50,7 +50,7 @@ def read_image(path):
     "pipeline": '''\
 """Fake: finds its weights as the real one does, and gives noise."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -68,6 +68,8 @@ from ecg_digitize.types import (
 
 if TYPE_CHECKING:
     from ecg_digitize.unused import nothing
+
+STAGES: Final = ("stage0",)
 
 
 def load_models(*, weights_dir, device):
@@ -247,6 +249,7 @@ def test_wrong_dataset_licence_is_found(repo):
         ({"licence": "CC-BY-NC-4.0"}, "not a free one"),
         ({"bytes": 41_000_000}, "41000000 bytes of weights"),
         ({"file": "gone.safetensors"}, "missing, but listed"),
+        ({"stage": "stage1"}, "no weights for stage0"),
     ],
 )
 def test_wrong_weights_are_found(repo, changes, complaint):

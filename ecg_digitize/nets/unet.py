@@ -7,10 +7,17 @@ from torch import Tensor, nn
 from ecg_digitize.nets.encoder import Encoder
 
 
-def conv_block(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Return 3x3 convolution, batch norm, ReLU."""
+def conv_block(
+    in_channels: int,
+    out_channels: int,
+    *,
+    kernel: tuple[int, int] = (3, 3),
+    stride: tuple[int, int] = (1, 1),
+) -> nn.Sequential:
+    """Return convolution, batch norm, ReLU; odd kernels keep the size but for the stride."""
+    padding = (kernel[0] // 2, kernel[1] // 2)
     return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+        nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False),
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
@@ -78,18 +85,28 @@ class UNet(nn.Module):
         """Return the decoder's features and the deepest encoder level.
 
         Args:
-            x: (N, C, H, W); H and W divisible by the deepest stride.
+            x: (N, C, H, W); H and W even.
         """
         levels = self.encoder(x)
-        deepest = y = levels[-1]
+        return self.decode(levels, x), levels[-1]
+
+    def decode(self, levels: list[Tensor], x: Tensor) -> Tensor:
+        """Return the decoder's features.
+
+        Args:
+            levels: The encoder's, finest first.
+            x: The input, which the detail stem looks at.
+        """
+        y = levels[-1]
         for k, block in enumerate(self.blocks):
             skip = levels[-2 - k]
-            parts = [F.interpolate(y, scale_factor=2, mode="nearest"), skip]
+            doubled = F.interpolate(y, scale_factor=2, mode="nearest")
+            parts = [doubled[:, :, : skip.shape[2], : skip.shape[3]], skip]  # odd sizes round up
             if self.detail is not None and k == len(self.blocks) - 1:
                 parts.append(self.detail(x))
             y = torch.cat(parts, dim=1)
             y = block(with_row_coordinate(y) if self.row_coordinate else y)
-        return y, deepest
+        return y
 
 
 def unfold_cells(x: Tensor, rows: int, columns: int) -> Tensor:

@@ -16,6 +16,13 @@ PRIOR_SIGMA_PX = 100.0
 catches up. Without it the network confuses rows wherever the paper is new to it."""
 
 
+def row_prior() -> Tensor:
+    """Return the (1, 4, bins, 1) logits that a row's trace starts from."""
+    y_px = BIN_PX * torch.arange(RECT.height_px // BIN_PX) + (BIN_PX - 1) / 2
+    distance = (y_px - torch.tensor(ZERO_PX)[:, None]) / PRIOR_SIGMA_PX
+    return -0.5 * distance[None, :, :, None] ** 2
+
+
 class WholeNet(nn.Module):
     """Rect image -> for each row and column, where the centre line lies.
 
@@ -36,9 +43,7 @@ class WholeNet(nn.Module):
         self.body = UNet(
             backbone, in_channels=12, decoder=tuple(decoder), detail=detail, row_coordinate=True
         )
-        y_px = BIN_PX * torch.arange(RECT.height_px // BIN_PX) + (BIN_PX - 1) / 2
-        distance = (y_px - torch.tensor(ZERO_PX)[:, None]) / PRIOR_SIGMA_PX
-        self.row_prior = nn.Parameter(-0.5 * distance[None, :, :, None] ** 2)
+        self.row_prior = nn.Parameter(row_prior())
         width = self.body.out_channels
         self.head = nn.Sequential(conv_block(width, width), nn.Conv2d(width, N_ROWS * 2 * 4, 1))
 
@@ -51,8 +56,7 @@ class WholeNet(nn.Module):
         """Score every bin.
 
         Args:
-            image: (N, 3, H, W) grey levels 0..255, rect frame; H is 1280, W
-                divisible by 32.
+            image: (N, 3, H, W) grey levels 0..255, rect frame; H is 1280, W divisible by 4.
 
         Returns:
             (N, 4, H/2, W) logits; softmax over dim 2 gives each column's distribution.

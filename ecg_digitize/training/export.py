@@ -3,7 +3,6 @@
 import datetime
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,27 +13,27 @@ from torch import Tensor, nn
 
 from ecg_digitize.errors import WeightsError
 from ecg_digitize.files import replacing
-from ecg_digitize.layout import NORM, RECT
-from ecg_digitize.manifest import HOME, InputSpec, ManifestEntry, Provenance, update_manifest
+from ecg_digitize.layout import N_ROWS, NORM, RECT, TRACE_COLUMNS
+from ecg_digitize.manifest import (
+    HOME,
+    Architecture,
+    InputSpec,
+    ManifestEntry,
+    Provenance,
+    update_manifest,
+)
 from ecg_digitize.stage0.net import INPUT_PX
+from ecg_digitize.stage2.refine import BAND_PX, CLUES, PIXELS
+from ecg_digitize.training.run import DEFAULTS
 from ecg_digitize.weights import network_classes, write_entry
 
-DEFAULT_BACKBONE: Final = "tf_efficientnet_lite0"
-
-
-@dataclass(frozen=True)
-class StageSpec:
-    """Which network a stage is, and what it looks at in use."""
-
-    network: str  # a key of `weights.network_classes()`
-    input: InputSpec
-
-
-STAGES: Final = {
-    "stage0": StageSpec("Stage0Net", InputSpec((1, 3, INPUT_PX, INPUT_PX), "page, scaled")),
-    "stage1": StageSpec("Stage1Net", InputSpec((1, 3, NORM.height_px, NORM.width_px), "norm")),
-    "stage2": StageSpec("WholeNet", InputSpec((1, 3, RECT.height_px, RECT.width_px), "rect")),
+INPUTS: Final = {
+    "stage0": InputSpec((1, 3, INPUT_PX, INPUT_PX), "page, scaled"),
+    "stage1": InputSpec((1, 3, NORM.height_px, NORM.width_px), "norm"),
+    "stage2": InputSpec((1, 3, RECT.height_px, RECT.width_px), "rect"),
+    "refine": InputSpec((N_ROWS, PIXELS + CLUES, BAND_PX, TRACE_COLUMNS), "rect, along the lines"),
 }
+"""What the networks look at in use."""
 
 
 def export(
@@ -42,7 +41,7 @@ def export(
     trained: Path,
     *,
     provenance: Provenance,
-    backbone: str = DEFAULT_BACKBONE,
+    architecture: Architecture | None = None,
     licence: str = "Apache-2.0",
     weights_dir: Path | None = None,
     manifest: Path | None = None,
@@ -50,10 +49,10 @@ def export(
     """Write weights/STAGE.safetensors and put its entry into the manifest.
 
     Args:
-        stage: A key of STAGES.
+        stage: A key of INPUTS.
         trained: checkpoint.pt of a training, or the safetensors file it ended with.
         provenance: How it was trained; see `provenance_now`.
-        backbone: timm name the network was trained with.
+        architecture: What was trained; None is the stage's usual one.
         licence: SPDX identifier.
         weights_dir: Folder of the weights; None is the package's own.
         manifest: The manifest; None is the package's own.
@@ -64,15 +63,15 @@ def export(
     Raises:
         WeightsError: The file is missing, or does not hold the stage's network.
     """
-    spec = STAGES[stage]
-    network = network_classes()[spec.network](backbone=backbone)
-    _load(network, trained, stage=stage, backbone=backbone)
+    architecture = architecture or DEFAULTS[stage]
+    network = network_classes()[architecture.name](**architecture.options)
+    _load(network, trained, stage=stage, architecture=architecture)
     entry = write_entry(
         network.eval(),
         (weights_dir or HOME / "weights") / f"{stage}.safetensors",
         stage=stage,
-        options={"backbone": backbone},
-        input_spec=spec.input,
+        options=architecture.options,
+        input_spec=INPUTS[stage],
         licence=licence,
         provenance=provenance,
     )
@@ -100,20 +99,20 @@ def save_half(network: nn.Module, path: Path) -> None:
 
 
 def export_line(
-    stage: str, path: Path, *, backbone: str, command: str, data: str, minutes: float,
-    metrics: Mapping[str, float],
+    stage: str, path: Path, *, member: str | None, backbone: str | None, command: str, data: str,
+    minutes: float, metrics: Mapping[str, float],
 ) -> str:  # fmt: skip
     """Return the command that exports a finished training, ready for the shell."""
     words = ["python", "-m", "ecg_digitize", "export", stage, str(path)]
     words += ["--minutes", f"{minutes:.3g}", "--command", command, "--data", data]
-    if backbone != DEFAULT_BACKBONE:
-        words += ["--backbone", backbone]
-    for name, value in metrics.items():
-        words += ["--metric", f"{name}={value:.5g}"]
+    for option, value in (("--member", member), ("--backbone", backbone)):
+        words += [option, value] if value is not None else []
+    for name, figure in metrics.items():
+        words += ["--metric", f"{name}={figure:.5g}"]
     return shlex.join(words)
 
 
-def _load(network: nn.Module, trained: Path, *, stage: str, backbone: str) -> None:
+def _load(network: nn.Module, trained: Path, *, stage: str, architecture: Architecture) -> None:
     try:
         if trained.suffix == ".safetensors":
             state: dict[str, Tensor] = load_file(trained)
@@ -128,6 +127,6 @@ def _load(network: nn.Module, trained: Path, *, stage: str, backbone: str) -> No
         ) from error
     except RuntimeError as error:  # torch names every tensor that does not fit; the first tells
         raise WeightsError(
-            f"{trained}: does not fit {type(network).__name__} on {backbone}, which {stage} is: "
-            f"{str(error).splitlines()[-1].strip()}; check the stage and --backbone"
+            f"{trained}: does not fit {architecture.name} {dict(architecture.options)} of {stage}: "
+            f"{str(error).splitlines()[-1].strip()}; check the stage, --member and --backbone"
         ) from error

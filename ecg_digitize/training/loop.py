@@ -1,4 +1,4 @@
-"""The time-boxed, resumable training loop that the three stage scripts share."""
+"""The time-boxed, resumable training loop that the stages' scripts share."""
 
 import logging
 import math
@@ -7,21 +7,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from ecg_digitize.runtime import autocast_dtype
+from ecg_digitize.runtime import autocast_dtype, limit_threads, placed
 from ecg_digitize.training.depthwise import speed_up_depthwise
 
 log = logging.getLogger(__name__)
 
 WARM_UP_STEPS: Final = 40
-
-_Network = TypeVar("_Network", bound=nn.Module)
 
 Sample = dict[str, np.ndarray[Any, Any]]
 
@@ -60,34 +58,8 @@ class Stream(IterableDataset[Sample]):
             index += count
 
 
-def start_network(network: _Network, *, encoder: Path | None, initial: Path | None) -> _Network:
-    """Load what a training starts from.
-
-    Args:
-        network: With a UNet as `body`; changed in place.
-        encoder: ImageNet weights of its backbone (safetensors).
-        initial: All weights of an earlier network of its kind (safetensors).
-
-    Returns:
-        The network.
-
-    Raises:
-        WeightsError: The encoder's file does not fit the backbone.
-    """
-    if encoder is not None:
-        network.body.encoder.load_imagenet(encoder)  # type: ignore[operator,union-attr]
-    if initial is not None:
-        from safetensors.torch import load_file
-
-        network.load_state_dict({k: v.float() for k, v in load_file(initial).items()})
-    return network
-
-
 def _one_thread(_: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
+    limit_threads(1)
     if hasattr(os, "nice"):
         os.nice(5)
 
@@ -115,7 +87,7 @@ def train(
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoint = options.out / "checkpoint.pt"
     device = options.device
-    network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    placed(network, device).train()
     dtype = autocast_dtype(device)
     if device.type == "cpu" and dtype is not None:
         speed_up_depthwise(network, dtype)
@@ -149,6 +121,8 @@ def train(
         num_workers=options.workers,
         prefetch_factor=4 if options.workers else None,
         worker_init_fn=_one_thread,
+        # A process forked after the thread pools of torch or numba began hangs when it uses them.
+        multiprocessing_context="spawn" if options.workers else None,
         pin_memory=device.type == "cuda",
         drop_last=True,
     )

@@ -1,21 +1,19 @@
 """Train stage 0: the picture as it comes -> lead names and orientation."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_digitize.geometry import apply_homography
-from ecg_digitize.stage0.net import INPUT_PX, STRIDE, Stage0Net
+from ecg_digitize.stage0.net import INPUT_PX, STRIDE
 from ecg_digitize.stage0.prepare import stage0_input
 from ecg_digitize.synth.dataset import make_page, turn
 from ecg_digitize.synth.signals import SignalSource
-from ecg_digitize.training.loop import Sample, TrainOptions, start_network, train
+from ecg_digitize.training.loop import Sample
 from ecg_digitize.training.losses import draw_gaussians, marker_loss
 
 SIGMA_CELLS: Final = 1.5
@@ -23,7 +21,7 @@ ORIENTATION_WEIGHT: Final = 0.2
 
 
 @dataclass(frozen=True)
-class MakePictures:
+class Samples:
     """Page index -> one training sample (picklable, run in workers)."""
 
     source: SignalSource
@@ -62,17 +60,3 @@ def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     markers, orientation = network(batch["image"])
     loss = marker_loss(markers, batch["markers"])
     return loss + ORIENTATION_WEIGHT * F.cross_entropy(orientation.float(), batch["turns"])
-
-
-def run(
-    source: SignalSource,
-    options: TrainOptions,
-    *,
-    encoder: Path | None = None,
-    initial: Path | None = None,
-    backbone: str = "tf_efficientnet_lite0",
-) -> tuple[Stage0Net, dict[str, float]]:
-    """Train a network; see training.stage2.run for the arguments."""
-    torch.manual_seed(options.seed)
-    network = start_network(Stage0Net(backbone=backbone), encoder=encoder, initial=initial)
-    return network, train(network, loss_of, MakePictures(source, options.seed), options)

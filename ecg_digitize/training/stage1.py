@@ -1,22 +1,19 @@
 """Train stage 1: the norm image -> a heatmap of the grid crossings."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ecg_digitize.geometry import apply_homography, fit_homography
 from ecg_digitize.layout import NORM, crossings_mm
 from ecg_digitize.stage0.normalize import registration_from_homography
-from ecg_digitize.stage1.net import Stage1Net
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm
 from ecg_digitize.synth.dataset import SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
-from ecg_digitize.training.loop import Sample, TrainOptions, start_network, train
+from ecg_digitize.training.loop import Sample
 from ecg_digitize.training.losses import draw_gaussians, marker_loss
 from ecg_digitize.types import Float32, Image, Page, Registration
 
@@ -50,7 +47,7 @@ def norm_sample(page: SyntheticPage, rng: np.random.Generator) -> tuple[Image, F
 
 
 @dataclass(frozen=True)
-class MakeNormImages:
+class Samples:
     """Page index -> one training sample (picklable, run in workers)."""
 
     source: SignalSource
@@ -69,17 +66,3 @@ class MakeNormImages:
 def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """Return the marker loss of a batch."""
     return marker_loss(network(batch["image"]), batch["crossings"])
-
-
-def run(
-    source: SignalSource,
-    options: TrainOptions,
-    *,
-    encoder: Path | None = None,
-    initial: Path | None = None,
-    backbone: str = "tf_efficientnet_lite0",
-) -> tuple[Stage1Net, dict[str, float]]:
-    """Train a network; see training.stage2.run for the arguments."""
-    torch.manual_seed(options.seed)
-    network = start_network(Stage1Net(backbone=backbone), encoder=encoder, initial=initial)
-    return network, train(network, loss_of, MakeNormImages(source, options.seed), options)

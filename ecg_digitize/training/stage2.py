@@ -2,12 +2,10 @@
 
 import logging
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 import cv2
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from ecg_digitize.geometry import mesh_maps, page_from_sheet
@@ -21,10 +19,10 @@ from ecg_digitize.layout import (
     TRACE_FS_HZ,
     crossings_mm,
 )
-from ecg_digitize.stage2.whole import BIN_PX, WholeNet
+from ecg_digitize.stage2.whole import BIN_PX
 from ecg_digitize.synth.dataset import SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
-from ecg_digitize.training.loop import Sample, TrainOptions, start_network, train
+from ecg_digitize.training.loop import Sample
 from ecg_digitize.training.losses import column_loss
 
 log = logging.getLogger(__name__)
@@ -82,7 +80,7 @@ def rectified_crop(
 
 
 @dataclass(frozen=True)
-class MakeCrops:
+class Samples:
     """Page index -> training samples (picklable, run in workers)."""
 
     source: SignalSource
@@ -115,28 +113,3 @@ def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """Return the column loss of a batch."""
     y_bins = bins_from_px(batch["y_px"])
     return column_loss(network(batch["image"]), y_bins, seams=batch["seams"])
-
-
-def run(
-    source: SignalSource,
-    options: TrainOptions,
-    *,
-    encoder: Path | None = None,
-    initial: Path | None = None,
-    backbone: str = "tf_efficientnet_lite0",
-) -> tuple[WholeNet, dict[str, float]]:
-    """Train a network.
-
-    Args:
-        source: Training signals.
-        options: Budget and hyperparameters.
-        encoder: ImageNet weights of the backbone to start from.
-        initial: Weights of an earlier network to start from (safetensors).
-        backbone: timm name.
-
-    Returns:
-        The network in evaluation mode and the figures of the run.
-    """
-    torch.manual_seed(options.seed)
-    network = start_network(WholeNet(backbone=backbone), encoder=encoder, initial=initial)
-    return network, train(network, loss_of, MakeCrops(source, options.seed), options)

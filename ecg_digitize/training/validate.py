@@ -3,26 +3,28 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
-from torch import nn
 
-from ecg_digitize.errors import WeightsError
 from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, RECT, TRACE_FS_HZ
-from ecg_digitize.manifest import read_manifest
 from ecg_digitize.metrics import ImageScore, competition_score, image_snr
-from ecg_digitize.pipeline import Models, attempt_page, find_traces, ordered_map
+from ecg_digitize.pipeline import (
+    Models,
+    attempt,
+    digitize_page,
+    find_traces,
+    ordered_map,
+    refine_trace,
+)
 from ecg_digitize.signals import printed_recording, to_recording
 from ecg_digitize.stage1.rectify import rectify
 from ecg_digitize.stage2.decode import decode, true_trace_map
+from ecg_digitize.stage2.refine import PASSES
 from ecg_digitize.synth.dataset import SyntheticPage, make_page
 from ecg_digitize.synth.page import default_style, draw_page
 from ecg_digitize.synth.signals import SignalSource, to_twelve
 from ecg_digitize.types import Digitization, Failure, Float32, GridMap, Page
-from ecg_digitize.weights import load_network
 
 VALIDATION_SEED: Final = 990_001
 """A family of pages that no training uses; `TrainOptions.seed` counts from 1."""
@@ -117,6 +119,7 @@ def validate_pages(
     pages: int,
     seed: int = VALIDATION_SEED,
     true_geometry: bool = False,
+    passes: int = PASSES,
     progress: Callable[[PageCheck], None] | None = None,
 ) -> ValidationReport:
     """Digitize fresh synthetic pages of all kinds and compare with what is known of them.
@@ -127,6 +130,7 @@ def validate_pages(
         pages: How many.
         seed: Family of pages.
         true_geometry: Rectify by the labels, so that only stage 2 and what follows is judged.
+        passes: How often the decoded lines are refined.
         progress: Called after each page.
 
     Returns:
@@ -137,15 +141,18 @@ def validate_pages(
     checks = []
     made = ordered_map(lambda index: make(index=index), range(pages), workers=1)
     for index, page in enumerate(made):
-        checks.append(check(index, page, models))
+        checks.append(check(index, page, models, passes=passes))
         if progress is not None:
             progress(checks[-1])
     return ValidationReport(tuple(checks), true_geometry)
 
 
-def check_page(index: int, page: SyntheticPage, models: Models) -> PageCheck:
+def check_page(
+    index: int, page: SyntheticPage, models: Models, *, passes: int = PASSES
+) -> PageCheck:
     """Send a page through all stages."""
-    result = attempt_page(Page(page.image, f"page {index}"), models, fs_hz=TRACE_FS_HZ)
+    picture = Page(page.image, f"page {index}")
+    result = attempt(lambda: digitize_page(picture, models, passes=passes), picture.source)
     if isinstance(result, Failure):
         signals_mv = np.zeros_like(page.signals_mv)
         error = f"{result.stage}: {result.error}"
@@ -160,27 +167,18 @@ def check_page(index: int, page: SyntheticPage, models: Models) -> PageCheck:
     )
 
 
-def check_stage2(index: int, page: SyntheticPage, models: Models) -> PageCheck:
-    """Send a page, rectified by its labels, through stage 2 and the decoder."""
+def check_stage2(
+    index: int, page: SyntheticPage, models: Models, *, passes: int = PASSES
+) -> PageCheck:
+    """Send a page, rectified by its labels, through stage 2."""
     confidence = np.ones((GRID_ROWS, GRID_COLUMNS), np.float32)
     grid = GridMap(page.crossings_xy_px, confidence, 0.0)
     rectified = rectify(Page(page.image, f"page {index}"), grid)
-    recording = to_recording(decode(find_traces(rectified, models)), fs_hz=TRACE_FS_HZ)
+    trace_map = find_traces(rectified, models)
+    trace = refine_trace(rectified, trace_map, decode(trace_map), models, passes=passes)
+    recording = to_recording(trace, fs_hz=TRACE_FS_HZ)
     none = np.empty(0, np.float32)
     return PageCheck(index, page.kind, None, none, _score(page, recording.signals_mv), None)
-
-
-def stage2_models(*, weights_dir: Path | None, device: torch.device) -> Models:
-    """Load stage 2 alone, so that it can be judged before the others are trained.
-
-    Raises:
-        WeightsError: The manifest has no stage 2, or its file is missing or altered.
-    """
-    for entry in read_manifest(weights_dir=weights_dir):
-        if entry.stage == "stage2":
-            network = load_network(entry, weights_dir=weights_dir).to(device)
-            return Models(nn.Identity(), nn.Identity(), network, device)
-    raise WeightsError("weights_manifest.json has no weights for stage2; train and export it first")
 
 
 def round_trip_db(

@@ -1,6 +1,6 @@
 """Every training script for two steps on two pages; what it leaves can be resumed and shipped."""
 
-import importlib
+import functools
 import logging
 import shlex
 
@@ -10,10 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ecg_digitize.cli import main
-from ecg_digitize.errors import WeightsError
+from ecg_digitize.errors import InputError, WeightsError
+from ecg_digitize.stage2.decode import decode, true_trace_map
+from ecg_digitize.stage2.refine import RefineNet
 from ecg_digitize.synth.simulator import SimulatorSource
-from ecg_digitize.training.export import STAGES, export, provenance_now
-from ecg_digitize.training.loop import TrainOptions
+from ecg_digitize.training import refine
+from ecg_digitize.training.export import export, provenance_now
+from ecg_digitize.training.loop import TrainOptions, train
+from ecg_digitize.training.run import DEFAULTS, architecture_of, train_stage
 from ecg_digitize.weights import load_network, read_manifest, verify_all
 
 BACKBONE = "test_efficientnet"  # timm's own, for tests
@@ -27,13 +31,23 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def _few_pages(monkeypatch):
+    """One page in the pool of the refinement: each costs a second of the shipped stage 2."""
+    few = functools.partial(refine.Samples, first_pages=1, draws=2)
+    monkeypatch.setattr(refine, "Samples", few)
+
+
+def _tiny(stage):
+    return architecture_of(stage, backbone=None if stage == "refine" else BACKBONE)
+
+
 def _run(stage, out, *, max_steps, **options):
-    script = importlib.import_module(f"ecg_digitize.training.{stage}")
     limits = TrainOptions(out=out, minutes=60, batch=1, workers=0, seed=3, max_steps=max_steps)
-    return script.run(SimulatorSource(), limits, backbone=BACKBONE, **options)
+    return train_stage(stage, SimulatorSource(), limits, architecture=_tiny(stage), **options)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", DEFAULTS)
 def test_two_steps_then_resumed_then_exported(stage, tmp_path, caplog):
     out, weights, manifest = tmp_path / "run", tmp_path / "weights", tmp_path / "manifest.json"
     _, first = _run(stage, out, max_steps=1)
@@ -50,7 +64,7 @@ def test_two_steps_then_resumed_then_exported(stage, tmp_path, caplog):
         stage,
         out / "checkpoint.pt",
         provenance=provenance_now(command="test", data="simulator", minutes=0.1, metrics={"x": 1}),
-        backbone=BACKBONE,
+        architecture=_tiny(stage),
         weights_dir=weights,
         manifest=manifest,
     )
@@ -105,8 +119,36 @@ def test_export_refuses_another_stage(tmp_path):
             "stage0",
             tmp_path / "checkpoint.pt",
             provenance=told,
-            backbone=BACKBONE,
+            architecture=_tiny("stage0"),
             weights_dir=tmp_path / "w",
             manifest=tmp_path / "m.json",
         )
     assert not (tmp_path / "m.json").exists()
+
+
+def test_the_refinement_has_no_encoder_to_start_from(tmp_path):
+    with pytest.raises(InputError, match="leave --encoder out"):
+        _run("refine", tmp_path, max_steps=1, encoder=tmp_path / "lite0.safetensors")
+    with pytest.raises(InputError, match="leave --backbone out"):
+        architecture_of("refine", backbone=BACKBONE)
+
+
+def test_members_are_of_stage_2_alone():
+    assert architecture_of("stage2", member="series").name == "SeriesNet"
+    with pytest.raises(InputError, match="stage2 alone has some: whole, series"):
+        architecture_of("stage1", member="series")
+    with pytest.raises(InputError, match="no member 'huge'"):
+        architecture_of("stage2", member="huge")
+
+
+def test_the_refinement_decodes_pages_in_a_worker(tmp_path, monkeypatch):
+    """Where pages are decoded by threads, although this process has begun threads of its own."""
+    torch.set_num_threads(2)
+    decode(true_trace_map(np.full((4, 5000), 600, np.float32)))
+    limits = TrainOptions(out=tmp_path, minutes=60, batch=1, workers=1, seed=3, max_steps=1)
+    monkeypatch.undo()  # only what its module names can be sent to a worker
+    samples = refine.Samples(SimulatorSource(), seed=3, first_pages=1, draws=2)
+
+    figures = train(RefineNet(), refine.loss_of, samples, limits)
+
+    assert figures["steps"] == 1

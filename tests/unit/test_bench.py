@@ -1,6 +1,7 @@
 """Benchmark and validation measure what they say."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def test_bench_tells_stages_floor_and_memory(tmp_path, capsys):
     assert main(["bench", str(image), *options]) == 0
 
     report = json.loads(report_file.read_text())
-    stages = {"read", "stage0", "stage1", "rectify", "stage2", "decode", "signals"}
+    stages = {"read", "stage0", "stage1", "rectify", "stage2", "decode", "refine", "signals"}
     assert set(report["stages_ms"]) == stages
     assert sum(report["stages_ms"].values()) == pytest.approx(report["page_ms"])
     assert 0 < report["floor_ms"] < report["page_ms"]
@@ -84,8 +85,8 @@ def test_validate_prints_a_line_a_kind(tmp_path, capsys):
 
 
 def test_true_geometry_asks_stage_2_alone(tiny_models):
-    networks = (torch.nn.Identity(), torch.nn.Identity(), tiny_models.stage2)
-    models = pipeline.Models(*networks, torch.device("cpu"))
+    none = torch.nn.Identity()
+    models = replace(tiny_models, stage0=none, stage1=none)
 
     report = validate_pages(SimulatorSource(), models, pages=1, true_geometry=True)
 

@@ -24,7 +24,7 @@ from ecg_digitize.synth.dataset import make_page
 from ecg_digitize.synth.folder import true_recording
 from ecg_digitize.synth.samples import MAX_BYTES, SAMPLES
 from ecg_digitize.synth.simulator import SimulatorSource
-from ecg_digitize.training import export
+from ecg_digitize.training import export, run
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ def test_the_readme_shows_commands_that_exist():
 
 
 def test_stages_are_called_the_same_everywhere():
-    assert tuple(export.STAGES) == pipeline.STAGES == STAGES
+    assert tuple(export.INPUTS) == tuple(run.DEFAULTS) == pipeline.STAGES == STAGES
 
 
 def test_samples_are_small_and_have_truth():
@@ -157,7 +157,7 @@ def test_missing_weights_exit_with_2(pictures, monkeypatch, capsys):
     monkeypatch.setenv(MANIFEST_VARIABLE, str(manifest))
 
     assert main(["digitize", str(pictures / "a"), "-o", str(pictures / "out")]) == 2
-    assert "stage0, stage1, stage2" in capsys.readouterr().err
+    assert "stage0, stage1, stage2, refine" in capsys.readouterr().err
     assert main(["weights"]) == 2
     assert "lists no files" in capsys.readouterr().err
 
@@ -203,14 +203,15 @@ def test_what_synth_writes_evaluate_reads(tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("tiny_weights", "sheet_given")
-def test_evaluate_reports_failures_and_fusion_changes_something(tmp_path, capsys):
+def test_evaluate_reports_failures_and_what_each_step_is_worth(tmp_path, capsys):
     assert main(["synth", "-o", str(tmp_path), "--count", "1", "--kind", "render"]) == 0
     table = tmp_path / "paired.csv"
     scores = []
-    for options in ([], ["--no-fusion"]):
+    for options in ([], ["--no-fusion"], ["--passes", "0"]):
         assert main(["evaluate", str(table), *options, "--json", str(tmp_path / "r.json")]) == 0
         scores.append(json.loads((tmp_path / "r.json").read_text())["overall"]["snr_db"])
-    assert all(np.isfinite(scores))
+    assert scores[0] != scores[1]
+    assert scores[0] > scores[2] + 2  # refined lines are worth more than 2 dB on a render
     table.write_text(table.read_text() + "gone.png,page_000000.csv,500,render\n")
     capsys.readouterr()
 

@@ -9,9 +9,11 @@ from ecg_digitize.nets.encoder import Encoder
 from ecg_digitize.nets.unet import UNet, unfold_cells
 from ecg_digitize.stage0.net import STRIDE, Stage0Net
 from ecg_digitize.stage1.net import Stage1Net
+from ecg_digitize.stage2.refine import RefineNet
+from ecg_digitize.stage2.series import SeriesNet
 from ecg_digitize.stage2.whole import BIN_PX, WholeNet
 
-NETWORKS = (Stage0Net, Stage1Net, WholeNet)
+NETWORKS = (Stage0Net, Stage1Net, WholeNet, SeriesNet, RefineNet)
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +33,8 @@ def test_outputs_have_the_promised_shapes(network):
         assert out[1].shape == (n, 4)
     elif network is Stage1Net:
         assert out.shape == (n, height, width)
+    elif network is RefineNet:
+        assert out.shape == (n, width)
     else:
         assert out.shape == (n, 4, height // BIN_PX, width)
     assert all(torch.isfinite(t).all() for t in (out if isinstance(out, tuple) else (out,)))

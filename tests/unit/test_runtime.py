@@ -146,3 +146,15 @@ def test_seed_everything_repeats_all_generators():
         return rng.random(), random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
 
     assert draw() == draw()
+
+
+def test_kernels_of_images_are_laid_out_anew_and_those_of_volumes_left():
+    network = torch.nn.ModuleList([torch.nn.Conv2d(4, 4, 3), torch.nn.Conv3d(4, 4, 3)])
+    before = [p.clone() for p in network.parameters()]
+
+    placed = runtime.placed(network, torch.device("cpu"))
+
+    assert placed[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert placed[1].weight.is_contiguous()
+    for old, new in zip(before, network.parameters(), strict=True):
+        torch.testing.assert_close(old, new, rtol=0, atol=0)

@@ -1,0 +1,133 @@
+"""Stage 2, the *series* network: one strip a row, seen by one encoder, that tell each other."""
+
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecg_digitize.layout import N_ROWS, RECT, ZERO_PX
+from ecg_digitize.nets.unet import UNet, conv_block, normalized, unfold_cells
+from ecg_digitize.stage2.whole import BIN_PX, row_prior
+
+STRIP_PX: Final = 480
+"""Height of a strip: 3 mV to both sides of its row's zero line, where the page goes on so far."""
+STRIP_TOPS_PX: Final = tuple(
+    min(BIN_PX * round((zero - STRIP_PX / 2) / BIN_PX), RECT.height_px - STRIP_PX)
+    for zero in ZERO_PX
+)
+NOWHERE: Final = -30.0
+"""Logit of the bins outside a row's strip."""
+
+
+class ConvFusion(nn.Module):
+    """All rows as the channels of one picture: every row learns its own share of the others."""
+
+    def __init__(self, channels: int) -> None:
+        """Build; adds nothing until trained."""
+        super().__init__()
+        self.conv = nn.Conv2d(N_ROWS * channels, N_ROWS * channels, 3, padding=1)
+        _start_silent(self.conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what to add to (N * rows, C, H, W)."""
+        rows = x.unflatten(0, (-1, N_ROWS)).flatten(1, 2)  # type: ignore[no-untyped-call]
+        return self.conv(rows).reshape(x.shape)  # type: ignore[no-any-return]
+
+
+class SharedConvFusion(nn.Module):
+    """One convolution for all rows, over a row and the mean of all."""
+
+    def __init__(self, channels: int) -> None:
+        """Build; adds nothing until trained."""
+        super().__init__()
+        self.conv = nn.Conv2d(2 * channels, channels, 3, padding=1)
+        _start_silent(self.conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what to add to (N * rows, C, H, W)."""
+        rows = x.unflatten(0, (-1, N_ROWS))  # type: ignore[no-untyped-call]
+        mean = rows.mean(1, keepdim=True).expand_as(rows).flatten(0, 1)
+        return self.conv(torch.cat([x, mean], dim=1))  # type: ignore[no-any-return]
+
+
+class VolumeFusion(nn.Module):
+    """A convolution over height, width and rows: a row hears of those right above and below it."""
+
+    def __init__(self, channels: int) -> None:
+        """Build; adds nothing until trained."""
+        super().__init__()
+        self.conv = nn.Conv3d(channels, channels, 3, padding=1)
+        _start_silent(self.conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what to add to (N * rows, C, H, W)."""
+        volume = x.unflatten(0, (-1, N_ROWS)).transpose(1, 2)  # type: ignore[no-untyped-call]
+        return self.conv(volume).transpose(1, 2).flatten(0, 1)  # type: ignore[no-any-return]
+
+
+FUSIONS: Final[dict[str, type[nn.Module]]] = {
+    "conv2d": ConvFusion,
+    "shared": SharedConvFusion,
+    "conv3d": VolumeFusion,
+}
+
+
+class SeriesNet(nn.Module):
+    """Does what WholeNet does, strip by strip: a drop-in for it.
+
+    The four strips go through one encoder; at every level the rows exchange what they see, by
+    residual addition, and one decoder reads each strip.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: str = "tf_efficientnet_lite0",
+        decoder: tuple[int, ...] = (96, 64, 48),
+        detail: int = 24,
+        fusion: str = "shared",
+    ) -> None:
+        """Build; see UNet for the options.
+
+        Raises:
+            ValueError: The fusion is not one of FUSIONS.
+        """
+        super().__init__()
+        if fusion not in FUSIONS:
+            raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}, but got {fusion!r}")
+        self.body = UNet(
+            backbone, in_channels=12, decoder=tuple(decoder), detail=detail, row_coordinate=True
+        )
+        self.fusions = nn.ModuleList(FUSIONS[fusion](c) for c in self.body.encoder.channels)
+        self.row_prior = nn.Parameter(row_prior())
+        width = self.body.out_channels
+        self.head = nn.Sequential(conv_block(width, width), nn.Conv2d(width, 2 * 4, 1))
+
+    @staticmethod
+    def example_input_shape() -> tuple[int, int, int, int]:
+        """Return the shape of a small valid input (N, 3, H, W)."""
+        return (1, 3, RECT.height_px, 128)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score every bin; see WholeNet.forward."""
+        strips = torch.stack([image[:, :, top : top + STRIP_PX] for top in STRIP_TOPS_PX], dim=1)
+        x = F.pixel_unshuffle(normalized(strips.flatten(0, 1)), 2)
+        x = x.contiguous(memory_format=torch.channels_last)
+        levels = [
+            level + fuse(level)
+            for level, fuse in zip(self.body.encoder(x), self.fusions, strict=True)
+        ]
+        strip_logits = unfold_cells(self.head(self.body.decode(levels, x)), 2, 4)
+        strip_logits = strip_logits.view(len(image), N_ROWS, STRIP_PX // BIN_PX, -1)
+        shape = (len(image), N_ROWS, RECT.height_px // BIN_PX, image.shape[3])
+        logits = strip_logits.new_full(shape, NOWHERE)
+        for row, top in enumerate(STRIP_TOPS_PX):
+            bins = slice(top // BIN_PX, (top + STRIP_PX) // BIN_PX)
+            logits[:, row, bins] = strip_logits[:, row]
+        return logits + self.row_prior
+
+
+def _start_silent(conv: nn.Conv2d | nn.Conv3d) -> None:
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]

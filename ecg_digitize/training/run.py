@@ -1,0 +1,90 @@
+"""Train one stage by its script: what the command `train` does."""
+
+import importlib
+from pathlib import Path
+from typing import Final
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from ecg_digitize.errors import InputError
+from ecg_digitize.manifest import Architecture
+from ecg_digitize.stage2.members import MEMBERS
+from ecg_digitize.synth.signals import SignalSource
+from ecg_digitize.training.loop import TrainOptions, train
+from ecg_digitize.weights import network_classes
+
+DEFAULTS: Final = {
+    "stage0": Architecture("Stage0Net", {"backbone": "tf_efficientnet_lite0"}),
+    "stage1": Architecture("Stage1Net", {"backbone": "tf_efficientnet_lite0"}),
+    "stage2": MEMBERS["whole"],
+    "refine": Architecture("RefineNet", {}),
+}
+"""What each stage ships."""
+
+
+def architecture_of(
+    stage: str, *, member: str | None = None, backbone: str | None = None
+) -> Architecture:
+    """Return the network that a stage is to have.
+
+    Args:
+        stage: A key of DEFAULTS.
+        member: For stage 2, a key of MEMBERS.
+        backbone: timm name, in place of the usual one.
+
+    Raises:
+        InputError: The stage has no members, the member is unknown, or it has no backbone.
+    """
+    architecture = DEFAULTS[stage]
+    if member is not None:
+        if stage != "stage2" or member not in MEMBERS:
+            raise InputError(
+                f"{stage}: no member {member!r}; stage2 alone has some: {', '.join(MEMBERS)}"
+            )
+        architecture = MEMBERS[member]
+    if backbone is None:
+        return architecture
+    if "backbone" not in architecture.options:
+        raise InputError(f"{stage}: {architecture.name} has no backbone; leave --backbone out")
+    return Architecture(architecture.name, {**architecture.options, "backbone": backbone})
+
+
+def train_stage(
+    stage: str,
+    source: SignalSource,
+    options: TrainOptions,
+    *,
+    architecture: Architecture | None = None,
+    encoder: Path | None = None,
+    initial: Path | None = None,
+) -> tuple[nn.Module, dict[str, float]]:
+    """Train a network.
+
+    Args:
+        stage: A key of DEFAULTS; its script says what a sample and the loss are.
+        source: Training signals.
+        options: Budget and hyperparameters.
+        architecture: Of the network; None is the stage's usual one.
+        encoder: ImageNet weights of the backbone to start from (safetensors).
+        initial: All weights of an earlier network of its kind to start from (safetensors).
+
+    Returns:
+        The network in evaluation mode and the figures of the run.
+
+    Raises:
+        InputError: An encoder is given for a network without one.
+        WeightsError: The encoder's file does not fit the backbone.
+    """
+    script = importlib.import_module(f"ecg_digitize.training.{stage}")
+    architecture = architecture or DEFAULTS[stage]
+    torch.manual_seed(options.seed)
+    network = network_classes()[architecture.name](**architecture.options)
+    if encoder is not None:
+        if "backbone" not in architecture.options:
+            raise InputError(f"{stage}: {architecture.name} has no encoder; leave --encoder out")
+        network.body.encoder.load_imagenet(encoder)  # type: ignore[operator,union-attr]
+    if initial is not None:
+        network.load_state_dict({k: v.float() for k, v in load_file(initial).items()})
+    return network, train(network, script.loss_of, script.Samples(source, options.seed), options)
