@@ -4,7 +4,7 @@ It learns from the errors of the stage 2 that ships, so it is trained after it, 
 that is replaced.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -20,7 +20,7 @@ from ecg_digitize.synth.dataset import make_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
 from ecg_digitize.training.stage2 import JITTER_MM, rectified_crop
-from ecg_digitize.types import Float32, Image, RectifiedPage, Trace
+from ecg_digitize.types import Float32, Image, RectifiedPage
 
 CROP_COLUMNS: Final = 640
 FIRST_PAGES: Final = 24  # in the pool before the first sample is drawn
@@ -28,9 +28,6 @@ POOL_PAGES: Final = 300  # 5.7 MB each, in every worker
 DRAWS_A_PAGE: Final = 160
 """Samples drawn for each page made. Making one takes two seconds of a core, most of them for the
 *whole* network, and holds 31 crops; each is seen five times, over an hour and at other columns."""
-
-REFINED_SHARE: Final = 0.5
-"""Share of the pages whose lines have come part of the way to the ink, as in a second pass."""
 
 HUBER_PX: Final = 6.0
 TYPICAL_PX2: Final = 256.0  # mean square of a page's traces about their zero lines: 0.2 mV
@@ -82,10 +79,7 @@ class Samples:
         rectified = RectifiedPage(crop.image, valid=1.0)
         trace_map = find_traces(rectified, self._models)
         y_px = crop.y_px[:, TRACE_X0_PX : TRACE_X0_PX + TRACE_COLUMNS]
-        trace = decode(trace_map)
-        if rng.random() < REFINED_SHARE:
-            trace = _partly_refined(trace, y_px, rng)
-        line_px, pixels, clues = refine_input(rectified, trace_map, trace)
+        line_px, pixels, clues = refine_input(rectified, trace_map, decode(trace_map))
         offset_px = y_px - line_px
         offset_px[np.abs(offset_px) > REACH_PX] = np.nan
         energy_px2 = float(np.nanmean((y_px - np.array(ZERO_PX)[:, None]) ** 2))
@@ -104,13 +98,6 @@ class Samples:
             "offset_px": page.offset_px[row, columns],
             "weight": np.asarray(page.weight, np.float32),
         }
-
-
-def _partly_refined(trace: Trace, y_px: Float32, rng: np.random.Generator) -> Trace:
-    """Move lines that are within reach of the ink by a random share of the way there."""
-    off_px = y_px - trace.y_px
-    off_px[~(np.abs(off_px) < REACH_PX)] = 0  # NaN too
-    return replace(trace, y_px=trace.y_px + off_px * np.float32(rng.random()))
 
 
 def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:

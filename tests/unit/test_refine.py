@@ -105,7 +105,6 @@ def test_samples_say_how_far_the_line_is_off_the_ink(monkeypatch):
     wave_px = 6 * np.sin(np.arange(TRACE_COLUMNS, dtype=np.float32) / 50)
     monkeypatch.setattr(training, "decode", decode_badly)
     monkeypatch.setattr(training, "make_page", partial(make_page, kind="render"))
-    monkeypatch.setattr(training, "REFINED_SHARE", 0)
 
     samples = training.Samples(SimulatorSource(), seed=1, first_pages=1, draws=6)(0)
 
