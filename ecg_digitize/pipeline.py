@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -56,6 +57,9 @@ _Result = TypeVar("_Result")
 
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 """Those that have a network."""
+
+SPECKS_PX: Final = 5
+"""Specks up to half of this are gone from a filtered page, strokes of letters are not."""
 
 
 @dataclass(frozen=True)
@@ -148,23 +152,29 @@ def find_sheet(page: Page, models: Models) -> Registration:
     """Stage 0: lead names and orientation -> where the sheet lies.
 
     The network reads names in all directions, but best upright: a page on which few names agree is
-    looked at again on its other sides, and the side with most names wins.
+    looked at again on its other sides, and the side with most names wins. One that no side explains
+    gets a second look with its specks filtered out.
     """
     found: list[Registration] = []
     errors: list[StageError] = []
-    for turns in range(4):
-        try:
-            found.append(_find_sheet_turned(page, models, turns))
-        except StageError as error:
-            errors.append(error)
-        if found and found[-1].n_inliers >= TRUSTED_NAMES:
-            break
-    if not found:
-        raise errors[0]
-    return max(found, key=lambda registration: registration.n_inliers)
+    for faint in (False, True):
+        filtered = (
+            np.asarray(cv2.medianBlur(page.image, SPECKS_PX), np.uint8) if faint else page.image
+        )
+        seen = Page(filtered, page.source)
+        for turns in range(4):
+            try:
+                found.append(_find_sheet_turned(seen, models, turns, faint=faint))
+            except StageError as error:
+                errors.append(error)
+            if found and found[-1].n_inliers >= TRUSTED_NAMES:
+                break
+        if found:
+            return max(found, key=lambda registration: registration.n_inliers)
+    raise errors[0]
 
 
-def _find_sheet_turned(page: Page, models: Models, turns: int) -> Registration:
+def _find_sheet_turned(page: Page, models: Models, turns: int, *, faint: bool) -> Registration:
     """Run stage 0 on np.rot90(page, turns); the registration is that of the page as it lies."""
     height, width = page.image.shape[:2]
     image, map_from_turned = stage0_input(np.ascontiguousarray(np.rot90(page.image, turns)))
@@ -176,6 +186,7 @@ def _find_sheet_turned(page: Page, models: Models, turns: int) -> Registration:
         np.roll(upright, turns),
         page_from_map=np.linalg.inv(map_from_page).astype(np.float64),
         source=page.source,
+        faint=faint,
     )
 
 

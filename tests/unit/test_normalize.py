@@ -163,6 +163,20 @@ def test_a_picture_without_names_says_what_to_do() -> None:
     assert caught.value.stage == "stage0"
 
 
+def test_faint_names_are_read_if_five_agree() -> None:
+    maps = 0.1 * marker_maps(camera(), np.random.default_rng(3))
+    with pytest.raises(StageError):
+        normalize.register(maps, UPRIGHT, page_from_map=PAGE_FROM_MAP)
+
+    registration = normalize.register(maps, UPRIGHT, page_from_map=PAGE_FROM_MAP, faint=True)
+
+    assert registration.n_inliers == 13
+    assert area_error_mm(registration.page_from_sheet, camera()) < 1
+    maps[4:] = 0
+    with pytest.raises(StageError, match=r"found 4 .* and 5 must"):
+        normalize.register(maps, UPRIGHT, page_from_map=PAGE_FROM_MAP, faint=True)
+
+
 def test_random_peaks_are_rarely_taken_for_a_page() -> None:
     rng = np.random.default_rng(6)
     accepted = 0
