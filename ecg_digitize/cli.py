@@ -157,8 +157,8 @@ def _add_making(command: Command) -> None:
 
 
 def _add_passes(add: Callable[..., Any]) -> None:
-    help_text = "how often lines are refined (default: 2; 0: as stage 2 has them)"
-    add("--passes", type=int, choices=(0, 1, 2, 3), default=2, help=help_text)
+    help_text = "how often lines are refined (default: 1; 0: as stage 2 has them)"
+    add("--passes", type=int, choices=(0, 1, 2, 3), default=1, help=help_text)
 
 
 def _add_network(add: Callable[..., Any]) -> None:

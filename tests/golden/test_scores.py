@@ -18,16 +18,16 @@ SAMPLES = ROOT / "tests" / "samples"
 PAIRED = ROOT.parent / "shared" / "data" / "paired.csv"
 
 SAMPLE_FLOORS_DB = {
-    "sample_render": 20.6,
-    "sample_scan": 17.7,
-    "sample_scan_bw": 18.1,
-    "sample_photo": 14.6,
+    "sample_render": 23.5,
+    "sample_scan": 19.4,
+    "sample_scan_bw": 19.1,
+    "sample_photo": 17.6,
 }
 """Uncapped, half a dB below what the shipped weights reach. Raise them when better weights ship;
 never lower them to let a change pass."""
 
-GROUP_FLOORS_DB = {"render": 21.9, "scan_bw": 17.3, "kit": 19.1}
-IMAGE_FLOORS_DB = {"0001": 20.4, "0004": 13.5, "0010": 11.5}
+GROUP_FLOORS_DB = {"render": 26.2, "scan_bw": 19.6, "kit": 22.8}
+IMAGE_FLOORS_DB = {"0001": 26.5, "0004": 14.7, "0010": 11.9}
 """Of the competition's record, by the type of page in the file's name."""
 
 pytestmark = pytest.mark.skipif(
