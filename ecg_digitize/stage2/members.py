@@ -4,11 +4,13 @@ from typing import Final
 
 from ecg_digitize.manifest import Architecture
 
+BACKBONE: Final = "tf_efficientnet_lite0"
+"""What all networks with an encoder that ship are built on."""
 _LARGE: Final = {"decoder": (256, 128, 64, 32), "detail": 32}
 
 MEMBERS: Final = {
-    "whole": Architecture("WholeNet", {"backbone": "tf_efficientnet_lite0"}),
-    "series": Architecture("SeriesNet", {"backbone": "tf_efficientnet_lite0"}),
+    "whole": Architecture("WholeNet", {"backbone": BACKBONE}),
+    "series": Architecture("SeriesNet", {"backbone": BACKBONE}),
     "whole-b7": Architecture("WholeNet", {"backbone": "tf_efficientnet_b7", **_LARGE}),
     "whole-v2l": Architecture("WholeNet", {"backbone": "tf_efficientnetv2_l", **_LARGE}),
     "series-b6-conv2d": Architecture(

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_digitize.layout import N_ROWS, RECT, TRACE_COLUMNS, TRACE_X0_PX, ZERO_PX
+from ecg_digitize.layout import N_ROWS, PX_PER_MV, RECT, TRACE_COLUMNS, TRACE_X0_PX, ZERO_PX
 from ecg_digitize.pipeline import Models, find_traces, load_models
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.refine import REACH_PX, bands_from, refine_input
@@ -30,7 +30,7 @@ DRAWS_A_PAGE: Final = 160
 *whole* network, and holds 31 crops; each is seen five times, over an hour and at other columns."""
 
 HUBER_PX: Final = 6.0
-TYPICAL_PX2: Final = 256.0  # mean square of a page's traces about their zero lines: 0.2 mV
+TYPICAL_PX2: Final = (0.2 * PX_PER_MV) ** 2  # of a page's traces about their zero lines
 LEAST_PX2: Final = 50.0
 
 

@@ -10,14 +10,14 @@ from torch import nn
 
 from ecg_digitize.errors import InputError
 from ecg_digitize.manifest import Architecture
-from ecg_digitize.stage2.members import MEMBERS
+from ecg_digitize.stage2.members import BACKBONE, MEMBERS
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import TrainOptions, train
 from ecg_digitize.weights import network_classes
 
 DEFAULTS: Final = {
-    "stage0": Architecture("Stage0Net", {"backbone": "tf_efficientnet_lite0"}),
-    "stage1": Architecture("Stage1Net", {"backbone": "tf_efficientnet_lite0"}),
+    "stage0": Architecture("Stage0Net", {"backbone": BACKBONE}),
+    "stage1": Architecture("Stage1Net", {"backbone": BACKBONE}),
     "stage2": MEMBERS["whole"],
     "refine": Architecture("RefineNet", {}),
 }

@@ -20,6 +20,7 @@ from ecg_digitize.image import read_image
 from ecg_digitize.layout import LEADS, crossings_mm
 from ecg_digitize.manifest import MANIFEST_VARIABLE
 from ecg_digitize.signals import printed_recording
+from ecg_digitize.stage2.refine import PASSES
 from ecg_digitize.synth.dataset import make_page
 from ecg_digitize.synth.folder import true_recording
 from ecg_digitize.synth.samples import MAX_BYTES, SAMPLES
@@ -51,6 +52,11 @@ def test_the_readme_shows_commands_that_exist():
 
 def test_stages_are_called_the_same_everywhere():
     assert tuple(export.INPUTS) == tuple(run.DEFAULTS) == pipeline.STAGES == STAGES
+
+
+def test_lines_are_refined_as_often_by_the_command_as_by_the_library():
+    for command in (["evaluate", "table.csv"], ["validate"]):
+        assert parser().parse_args(command).passes == PASSES
 
 
 def test_samples_are_small_and_have_truth():
