@@ -134,6 +134,18 @@ ZERO_PX: Final = tuple((zero - RECT.origin_mm_xy[1]) * RECT.px_per_mm_xy[1] for 
 """Rect y of 0 mV of each row, px."""
 
 
+def _lead_columns() -> tuple[tuple[int, slice], ...]:
+    parts = []
+    for row, leads in enumerate(ROW_LEADS):
+        n = TRACE_COLUMNS // len(leads)
+        parts += [(row, slice(start, start + n)) for start in range(0, TRACE_COLUMNS, n)]
+    return tuple(parts)
+
+
+LEAD_COLUMNS: Final = _lead_columns()
+"""Row and trace columns of each of the thirteen printed leads, row by row."""
+
+
 def lead_window(lead: str, n_total: int) -> tuple[int, int]:
     """Return the [start, stop) samples of a lead's printed window in a 10 s record.
 

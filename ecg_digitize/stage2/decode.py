@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from ecg_digitize.layout import N_ROWS, ROW_LEADS, TRACE_COLUMNS, ZERO_PX
+from ecg_digitize.layout import LEAD_COLUMNS, N_ROWS, TRACE_COLUMNS, ZERO_PX
 from ecg_digitize.types import Float32, Float64, Trace, TraceMap
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -64,8 +64,8 @@ _BLOCK = 16  # columns transposed at a time: one cache line of float32
 
 def _lead_begins() -> NDArray[np.bool_]:
     begins = np.zeros((N_ROWS, TRACE_COLUMNS), np.bool_)
-    for row, leads in enumerate(ROW_LEADS):
-        begins[row, :: TRACE_COLUMNS // len(leads)] = True
+    for row, lead in LEAD_COLUMNS:
+        begins[row, lead.start] = True
     return begins
 
 
@@ -191,11 +191,8 @@ def _trace(
     y_px = np.take_along_axis(centre, index, axis=-1)[..., 0]
     y_px = y_px * trace_map.px_per_bin + trace_map.first_px
     known = (chosen >= 0) & (confidence >= min_mass)
-    for row, leads in enumerate(ROW_LEADS):
-        n = TRACE_COLUMNS // len(leads)
-        for start in range(0, TRACE_COLUMNS, n):
-            lead = slice(start, start + n)
-            _fill_gaps(y_px[row, lead], known[row, lead], ZERO_PX[row])
+    for row, lead in LEAD_COLUMNS:
+        _fill_gaps(y_px[row, lead], known[row, lead], ZERO_PX[row])
     confidence = np.where(known, np.minimum(confidence, 1.0), 0.0)
     return Trace(y_px=y_px.astype(np.float32), confidence=confidence.astype(np.float32))
 

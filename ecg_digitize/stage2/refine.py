@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_digitize.layout import PX_PER_MV, ROW_LEADS, TRACE_COLUMNS, TRACE_X0_PX, ZERO_PX
+from ecg_digitize.layout import LEAD_COLUMNS, N_ROWS, PX_PER_MV, TRACE_COLUMNS, TRACE_X0_PX, ZERO_PX
 from ecg_digitize.nets.unet import conv_block, normalized
 from ecg_digitize.types import Float32, Image, RectifiedPage, Trace, TraceMap
 
@@ -35,11 +35,10 @@ _SEAM_COLUMNS: Final = 15.0  # how far a lead's begin and end are felt
 
 def _seams() -> Float32:
     """Return (4, 2, 5000): nearness of each column to the begin and to the end of its lead."""
-    nearness = np.empty((len(ROW_LEADS), 2, TRACE_COLUMNS), np.float32)
-    for row, leads in enumerate(ROW_LEADS):
-        n = TRACE_COLUMNS // len(leads)
-        column = np.arange(TRACE_COLUMNS) % n
-        nearness[row] = np.exp(-np.stack([column, n - 1 - column]) / _SEAM_COLUMNS)
+    nearness = np.empty((N_ROWS, 2, TRACE_COLUMNS), np.float32)
+    for row, lead in LEAD_COLUMNS:
+        column = np.arange(lead.stop - lead.start)
+        nearness[row, :, lead] = np.exp(-np.stack([column, column[::-1]]) / _SEAM_COLUMNS)
     return nearness
 
 
@@ -49,11 +48,9 @@ _SEAMS: Final = _seams()
 def smooth_lines(y_px: Float32) -> Float32:
     """Smooth (4, 5000) lines over five columns, each lead for itself: what the bands follow."""
     smooth = np.empty_like(y_px)
-    for row, leads in enumerate(ROW_LEADS):
-        n = TRACE_COLUMNS // len(leads)
-        for start in range(0, TRACE_COLUMNS, n):
-            padded = np.pad(y_px[row, start : start + n], 2, mode="edge")
-            smooth[row, start : start + n] = np.convolve(padded, _SMOOTHER, "valid")
+    for row, lead in LEAD_COLUMNS:
+        padded = np.pad(y_px[row, lead], 2, mode="edge")
+        smooth[row, lead] = np.convolve(padded, _SMOOTHER, "valid")
     return smooth
 
 
