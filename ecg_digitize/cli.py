@@ -97,6 +97,7 @@ def _add_using(command: Command) -> None:
     add = judge.add_argument
     add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
     add("--pages", type=_count, default=200, help="default: 200")
+    add("--each-kind", action="store_true", help="so many pages of each of the nine kinds")
     add("--seed", type=int, default=990_001, help="family of pages; training uses small ones")
     which = judge.add_mutually_exclusive_group()
     which.add_argument("--true-geometry", action="store_true", help="judge stage 2 alone")
@@ -119,7 +120,11 @@ def _add_making(command: Command) -> None:
     add("-o", "--out", type=Path, metavar="DIR", help="for pages and paired.csv")
     add("--count", type=_count, default=12, help="default: 12")
     add("--seed", type=int, default=0, help="family of pages (default: 0)")
-    add("--kind", help="render, scan, scan_bw, photo or worn (default: mixed)")
+    add(
+        "--kind",
+        metavar="KIND",
+        help="a competition type by name, e.g. scan_bw; unknown ones are listed",
+    )
     add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
     add("--fs", type=_positive, default=500.0, help="of the truths (default: 500)")
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 48 on one sheet")
@@ -135,6 +140,7 @@ def _add_making(command: Command) -> None:
     add("--encoder", type=Path, help="ImageNet weights of the backbone, safetensors")
     add("--initial", type=Path, help="weights of an earlier training, safetensors")
     _add_network(add)
+    add("--loss", help="what stage 2 is judged by (default: column+coordinate)")
     add("--batch", type=_count, default=4, help="default: 4")
     add("--learning-rate", type=_positive, default=1e-3, help="default: 0.001")
     add("--workers", type=int, default=1, help="processes that make pages (default: 1)")

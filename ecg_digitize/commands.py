@@ -132,6 +132,7 @@ def train(arguments: argparse.Namespace) -> int:
         architecture=architecture,
         encoder=arguments.encoder,
         initial=arguments.initial,
+        loss=arguments.loss,
     )
     path = arguments.out / f"{stage}.safetensors"
     save_half(network, path)
@@ -177,6 +178,7 @@ def export(arguments: argparse.Namespace) -> int:
 
 def validate(arguments: argparse.Namespace) -> int:
     """Judge the stages on fresh synthetic pages, or the decoder on true masks."""
+    from ecg_digitize.synth.dataset import KINDS
     from ecg_digitize.synth.signals import open_source
     from ecg_digitize.training import validate as validating
 
@@ -192,11 +194,12 @@ def validate(arguments: argparse.Namespace) -> int:
         return DONE
     unused = ("stage0", "stage1") if arguments.true_geometry else ()
     models = _models(arguments, unused=(*unused, *(() if arguments.passes else ("refine",))))
-    with _bar(arguments.pages) as step:
+    with _bar(arguments.pages * (len(KINDS) if arguments.each_kind else 1)) as step:
         report = validating.validate_pages(
             source,
             models,
             pages=arguments.pages,
+            each_kind=arguments.each_kind,
             seed=arguments.seed,
             true_geometry=arguments.true_geometry,
             passes=arguments.passes,

@@ -11,6 +11,7 @@ from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, LEADS, N_ROWS, RECT, TR
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Image = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
 
 
 def _check(name: str, array: NDArray[Any], shape: tuple[int | None, ...], dtype: type) -> None:

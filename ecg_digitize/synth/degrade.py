@@ -1,4 +1,6 @@
-"""What printers, time, scanners and cameras do to the pixels of a page (geometry is in warp.py).
+"""What printers, scanners and cameras do to the pixels of a page.
+
+Geometry is in warp.py, what befalls the paper in wear.py.
 
 All functions take and return (H, W, 3) uint8 RGB and draw their randomness from the generator
 passed in.
@@ -160,29 +162,6 @@ def to_black_and_white(image: Image, rng: np.random.Generator) -> Image:
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
-def crease(image: Image, rng: np.random.Generator, *, strength: float) -> Image:
-    """Shade the page as crumpled paper: facets between random folds, dark on one side."""
-    height, width = image.shape[:2]
-    small = (width // 8, height // 8)
-    x, y = np.meshgrid(np.linspace(0, 1.3, small[0], dtype=np.float32),
-                       np.linspace(0, 1, small[1], dtype=np.float32))  # fmt: skip
-    wobble = smooth_field(rng, small, 6, octaves=2) * 0.015
-    shade = smooth_field(rng, small, 4, octaves=3) * 0.25
-    for _ in range(rng.integers(4, 14)):
-        angle = rng.uniform(0, np.pi)
-        px, py = rng.uniform(0, 1.3), rng.uniform(0, 1)
-        across = (x - px) * np.sin(angle) - (y - py) * np.cos(angle) + wobble
-        along = (x - px) * np.cos(angle) + (y - py) * np.sin(angle)
-        reach = rng.uniform(0.15, 0.8)
-        ends = np.clip((reach - np.abs(along)) / 0.15, 0, 1)
-        width_n = rng.uniform(0.01, 0.15)
-        side = np.where(across > 0, np.exp(-across / width_n), -np.exp(across / width_n) * 0.5)
-        shade -= (side * ends * rng.uniform(0.2, 1.0)).astype(np.float32)
-    field = np.exp(np.clip(shade * strength, -1.6, 0.35)).astype(np.float32)
-    full = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
-    return _multiply(image, full)
-
-
 @numba.njit(nogil=True, cache=True)
 def _multiply_kernel(image, field, tint, out):  # type: ignore[no-untyped-def]
     height, width = field.shape
@@ -194,26 +173,11 @@ def _multiply_kernel(image, field, tint, out):  # type: ignore[no-untyped-def]
                 out[y, x, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
 
 
-def _multiply(image: Image, field: Float32, tint: tuple[float, float, float] = (1, 1, 1)) -> Image:
+def multiply(image: Image, field: Float32, tint: tuple[float, float, float] = (1, 1, 1)) -> Image:
+    """Darken or lighten by a (H, W) float32 factor, each channel as far as its tint says."""
     out = np.empty_like(image)
     _multiply_kernel(np.ascontiguousarray(image), field, np.array(tint, np.float32), out)
     return out
-
-
-def stain(image: Image, rng: np.random.Generator, *, strength: float) -> Image:
-    """Put stains and speckled mould on the paper."""
-    height, width = image.shape[:2]
-    small = (width // 4, height // 4)
-    blobs = smooth_field(rng, small, int(rng.integers(3, 7)), octaves=3)
-    level = rng.uniform(0.6, 1.5)
-    mask = np.clip((blobs - level) * rng.uniform(0.5, 3), 0, 1)
-    if rng.random() < 0.6:  # mould: dark specks inside the stain
-        specks = smooth_field(rng, small, 60, octaves=3)
-        mask = mask * np.clip((specks - rng.uniform(-0.5, 0.6)) * 1.2, 0, 1)
-    field = (1 - np.float32(strength) * mask).astype(np.float32)
-    red, green, blue = np.clip(np.array([0.6, 0.75, 1.0]) + rng.normal(0, 0.1, 3), 0.3, 1.0)
-    full = cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
-    return _multiply(image, np.asarray(full, np.float32), (red, green, blue))
 
 
 def scribble(image: Image, rng: np.random.Generator, *, px_per_mm: float) -> Image:

@@ -41,7 +41,7 @@ from ecg_digitize.render.paper import (
     text_coverage,
 )
 from ecg_digitize.signals import rows_from_signals
-from ecg_digitize.types import Float32, Float64, Image
+from ecg_digitize.types import Float32, Float64, Image, Mask
 
 FONTS: Final = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif")
 
@@ -85,6 +85,7 @@ class CleanPage:
     names_mm: Float64  # (13, 2) sheet xy of the names' left ends at half height, mm
     printed_mm: Float64  # (44, 57, 2) sheet xy of the crossings as drawn, snapped or not, mm
     style: PageStyle
+    gone: Mask | None = None  # (H, W) where paper is missing
 
 
 def default_style() -> PageStyle:

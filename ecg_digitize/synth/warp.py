@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ecg_digitize.synth.page import CleanPage
 from ecg_digitize.types import Float32, Float64, Image
 
 LATTICE_PX = 16
@@ -217,13 +218,16 @@ def camera_warp(
     return SheetWarp(matrix, bend, amplitude2, k, phase)
 
 
-def paint(
-    background: Image, sheet: Image, maps: tuple[Float32, Float32], *, px_per_mm: float,
-    origin_mm: tuple[float, float],
-) -> Image:  # fmt: skip
-    """Resample a flat sheet onto a background through sheet maps; the background stays outside."""
-    map_x = (maps[0] - np.float32(origin_mm[0])) * np.float32(px_per_mm) - np.float32(0.5)
-    map_y = (maps[1] - np.float32(origin_mm[1])) * np.float32(px_per_mm) - np.float32(0.5)
+def paint(background: Image, page: CleanPage, maps: tuple[Float32, Float32]) -> Image:
+    """Resample a flat page onto a background through sheet maps; outside, the background stays."""
+    scale = np.float32(page.px_per_mm)
+    map_x = (maps[0] - np.float32(page.origin_mm[0])) * scale - np.float32(0.5)
+    map_y = (maps[1] - np.float32(page.origin_mm[1])) * scale - np.float32(0.5)
+    if page.gone is not None:
+        gone = cv2.remap(page.gone.astype(np.uint8), map_x, map_y, cv2.INTER_NEAREST)
+        map_x[gone > 0] = -1e4
     out = background.copy()
-    cv2.remap(sheet, map_x, map_y, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_TRANSPARENT)
+    cv2.remap(
+        page.image, map_x, map_y, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_TRANSPARENT
+    )
     return out

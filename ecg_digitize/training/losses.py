@@ -1,5 +1,6 @@
 """Losses on column distributions."""
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -61,24 +62,48 @@ def deflection_weight(y_bins: Tensor, *, reach: int = 8, gain: float = 0.125) ->
     return 1 + (gain * (high - low)).clamp(max=7)
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """Weights of what a column can be judged by."""
+
+    cross_entropy: float = 0.0  # against a narrow Gaussian round the centre line
+    coordinate: float = 0.0  # smooth L1 distance of the soft-argmax, in bins
+    mask: float = 0.0  # binary cross-entropy on the fractional mask of a line one bin thick
+    snr: float = 0.0  # log of error over signal power of each row's soft-argmax
+
+
+MIXTURES: Final = {
+    "column+coordinate": Mixture(cross_entropy=1.0, coordinate=0.1),
+    "column": Mixture(cross_entropy=1.0),
+    "coordinate": Mixture(coordinate=1.0),
+    "mask": Mixture(mask=1.0),
+    "snr": Mixture(snr=1.0),
+    "column+snr": Mixture(cross_entropy=1.0, snr=0.2),
+}
+"""What stage 2 can be trained by; the first is what ships, docs/ablation.md compares them."""
+
+SIGMA_BINS: Final = 0.8
+"""Width of the Gaussian that a column's distribution should be."""
+MASK_POSITIVE_WEIGHT: Final = 10.0
+
+
 def column_loss(
     logits: Tensor,
     y_bins: Tensor,
     *,
     seams: Tensor | None = None,
-    sigma_bins: float = 0.8,
-    coordinate_weight: float = 0.1,
+    mixture: Mixture = MIXTURES["column+coordinate"],
 ) -> Tensor:
-    """Cross-entropy against a narrow Gaussian round the centre line plus soft-argmax distance.
+    """Judge the distribution of every column.
 
-    Columns are weighed by `deflection_weight`, and those at seams by SEAM_WEIGHT more.
+    Columns are weighed by `deflection_weight`, and those at seams by SEAM_WEIGHT more; the SNR
+    weighs itself.
 
     Args:
         logits: (N, R, H, W) scores of the bins.
         y_bins: (N, R, W) true centre line in bins, NaN where there is none to learn.
         seams: (N, R, W) bool, columns round the first and last of a lead.
-        sigma_bins: Width of the Gaussian.
-        coordinate_weight: Weight of the smooth L1 distance of the mean, in bins.
+        mixture: What is judged.
 
     Returns:
         Scalar.
@@ -86,21 +111,37 @@ def column_loss(
     height = logits.shape[2]
     valid = torch.isfinite(y_bins) & (y_bins >= 0) & (y_bins <= height - 1)
     y = torch.where(valid, y_bins, torch.zeros_like(y_bins))
-    reach = int(3 * sigma_bins + 1)
+    reach = int(3 * SIGMA_BINS + 1)
     offsets = torch.arange(-reach, reach + 1, device=logits.device)
     index = (y.round().long()[:, :, None] + offsets[None, None, :, None]).clamp(0, height - 1)
-    weight = torch.exp(-0.5 * ((index - y[:, :, None]) / sigma_bins) ** 2)
+    weight = torch.exp(-0.5 * ((index - y[:, :, None]) / SIGMA_BINS) ** 2)
     weight = weight / weight.sum(2, keepdim=True)
     log_p, mean = _ColumnStatistics.apply(logits, index)  # type: ignore[no-untyped-call]
-    loss = -(weight * log_p).sum(2)
-    loss = loss + coordinate_weight * F.smooth_l1_loss(mean, y, reduction="none")
+    loss = -mixture.cross_entropy * (weight * log_p).sum(2)
+    loss = loss + mixture.coordinate * F.smooth_l1_loss(mean, y, reduction="none")
+    if mixture.mask:
+        loss = loss + mixture.mask * _mask_loss(logits, y)
     middle = torch.nanmean(torch.where(valid, y_bins, torch.nan), dim=2, keepdim=True)
     importance = deflection_weight(torch.where(valid, y_bins, middle.nan_to_num()))
     if seams is not None:
         importance = importance + SEAM_WEIGHT * seams
     importance = torch.where(valid, importance, 0.0)
     total: Tensor = (importance * loss).sum() / importance.sum().clamp_min(1.0)
+    if mixture.snr:
+        off = torch.where(valid, mean - y, 0.0).square().sum(2)
+        signal = torch.where(valid, y - middle, 0.0).square().sum(2)
+        total = total + mixture.snr * torch.log((off + 1) / (signal + 1)).mean()
     return total
+
+
+def _mask_loss(logits: Tensor, y_bins: Tensor) -> Tensor:
+    """Return (N, R, W): the cross-entropy of each column with a line one bin thick."""
+    bins = torch.arange(logits.shape[2], device=logits.device)[None, None, :, None]
+    mask = (1 - (bins - y_bins[:, :, None]).abs()).clamp_min(0)
+    weight = torch.tensor(MASK_POSITIVE_WEIGHT, device=logits.device)
+    return F.binary_cross_entropy_with_logits(
+        logits.float(), mask, pos_weight=weight, reduction="none"
+    ).sum(2)
 
 
 def draw_gaussians(

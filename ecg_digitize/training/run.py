@@ -1,6 +1,7 @@
 """Train one stage by its script: what the command `train` does."""
 
 import importlib
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from ecg_digitize.manifest import Architecture
 from ecg_digitize.stage2.members import BACKBONE, MEMBERS
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import TrainOptions, train
+from ecg_digitize.training.losses import MIXTURES
 from ecg_digitize.weights import network_classes
 
 DEFAULTS: Final = {
@@ -59,6 +61,7 @@ def train_stage(
     architecture: Architecture | None = None,
     encoder: Path | None = None,
     initial: Path | None = None,
+    loss: str | None = None,
 ) -> tuple[nn.Module, dict[str, float]]:
     """Train a network.
 
@@ -69,15 +72,23 @@ def train_stage(
         architecture: Of the network; None is the stage's usual one.
         encoder: ImageNet weights of the backbone to start from (safetensors).
         initial: All weights of an earlier network of its kind to start from (safetensors).
+        loss: For stage 2, a key of MIXTURES; None is what ships.
 
     Returns:
         The network in evaluation mode and the figures of the run.
 
     Raises:
-        InputError: An encoder is given for a network without one.
+        InputError: An encoder is given for a network without one, or the loss is not the stage's.
         WeightsError: The encoder's file does not fit the backbone.
     """
     script = importlib.import_module(f"ecg_digitize.training.{stage}")
+    loss_of = script.loss_of
+    if loss is not None:
+        if stage != "stage2" or loss not in MIXTURES:
+            raise InputError(
+                f"{stage}: no loss {loss!r}; stage2 alone has some: {', '.join(MIXTURES)}"
+            )
+        loss_of = partial(loss_of, mixture=MIXTURES[loss])
     architecture = architecture or DEFAULTS[stage]
     torch.manual_seed(options.seed)
     network = network_classes()[architecture.name](**architecture.options)
@@ -87,4 +98,4 @@ def train_stage(
         network.body.encoder.load_imagenet(encoder)  # type: ignore[operator,union-attr]
     if initial is not None:
         network.load_state_dict({k: v.float() for k, v in load_file(initial).items()})
-    return network, train(network, script.loss_of, script.Samples(source, options.seed), options)
+    return network, train(network, loss_of, script.Samples(source, options.seed), options)

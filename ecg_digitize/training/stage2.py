@@ -23,7 +23,7 @@ from ecg_digitize.stage2.whole import BIN_PX
 from ecg_digitize.synth.dataset import SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
-from ecg_digitize.training.losses import column_loss
+from ecg_digitize.training.losses import MIXTURES, Mixture, column_loss
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,12 @@ def bins_from_px(y_px: Tensor) -> Tensor:
     return (y_px - (BIN_PX - 1) / 2) / BIN_PX
 
 
-def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+def loss_of(
+    network: nn.Module,
+    batch: dict[str, Tensor],
+    *,
+    mixture: Mixture = MIXTURES["column+coordinate"],
+) -> Tensor:
     """Return the column loss of a batch."""
     y_bins = bins_from_px(batch["y_px"])
-    return column_loss(network(batch["image"]), y_bins, seams=batch["seams"])
+    return column_loss(network(batch["image"]), y_bins, seams=batch["seams"], mixture=mixture)

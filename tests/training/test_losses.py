@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
 
 from ecg_digitize.training.losses import (
+    MIXTURES,
     _ColumnStatistics,
     column_loss,
     draw_gaussians,
@@ -36,6 +38,26 @@ def test_column_loss_is_least_at_the_truth_and_ignores_nan():
 
     assert at(8.3) < at(8.1) < at(7.0) < at(3.0)
     assert at(8.3) < at(8.5)
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_every_mixture_draws_the_line_to_the_truth(name: str):
+    torch.manual_seed(0)
+    y = 12 + 6 * torch.sin(torch.arange(24) / 4)[None, None]
+    y[..., 20:] = torch.nan
+    logits = torch.zeros(1, 1, 30, 24, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.3)
+    for _ in range(200):
+        loss = column_loss(logits, y, mixture=MIXTURES[name])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    bins = torch.arange(30.0)[:, None]
+    mean = (logits.softmax(2) * bins).sum(2)
+    off = (mean - y)[..., :20].abs()
+    assert off.max() < 0.6
+    assert not logits.grad[..., 20:].any()
 
 
 def test_gaussians_peak_at_their_points_and_skip_what_is_outside():

@@ -97,6 +97,20 @@ def test_the_command_trains_and_prints_the_line_that_exports(tmp_path, capsys):
     assert entry.input.shape == (1, 3, 896, 1152)
 
 
+@pytest.mark.parametrize(("stage", "loss"), [("stage1", "mask"), ("stage2", "nonsense")])
+def test_a_loss_that_the_stage_does_not_have_is_refused(stage, loss, tmp_path):
+    with pytest.raises(InputError, match="stage2 alone has some: column"):
+        _run(stage, tmp_path, max_steps=1, loss=loss)
+
+
+def test_stage_2_trains_by_another_loss(tmp_path):
+    _, usual = _run("stage2", tmp_path / "a", max_steps=1)
+    _, other = _run("stage2", tmp_path / "b", max_steps=1, loss="snr")
+
+    assert np.isfinite(other["loss"])
+    assert other["loss"] != pytest.approx(usual["loss"])
+
+
 def test_an_earlier_network_can_be_started_from(tmp_path):
     _run("stage1", tmp_path / "a", max_steps=1)
     state = torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)["network"]

@@ -9,10 +9,17 @@ import torch
 
 from ecg_digitize import pipeline
 from ecg_digitize.cli import main
-from ecg_digitize.synth.dataset import make_page
+from ecg_digitize.synth.dataset import KINDS, make_page
 from ecg_digitize.synth.simulator import SimulatorSource
+from ecg_digitize.training import validate
 from ecg_digitize.training.bench import peak_memory_mb
-from ecg_digitize.training.validate import check_page, round_trip_db, validate_pages
+from ecg_digitize.training.validate import (
+    PageCheck,
+    _score,
+    check_page,
+    round_trip_db,
+    validate_pages,
+)
 from ecg_digitize.types import GridMap
 
 
@@ -82,6 +89,27 @@ def test_validate_prints_a_line_a_kind(tmp_path, capsys):
     report = json.loads(report_file.read_text())
     assert len(report["pages"]) == 2
     assert report["kinds"][-1]["kind"] == "all"
+
+
+def test_each_kind_shows_the_same_records_in_all_nine(monkeypatch, tiny_models):
+    seen = []
+
+    def check(index, page, models, *, passes):
+        seen.append((index, page.kind, page.signals_mv))
+        return PageCheck(index, page.kind, None, np.empty(0), _score(page, page.signals_mv), None)
+
+    monkeypatch.setattr(validate, "check_stage2", check)
+
+    report = validate_pages(
+        SimulatorSource(), tiny_models, pages=2, each_kind=True, true_geometry=True
+    )
+
+    assert [(index, kind) for index, kind, _ in seen] == [(i, k) for k in KINDS for i in (0, 1)]
+    for index, _, signals_mv in seen:
+        np.testing.assert_array_equal(signals_mv, seen[index][2])
+    lines = report.to_text().splitlines()
+    assert [line.split()[0] for line in lines] == ["kind", *KINDS, "all"]
+    assert all(line.split()[-2] == "25.84" for line in lines[1:])
 
 
 def test_true_geometry_asks_stage_2_alone(tiny_models):

@@ -12,8 +12,9 @@ from ecg_digitize.layout import (
     crossings_mm,
     snapped_mm,
 )
+from ecg_digitize.synth import capture, wear
 from ecg_digitize.synth.dataset import KINDS, make_page, turn
-from ecg_digitize.synth.page import default_style, draw_page
+from ecg_digitize.synth.page import CleanPage, default_style, draw_page
 from ecg_digitize.synth.simulator import SimulatorSource
 from ecg_digitize.synth.warp import camera_warp, flat_warp, paint
 
@@ -89,8 +90,9 @@ def test_warped_labels_lie_on_warped_marks(warp):
         sheet[box] += np.exp(-((x[box] - cx) ** 2 + (y[box] - cy) ** 2) / (2 * 3.0**2)) * 250
     image = np.repeat(sheet.astype(np.uint8)[..., None], 3, axis=2)
 
-    picture = paint(np.zeros((1700, 2100, 3), np.uint8), image, warp.sheet_maps((2100, 1700)),
-                    px_per_mm=scale, origin_mm=origin)[..., 0].astype(float)  # fmt: skip
+    page = replace(_clean(), image=image, px_per_mm=scale, origin_mm=origin)
+    black = np.zeros((1700, 2100, 3), np.uint8)
+    picture = paint(black, page, warp.sheet_maps((2100, 1700)))[..., 0].astype(float)
 
     errors = []
     for px, py in warp.page_from_sheet(mm):
@@ -135,3 +137,57 @@ def test_plotted_lines_lie_on_whole_pixels_and_printed_says_where(pulses: bool):
     even = snapped_mm(crossings_mm()[0, :, 0], edge_mm=0.0 if pulses else SQUARE_MM)
     np.testing.assert_allclose(page.printed_mm[20, :, 0], even, atol=1e-9)
     assert 0.02 < np.abs(page.printed_mm - crossings_mm()).max() <= 0.5 / PX_PER_MM + 1e-9
+
+
+def _clean(signals_mv: np.ndarray | None = None) -> CleanPage:
+    flat = np.zeros((12, 5000), np.float32) if signals_mv is None else signals_mv
+    return draw_page(flat, default_style(), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("befall", [wear.stains, wear.soak, wear.mould, wear.fold])
+def test_wear_darkens_some_of_the_paper_and_leaves_the_rest(befall):
+    page = _clean()
+    changed, darker = [], []
+    for seed in range(6):
+        worn = befall(page, np.random.default_rng(seed))
+        difference = worn.image.astype(int) - page.image
+        changed.append((np.abs(difference).max(axis=2) > 12).mean())
+        darker.append(difference.mean())
+        np.testing.assert_array_equal(worn.rows_mm, page.rows_mm)
+
+    assert 0.003 < np.mean(changed) < 0.7
+    assert np.mean(darker) < 0
+
+
+def test_torn_paper_shows_what_lies_beneath():
+    page = _clean()
+    torn = next(
+        worn for seed in range(9)
+        if (worn := wear.tear(page, np.random.default_rng(seed))).gone.any()
+    )  # fmt: skip
+    height, width = page.image.shape[:2]
+    warp = flat_warp(np.random.default_rng(0), px_per_mm=page.px_per_mm, origin_mm=page.origin_mm)
+    beneath = np.full((height, width, 3), (1, 2, 3), np.uint8)
+
+    picture = paint(beneath, torn, warp.sheet_maps((width, height)))
+
+    inner = np.s_[2:-2, 2:-2]
+    shown = (picture == (1, 2, 3)).all(axis=2)
+    np.testing.assert_array_equal(shown[inner], torn.gone[inner])
+    assert 0.0003 < torn.gone.mean() < 0.2
+
+
+def test_a_monitor_beats_against_the_camera():
+    """Far from a whole number of monitor pixels a camera pixel nothing beats; near one it does."""
+    size = (600, 400)
+    grey = np.full((size[1], size[0], 3), 128, np.uint8)
+
+    def swing(monitor_px_a_pixel: float) -> float:
+        x, y = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in size))
+        maps = (x * np.float32(monitor_px_a_pixel), y * np.float32(monitor_px_a_pixel))
+        lit = np.ones(x.shape, bool)
+        image = capture._moire(grey, maps, np.random.default_rng(1), monitor_px_per_mm=1.0, lit=lit)
+        return float(image.astype(float).std())
+
+    assert swing(0.55) > 4 * swing(1.4)
+    assert swing(1.4) < 6
