@@ -95,15 +95,22 @@ def _add_using(command: Command) -> None:
 
     judge = command("validate", commands.validate, "judge the stages on fresh synthetic pages")
     add = judge.add_argument
-    add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
     add("--pages", type=_count, default=200, help="default: 200")
     add("--each-kind", action="store_true", help="so many pages of each of the nine kinds")
-    add("--seed", type=int, default=990_001, help="family of pages; training uses small ones")
+    _add_validation(add)
     which = judge.add_mutually_exclusive_group()
     which.add_argument("--true-geometry", action="store_true", help="judge stage 2 alone")
     which.add_argument("--round-trip", action="store_true", help="judge the decoder alone")
     _add_passes(add)
     _add_json(add)
+    _add_model_options(add)
+
+    add = command(
+        "compare", commands.compare, "measure what ships against what was tried in its place"
+    ).add_argument
+    add("subject", choices=("decoders", "looks", "resampling"))
+    add("--pages", type=_count, default=20, help="of each kind; records for resampling")
+    _add_validation(add)
     _add_model_options(add)
 
     add = command(
@@ -160,6 +167,11 @@ def _add_making(command: Command) -> None:
     _add_network(add)
     add("--weights", type=Path, metavar="DIR", help="folder to write to (default: weights/)")
     add("--manifest", type=Path, help="default: weights_manifest.json")
+
+
+def _add_validation(add: Callable[..., Any]) -> None:
+    add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
+    add("--seed", type=int, default=990_001, help="family of pages; training uses small ones")
 
 
 def _add_passes(add: Callable[..., Any]) -> None:

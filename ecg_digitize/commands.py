@@ -210,6 +210,29 @@ def validate(arguments: argparse.Namespace) -> int:
     return PAGES_FAILED if any(check.error for check in report.checks) else DONE
 
 
+def compare(arguments: argparse.Namespace) -> int:
+    """Measure what ships against what was tried in its place."""
+    from ecg_digitize.synth.dataset import KINDS
+    from ecg_digitize.synth.signals import open_source
+    from ecg_digitize.training import compare as comparing
+
+    source = open_source(arguments.source, validation=True)
+    pages, seed = arguments.pages, arguments.seed
+    if arguments.subject == "resampling":
+        with _bar(pages) as step:
+            table = comparing.compare_resampling(source, windows=pages, progress=step)
+    else:
+        compare_pages, unused = {
+            "decoders": (comparing.compare_decoders, ("stage0", "stage1", "refine")),
+            "looks": (comparing.compare_looks, ("stage0", "stage1")),
+        }[arguments.subject]
+        models = _models(arguments, unused=unused)
+        with _bar(pages * len(KINDS)) as step:
+            table = compare_pages(source, models, pages=pages, seed=seed, progress=step)
+    print(table.to_text(), end="")
+    return DONE
+
+
 def bench(arguments: argparse.Namespace) -> int:
     """Time one picture."""
     from ecg_digitize.runtime import limit_threads

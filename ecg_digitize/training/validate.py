@@ -23,7 +23,7 @@ from ecg_digitize.stage2.refine import PASSES
 from ecg_digitize.synth.dataset import KINDS, SyntheticPage, make_page
 from ecg_digitize.synth.page import default_style, draw_page
 from ecg_digitize.synth.signals import SignalSource, to_twelve
-from ecg_digitize.types import Digitization, Failure, Float32, GridMap, Page
+from ecg_digitize.types import Digitization, Failure, Float32, GridMap, Page, RectifiedPage
 
 VALIDATION_SEED: Final = 990_001
 """A family of pages that no training uses; `TrainOptions.seed` counts from 1."""
@@ -178,14 +178,19 @@ def check_stage2(
     index: int, page: SyntheticPage, models: Models, *, passes: int = PASSES
 ) -> PageCheck:
     """Send a page, rectified by its labels, through stage 2."""
-    confidence = np.ones((GRID_ROWS, GRID_COLUMNS), np.float32)
-    grid = GridMap(page.crossings_xy_px, confidence, 0.0)
-    rectified = rectify(Page(page.image, f"page {index}"), grid)
+    rectified = rectified_by_labels(page)
     trace_map = find_traces(rectified, models)
     trace = refine_trace(rectified, trace_map, decode(trace_map), models, passes=passes)
     recording = to_recording(trace, fs_hz=TRACE_FS_HZ)
     none = np.empty(0, np.float32)
     return PageCheck(index, page.kind, None, none, _score(page, recording.signals_mv), None)
+
+
+def rectified_by_labels(page: SyntheticPage) -> RectifiedPage:
+    """Rectify a page by its true geometry."""
+    confidence = np.ones((GRID_ROWS, GRID_COLUMNS), np.float32)
+    grid = GridMap(page.crossings_xy_px, confidence, 0.0)
+    return rectify(Page(page.image, "synthetic page"), grid)
 
 
 def round_trip_db(

@@ -1,0 +1,304 @@
+"""What was tried in place of what ships, measured side by side: decoders, looks, resampling."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import cv2
+import numpy as np
+from scipy import signal
+
+from ecg_digitize.layout import N_ROWS, TRACE_COLUMNS, TRACE_FS_HZ
+from ecg_digitize.metrics import image_snr
+from ecg_digitize.pipeline import Models, find_traces, ordered_map, refine_trace
+from ecg_digitize.signals import printed_recording, resample_window, to_recording
+from ecg_digitize.stage2.decode import DEFAULTS, decode
+from ecg_digitize.synth.dataset import KINDS, SyntheticPage, make_page
+from ecg_digitize.synth.signals import SignalSource, to_twelve
+from ecg_digitize.training.validate import VALIDATION_SEED, rectified_by_labels
+from ecg_digitize.types import Float32, Float64, Image, RectifiedPage, Trace, TraceMap
+
+RATES_HZ: Final = (250.0, 256.0, 500.0, 512.0, 1000.0, 1025.0)
+"""The competition's sampling rates."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Mean figures in dB: a row a way of doing it, a column a kind of page or a rate."""
+
+    subject: str
+    columns: tuple[str, ...]
+    rows: dict[str, Float64]  # name -> (len(columns),) dB
+
+    def to_text(self) -> str:
+        """Return the table to read."""
+        width = max(map(len, (*self.rows, self.subject)))
+        lines = [f"{self.subject:<{width}}" + "".join(f"{name:>10}" for name in self.columns)]
+        for name, values_db in self.rows.items():
+            lines.append(f"{name:<{width}}" + "".join(f"{value:10.2f}" for value in values_db))
+        return "\n".join(lines) + "\n"
+
+
+# --- decoders -------------------------------------------------------------------------------------
+
+
+def _certain(trace_map: TraceMap, bins: Float64) -> Trace:
+    y_px = bins * trace_map.px_per_bin + trace_map.first_px
+    return Trace(y_px.astype(np.float32), np.ones((N_ROWS, TRACE_COLUMNS), np.float32))
+
+
+def _around_highest(trace_map: TraceMap, reach: int) -> tuple[Float64, Float64]:
+    """Return the (4, 5000) highest bin and the (4, 2 reach + 1, 5000) probabilities round it."""
+    p = trace_map.probability
+    highest = p.argmax(axis=1).clip(reach, p.shape[1] - 1 - reach)
+    index = highest[:, None] + np.arange(-reach, reach + 1)[None, :, None]
+    return highest.astype(np.float64), np.take_along_axis(p, index, axis=1).astype(np.float64)
+
+
+def highest_bin(trace_map: TraceMap) -> Trace:
+    """The middle of each column's most probable bin."""
+    return _certain(trace_map, _around_highest(trace_map, 0)[0])
+
+
+def parabola(trace_map: TraceMap) -> Trace:
+    """The vertex of the parabola through the logarithms of the highest bin and its neighbours."""
+    highest, around = _around_highest(trace_map, 1)
+    below, at, above = np.log(around + 1e-12).swapaxes(0, 1)
+    bend = below - 2 * at + above
+    vertex = np.divide(below - above, 2 * bend, out=np.zeros_like(bend), where=bend < -1e-9)
+    return _certain(trace_map, highest + vertex.clip(-1, 1))
+
+
+def soft_argmax(trace_map: TraceMap, *, reach: int) -> Trace:
+    """The mean of a fixed window round the highest bin."""
+    highest, around = _around_highest(trace_map, reach)
+    offset = np.arange(-reach, reach + 1)[None, :, None]
+    return _certain(trace_map, highest + (around * offset).sum(1) / (around.sum(1) + 1e-12))
+
+
+def centroid(trace_map: TraceMap) -> Trace:
+    """The mean of each whole column."""
+    p = trace_map.probability.astype(np.float64)
+    bins = np.arange(p.shape[1])[None, :, None]
+    return _certain(trace_map, (p * bins).sum(1) / (p.sum(1) + 1e-12))
+
+
+DECODERS: Final[Mapping[str, Callable[[TraceMap], Trace]]] = {
+    "highest bin": highest_bin,
+    "parabola through it": parabola,
+    "soft-argmax of 9 bins": lambda trace_map: soft_argmax(trace_map, reach=4),
+    "centroid of the column": centroid,
+    "heaviest ridge": lambda m: decode(m, options=DEFAULTS._replace(jump_cost=0.0)),
+    "best path (ships)": decode,
+}
+
+
+def compare_decoders(
+    source: SignalSource,
+    models: Models,
+    *,
+    pages: int,
+    seed: int = VALIDATION_SEED,
+    progress: Callable[[], None] | None = None,
+) -> Comparison:
+    """Decode the same maps of true geometry in every way; mean capped dB, not refined.
+
+    Args:
+        source: Validation signals.
+        models: With stage 2.
+        pages: Of each kind.
+        seed: Family of pages.
+        progress: Called after each page.
+    """
+    scores = _Scores()
+    for page, rectified in _rectified_pages(source, pages, seed):
+        trace_map = find_traces(rectified, models)
+        for name, decoder in DECODERS.items():
+            scores.add(name, page, decoder(trace_map))
+        if progress is not None:
+            progress()
+    return scores.comparison("decoders")
+
+
+# --- looks: the same page, seen otherwise ---------------------------------------------------------
+
+
+def _seen(page: RectifiedPage, models: Models, change: Callable[[Image], Image]) -> Float32:
+    image = np.ascontiguousarray(change(page.image))
+    return find_traces(replace(page, image=image), models).probability
+
+
+def _plain(page: RectifiedPage, models: Models) -> Float32:
+    return _seen(page, models, lambda image: image)
+
+
+def _gamma(page: RectifiedPage, models: Models, gamma: float) -> Float32:
+    levels = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
+    return _seen(page, models, lambda image: np.asarray(cv2.LUT(image, levels), np.uint8))
+
+
+def _mirrored(page: RectifiedPage, models: Models) -> Float32:
+    # The trace columns lie in the middle of the page.
+    return np.ascontiguousarray(_seen(page, models, lambda image: image[:, ::-1])[:, :, ::-1])
+
+
+def _shifted(page: RectifiedPage, models: Models, right_px: int) -> Float32:
+    p = _seen(page, models, lambda image: np.roll(image, right_px, axis=1))
+    # The last columns went out of sight; the nearest one's distribution stands for them.
+    return np.concatenate([p[:, :, right_px:], *[p[:, :, -1:]] * right_px], axis=2)
+
+
+def compare_looks(
+    source: SignalSource,
+    models: Models,
+    *,
+    pages: int,
+    seed: int = VALIDATION_SEED,
+    progress: Callable[[], None] | None = None,
+) -> Comparison:
+    """Look at the same pages several times and join what was seen; mean capped dB, refined.
+
+    Args:
+        source: Validation signals.
+        models: With stage 2 and the refinement.
+        pages: Of each kind, rectified by their true geometry.
+        seed: Family of pages.
+        progress: Called after each page.
+    """
+    scores = _Scores()
+    for page, rectified in _rectified_pages(source, pages, seed):
+        plain = find_traces(rectified, models)
+        others = {
+            "and 2 px to the right": [_shifted(rectified, models, 2)],
+            "and gamma 0.8, 1.25": [_gamma(rectified, models, g) for g in (0.8, 1.25)],
+            "and mirrored": [_mirrored(rectified, models)],
+        }
+
+        def refined(
+            probability: Float32,
+            plain: TraceMap = plain,
+            rectified: RectifiedPage = rectified,
+        ) -> Trace:
+            joined = replace(plain, probability=probability)
+            return refine_trace(rectified, joined, decode(joined), models)
+
+        scores.add("one look (ships)", page, refined(plain.probability))
+        for name, maps in others.items():
+            scores.add(name, page, refined(np.mean([plain.probability, *maps], axis=0)))
+        every = [plain.probability, *(p for maps in others.values() for p in maps)]
+        scores.add("all, probabilities averaged", page, refined(np.mean(every, axis=0)))
+        traces = [refined(p) for p in every]
+        lines_px = np.mean([trace.y_px for trace in traces], axis=0)
+        scores.add("all, lines averaged", page, replace(traces[0], y_px=lines_px))
+        if progress is not None:
+            progress()
+    return scores.comparison("looks")
+
+
+# --- resampling -----------------------------------------------------------------------------------
+
+
+def _step(n: int, rate_hz: float) -> tuple[float, int]:
+    return TRACE_FS_HZ / rate_hz, int(n * rate_hz / TRACE_FS_HZ)
+
+
+def _windowed_sinc(lead: Float64, rate_hz: float) -> Float64:
+    step, count = _step(lead.size, rate_hz)
+    return resample_window(lead, first=0.0, step=step, count=count)
+
+
+def _fourier(lead: Float64, rate_hz: float) -> Float64:
+    return np.asarray(signal.resample(lead, _step(lead.size, rate_hz)[1]), np.float64)
+
+
+def _polyphase(lead: Float64, rate_hz: float) -> Float64:
+    up, down = int(rate_hz), int(TRACE_FS_HZ)
+    out = signal.resample_poly(lead, up, down, padtype="line")
+    return np.asarray(out[: _step(lead.size, rate_hz)[1]], np.float64)
+
+
+def _linear(lead: Float64, rate_hz: float) -> Float64:
+    step, count = _step(lead.size, rate_hz)
+    return np.asarray(np.interp(step * np.arange(count), np.arange(lead.size), lead), np.float64)
+
+
+RESAMPLERS: Final[Mapping[str, Callable[[Float64, float], Float64]]] = {
+    "windowed sinc (ships)": _windowed_sinc,
+    "Fourier": _fourier,
+    "polyphase": _polyphase,
+    "linear": _linear,
+}
+
+
+def compare_resampling(
+    source: SignalSource, *, windows: int, progress: Callable[[], None] | None = None
+) -> Comparison:
+    """Resample windows of two seconds; mean SNR in dB against the whole ten seconds resampled by Fourier.
+
+    The latter is what a host that has the records would do (`scipy.signal.resample`), and knows
+    what comes before and after a window.
+
+    Args:
+        source: Validation signals.
+        windows: How many records, all leads of each.
+        progress: Called after each record.
+    """
+    # Begins at a whole sample at every rate.
+    window = slice(1000, 2000)
+    snr_db: dict[str, list[list[float]]] = {name: [] for name in RESAMPLERS}
+    for index in range(min(windows, len(source))):
+        for lead in to_twelve(source.get(index)).astype(np.float64):
+            for name, resample in RESAMPLERS.items():
+                snr_db[name].append(
+                    [_window_db(lead, window, resample, rate_hz) for rate_hz in RATES_HZ]
+                )
+        if progress is not None:
+            progress()
+    rows = {name: np.mean(values, axis=0) for name, values in snr_db.items()}
+    return Comparison("resampling", tuple(f"{rate:g} Hz" for rate in RATES_HZ), rows)
+
+
+def _window_db(
+    lead: Float64, window: slice, resample: Callable[[Float64, float], Float64], rate_hz: float
+) -> float:
+    got = resample(lead[window], rate_hz)
+    first = round(window.start * rate_hz / TRACE_FS_HZ)
+    wanted = _fourier(lead, rate_hz)[first : first + got.size]
+    error, wanted = got - wanted, wanted - wanted.mean()
+    error -= error.mean()
+    return float(10 * np.log10(wanted @ wanted / max(error @ error, 1e-12 * (wanted @ wanted))))
+
+
+# --- what they share ------------------------------------------------------------------------------
+
+
+class _Scores:
+    """Capped dB by way and kind."""
+
+    def __init__(self) -> None:
+        self._by_way: dict[str, dict[str, list[float]]] = {}
+
+    def add(self, way: str, page: SyntheticPage, trace: Trace) -> None:
+        truth = printed_recording(page.signals_mv, fs_hz=TRACE_FS_HZ)
+        got = to_recording(trace, fs_hz=TRACE_FS_HZ)
+        score = image_snr(truth.signals_mv, got.signals_mv, fs_hz=TRACE_FS_HZ)
+        self._by_way.setdefault(way, {}).setdefault(page.kind, []).append(score.snr_capped_db)
+
+    def comparison(self, subject: str) -> Comparison:
+        rows = {}
+        for way, by_kind in self._by_way.items():
+            means = [float(np.mean(by_kind[kind])) for kind in KINDS]
+            rows[way] = np.array([*means, np.mean(means)])
+        return Comparison(subject, (*KINDS, "all"), rows)
+
+
+def _rectified_pages(
+    source: SignalSource, pages: int, seed: int
+) -> Iterator[tuple[SyntheticPage, RectifiedPage]]:
+    wanted = [(index, kind) for kind in KINDS for index in range(pages)]
+
+    def make(one: tuple[int, str]) -> tuple[SyntheticPage, RectifiedPage]:
+        page = make_page(source, seed=seed, index=one[0], kind=one[1])
+        return page, rectified_by_labels(page)
+
+    return ordered_map(make, wanted, workers=1)

@@ -1,0 +1,84 @@
+"""The tables of docs/ablation.md compare what they say."""
+
+import numpy as np
+import pytest
+
+from ecg_digitize.cli import main
+from ecg_digitize.layout import RECT, TRACE_COLUMNS, TRACE_X0_PX, ZERO_PX
+from ecg_digitize.stage2.decode import true_trace_map
+from ecg_digitize.synth.simulator import SimulatorSource
+from ecg_digitize.training import compare
+from ecg_digitize.types import RectifiedPage, TraceMap
+
+
+def _truth_px() -> np.ndarray:
+    wave = 60 * np.sin(np.arange(TRACE_COLUMNS) / 40)
+    return (np.array(ZERO_PX)[:, None] + wave).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", compare.DECODERS)
+def test_every_decoder_finds_a_clear_line(name: str):
+    y_px = _truth_px()
+
+    off_px = np.abs(compare.DECODERS[name](true_trace_map(y_px)).y_px - y_px)
+
+    assert off_px.max() < (1.01 if name in ("highest bin", "parabola through it") else 0.01)
+
+
+def test_only_the_path_ignores_a_stray_peak():
+    y_px = _truth_px()
+    trace_map = true_trace_map(y_px)
+    trace_map.probability[0, :, 2000:2003] *= 0.4
+    trace_map.probability[0, 600, 2000:2003] = 0.6
+
+    off_px = {name: np.abs(d(trace_map).y_px - y_px).max() for name, d in compare.DECODERS.items()}
+
+    best = off_px.pop("best path (ships)")
+    assert best < 0.01
+    assert min(off_px.values()) > 100
+
+
+def _page() -> RectifiedPage:
+    image = np.random.default_rng(0).integers(0, 256, (RECT.height_px, RECT.width_px, 3))
+    return RectifiedPage(image.astype(np.uint8), valid=1.0)
+
+
+def _by_column(page: RectifiedPage, _models: object) -> TraceMap:
+    """Say of each column how bright it is."""
+    columns = page.image[:40, TRACE_X0_PX : TRACE_X0_PX + TRACE_COLUMNS, 0] / np.float32(255)
+    return TraceMap(np.stack([columns] * 4), px_per_bin=2.0, first_px=0.5)
+
+
+def test_looks_are_brought_back_to_where_the_page_lies(monkeypatch):
+    monkeypatch.setattr(compare, "find_traces", _by_column)
+    page = _page()
+    plain = compare._plain(page, None)
+
+    np.testing.assert_array_equal(compare._mirrored(page, None), plain)
+    np.testing.assert_array_equal(compare._shifted(page, None, 2)[..., :-2], plain[..., :-2])
+    darker = compare._gamma(page, None, 1.25)
+    assert (darker <= plain + 1 / 255).all()
+    assert darker.mean() < plain.mean() - 0.02
+
+
+def test_what_ships_resamples_best_at_every_rate():
+    table = compare.compare_resampling(SimulatorSource(), windows=3)
+
+    ships = table.rows.pop("windowed sinc (ships)")
+    assert table.columns == ("250 Hz", "256 Hz", "500 Hz", "512 Hz", "1000 Hz", "1025 Hz")
+    assert ships.min() > 40
+    for other in table.rows.values():
+        assert (ships >= other).all()
+
+
+@pytest.mark.usefixtures("tiny_weights")
+@pytest.mark.parametrize(("subject", "ways"), [("decoders", 6), ("looks", 6)])
+def test_the_command_prints_a_row_a_way_and_a_column_a_kind(subject, ways, monkeypatch, capsys):
+    monkeypatch.setattr(compare, "KINDS", ("render", "scan"))
+
+    assert main(["compare", subject, "--pages", "1"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == [subject, "render", "scan", "all"]
+    assert len(lines) == ways + 1
+    assert "(ships)" in "".join(lines)
