@@ -109,6 +109,30 @@ def clues_along(trace: Trace, line_px: Float32) -> Float32:
     return (127.5 + 127.5 * clues).astype(np.float32)
 
 
+def flipped(
+    pixels: Image, clues: Float32, *, upside_down: bool, backwards: bool
+) -> tuple[Image, Float32]:
+    """Turn bands upside down or run time backwards: strokes of a pen, either way.
+
+    Args:
+        pixels: (..., PIXELS, BAND_PX, W) uint8.
+        clues: (..., CLUES, W) float32.
+        upside_down: The offset then has the other sign.
+        backwards: The offset's columns are then reversed.
+
+    Returns:
+        Pixels and clues of the flipped bands.
+    """
+    if upside_down:
+        pixels = pixels[..., ::-1, :]
+        clues = np.concatenate([255 - clues[..., :3, :], clues[..., 3:, :]], axis=-2)
+    if backwards:
+        pixels = pixels[..., ::-1]
+        slope, between, begin, end = np.split(clues[..., ::-1], (1, 4, 5), axis=-2)
+        clues = np.concatenate([255 - slope, between, end, begin], axis=-2)
+    return pixels, clues
+
+
 def bands_from(pixels: Tensor, clues: Tensor) -> Tensor:
     """Join (N, PIXELS, BAND_PX, W) and (N, CLUES, W) to the network's input, float32."""
     clues = clues[:, :, None].expand(-1, -1, pixels.shape[2], -1)

@@ -233,7 +233,7 @@ RESAMPLERS: Final[Mapping[str, Callable[[Float64, float], Float64]]] = {
 def compare_resampling(
     source: SignalSource, *, windows: int, progress: Callable[[], None] | None = None
 ) -> Comparison:
-    """Resample windows of two seconds; mean SNR in dB against the whole ten seconds resampled by Fourier.
+    """Resample windows of two seconds; mean SNR in dB against resampling all ten by Fourier.
 
     The latter is what a host that has the records would do (`scipy.signal.resample`), and knows
     what comes before and after a window.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ecg_digitize.layout import N_ROWS, PX_PER_MV, RECT, TRACE_COLUMNS, TRACE_X0_PX, ZERO_PX
 from ecg_digitize.pipeline import Models, find_traces, load_models
 from ecg_digitize.stage2.decode import decode
-from ecg_digitize.stage2.refine import REACH_PX, bands_from, refine_input
+from ecg_digitize.stage2.refine import REACH_PX, bands_from, flipped, refine_input
 from ecg_digitize.synth.dataset import make_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
@@ -92,10 +92,18 @@ class Samples:
         if rng.random() < 0.25:  # to the first and last columns come few random crops
             start = int(rng.choice([0, TRACE_COLUMNS - CROP_COLUMNS]))
         columns = slice(start, start + CROP_COLUMNS)
+        upside_down, backwards = rng.random(2) < 0.5
+        pixels, clues = flipped(
+            page.pixels[row, :, :, columns],
+            page.clues[row, :, columns],
+            upside_down=upside_down,
+            backwards=backwards,
+        )
+        offset_px = page.offset_px[row, columns] * (-1 if upside_down else 1)
         return {
-            "pixels": page.pixels[row, :, :, columns],
-            "clues": page.clues[row, :, columns],
-            "offset_px": page.offset_px[row, columns],
+            "pixels": np.ascontiguousarray(pixels),
+            "clues": np.ascontiguousarray(clues),
+            "offset_px": np.ascontiguousarray(offset_px[::-1] if backwards else offset_px),
             "weight": np.asarray(page.weight, np.float32),
         }
 

@@ -18,6 +18,7 @@ from ecg_digitize.stage2.refine import (
     RefineNet,
     bands_from,
     clues_along,
+    flipped,
     pixels_along,
     smooth_lines,
 )
@@ -85,6 +86,31 @@ def test_clues_say_where_leads_begin_and_end(lines_px):
     np.testing.assert_allclose(end[0, [1249, 2499, 3749, 4999]], 1, atol=1e-5)
     assert begin[3, 1250] < 1e-3  # the strip is one lead
     assert begin[3, 0] == pytest.approx(1, abs=1e-5)
+
+
+def test_flipped_bands_are_those_of_a_flipped_line(lines_px):
+    """Of one lead, whose decoded line is not the one followed."""
+    lead = slice(1250, 2500)
+    decoded = lines_px + 3 * np.sin(np.arange(TRACE_COLUMNS, dtype=np.float32) / 9)
+    trace = Trace(decoded, np.full_like(lines_px, 0.7))
+    clues = clues_along(trace, lines_px)[1, :, lead]
+    bands = np.random.default_rng(0).integers(0, 256, (PIXELS, BAND_PX, 1250)).astype(np.uint8)
+
+    backwards = replace(trace, y_px=decoded.copy())
+    line_back = lines_px.copy()
+    backwards.y_px[1, lead] = decoded[1, lead][::-1]
+    line_back[1, lead] = lines_px[1, lead][::-1]
+    pixels, flipped_clues = flipped(bands, clues, upside_down=False, backwards=True)
+    wanted = clues_along(backwards, line_back)[1, :, lead]
+    np.testing.assert_array_equal(pixels, bands[..., ::-1])
+    np.testing.assert_allclose(flipped_clues[:, 1:-1], wanted[:, 1:-1], atol=0.02)
+
+    zero = np.float32(ZERO_PX[1])
+    mirrored = Trace(2 * zero - decoded, trace.confidence)
+    pixels, flipped_clues = flipped(bands, clues, upside_down=True, backwards=False)
+    wanted = clues_along(mirrored, 2 * zero - lines_px)[1, :, lead]
+    np.testing.assert_array_equal(pixels, bands[:, ::-1])
+    np.testing.assert_allclose(flipped_clues, wanted, atol=0.02)
 
 
 def test_a_fresh_network_leaves_the_lines_where_they_are(page, lines_px, tiny_models):
