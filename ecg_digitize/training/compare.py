@@ -12,7 +12,8 @@ from ecg_digitize.layout import N_ROWS, TRACE_COLUMNS, TRACE_FS_HZ
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.pipeline import Models, find_traces, ordered_map, refine_trace
 from ecg_digitize.signals import printed_recording, resample_window, to_recording
-from ecg_digitize.stage2.decode import DEFAULTS, decode
+from ecg_digitize.stage2.decode import decode
+from ecg_digitize.stage2.ridges import DEFAULTS
 from ecg_digitize.synth.dataset import KINDS, SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource, to_twelve
 from ecg_digitize.training.validate import VALIDATION_SEED, rectified_by_labels

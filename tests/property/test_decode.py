@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecg_digitize.layout import PX_PER_MV, ZERO_PX
-from ecg_digitize.stage2.decode import DecodeOptions, decode, decode_numpy, true_trace_map
+from ecg_digitize.stage2.decode import decode, decode_numpy, true_trace_map
+from ecg_digitize.stage2.ridges import DecodeOptions
 from ecg_digitize.types import TraceMap
 
 few = settings(max_examples=15, deadline=None)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ecg_digitize.layout import ZERO_PX
-from ecg_digitize.stage2.decode import DecodeOptions, decode, decode_numpy, true_trace_map
+from ecg_digitize.stage2.decode import decode, decode_numpy, true_trace_map
+from ecg_digitize.stage2.ridges import DecodeOptions
 from ecg_digitize.types import TraceMap
 
 BINS = 200
