@@ -189,6 +189,7 @@ def _add_json(add: Callable[..., Any]) -> None:
 
 
 def _add_model_options(add: Callable[..., Any]) -> None:
+    add("--preset", choices=("fast", "best"), default="best", help="default: best")
     add("--device", help="cpu or cuda (default: the best there is)")
     add("--weights", type=Path, metavar="DIR", help="folder of the weight files")
 

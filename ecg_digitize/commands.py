@@ -268,7 +268,9 @@ def _models(arguments: argparse.Namespace, *, unused: Collection[str] = ()) -> "
 
     device = runtime.choose_device(arguments.device)
     stages = [stage for stage in pipeline.STAGES if stage not in unused]
-    return pipeline.load_models(weights_dir=arguments.weights, device=device, stages=stages)
+    return pipeline.load_models(
+        weights_dir=arguments.weights, device=device, stages=stages, preset=arguments.preset
+    )
 
 
 @contextmanager

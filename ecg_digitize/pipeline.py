@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ecg_digitize.errors import ImageError, StageError, WeightsError
+from ecg_digitize.errors import ImageError, InputError, StageError, WeightsError
 from ecg_digitize.geometry import quarter_turning
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
@@ -63,14 +63,28 @@ SPECKS_PX: Final = 5
 
 
 @dataclass(frozen=True)
+class Preset:
+    """What is spent on a page."""
+
+    looks_px: tuple[int, ...]
+    """How far right of its place, rect px, the page lies each time that stage 2 looks at it. The
+    network's coarse levels have cells of 64 px: moved, the page falls into them otherwise."""
+
+
+PRESETS: Final = {"fast": Preset(looks_px=(0,)), "best": Preset(looks_px=(0, 2))}
+BEST: Final = "best"
+
+
+@dataclass(frozen=True)
 class Models:
-    """The networks on their device, in evaluation mode."""
+    """The networks on their device, in evaluation mode, and how they are used."""
 
     stage0: nn.Module
     stage1: nn.Module
     stage2: nn.Module
     refine: nn.Module
     device: torch.device
+    preset: Preset = PRESETS[BEST]
 
 
 def load_models(
@@ -78,6 +92,7 @@ def load_models(
     weights_dir: Path | None = None,
     device: torch.device | None = None,
     stages: Collection[str] = STAGES,
+    preset: str = BEST,
 ) -> Models:
     """Load the networks the manifest names.
 
@@ -85,10 +100,14 @@ def load_models(
         weights_dir: Folder of the weight files; None searches the usual places.
         device: Where they run; None chooses.
         stages: Those wanted, for training and judging a part of the way; the others are empty.
+        preset: A key of PRESETS.
 
     Raises:
+        InputError: If there is no such preset.
         WeightsError: If the manifest lacks a stage, or a file is missing or altered.
     """
+    if preset not in PRESETS:
+        raise InputError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
     device = choose_device() if device is None else device
     entries = {entry.stage: entry for entry in read_manifest(weights_dir=weights_dir)}
     missing = [stage for stage in stages if stage not in entries]
@@ -101,7 +120,7 @@ def load_models(
     for stage in stages:
         network = load_network(entries[stage], weights_dir=weights_dir)
         networks[stage] = placed(network, device)
-    return Models(**networks, device=device)
+    return Models(**networks, device=device, preset=PRESETS[preset])
 
 
 def digitize_page(
@@ -206,9 +225,13 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
 
 def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:
     """Stage 2: where each row's centre line is, column by column."""
-    (logits,) = _run(models.stage2, rectified.image, models.device)
-    columns = logits[0, :, :, TRACE_X0_PX : TRACE_X0_PX + TRACE_COLUMNS]
-    probability: Float32 = torch.softmax(columns, dim=1).cpu().numpy()
+    seen = []
+    for right_px in models.preset.looks_px:
+        image = np.roll(rectified.image, right_px, axis=1)  # margins alone go round the edge
+        (logits,) = _run(models.stage2, image, models.device)
+        first = TRACE_X0_PX + right_px
+        seen.append(torch.softmax(logits[0, :, :, first : first + TRACE_COLUMNS], dim=1))
+    probability: Float32 = (sum(seen[1:], start=seen[0]) / len(seen)).cpu().numpy()
     return TraceMap(probability, px_per_bin=float(BIN_PX), first_px=(BIN_PX - 1) / 2)
 
 

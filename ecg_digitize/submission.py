@@ -39,7 +39,14 @@ from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.files import replacing
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import LEADS, RHYTHM_LEAD, lead_window
-from ecg_digitize.pipeline import attempt, digitize_page, load_models, ordered_map
+from ecg_digitize.pipeline import (
+    BEST,
+    PRESETS,
+    attempt,
+    digitize_page,
+    load_models,
+    ordered_map,
+)
 from ecg_digitize.render.overlay import draw_overlay
 from ecg_digitize.runtime import choose_device
 from ecg_digitize.types import Digitization, Failure, Float32, Image, Recording
@@ -185,17 +192,20 @@ def submit(
     return run_report
 
 
-def pipeline_digitize(*, weights_dir: Path | None = None, device: str | None = None) -> Digitize:
+def pipeline_digitize(
+    *, weights_dir: Path | None = None, device: str | None = None, preset: str = BEST
+) -> Digitize:
     """Load the networks and return the function that reads and digitizes one picture.
 
     Args:
         weights_dir: Folder of the weight files; None searches the usual places.
         device: "cpu", "cuda" or None for the best there is.
+        preset: A key of `pipeline.PRESETS`.
 
     Raises:
         WeightsError: If the weights are missing or altered.
     """
-    models = load_models(weights_dir=weights_dir, device=choose_device(device))
+    models = load_models(weights_dir=weights_dir, device=choose_device(device), preset=preset)
     one_at_a_time = threading.Lock()  # the networks; reading the next pictures goes on beside it
 
     def digitize(source: Path, request: PageRequest) -> Digitization:
@@ -251,6 +261,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--report", type=Path, default=Path("run_report.json"))
     add("--weights", type=Path, metavar="DIR", help="folder of the weight files")
     add("--device", help="cpu or cuda (default: the best there is)")
+    add("--preset", choices=tuple(PRESETS), default=BEST, help="default: %(default)s")
     add("--workers", type=int, default=2, help="threads (default: %(default)s)")
     add("--time-budget-s", type=float, default=TIME_BUDGET_S, help="default: %(default)s")
     arguments = parser.parse_args(argv)
@@ -259,7 +270,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         report = submit(
             find_competition(test_csv=arguments.test_csv, images=arguments.images),
-            pipeline_digitize(weights_dir=arguments.weights, device=arguments.device),
+            pipeline_digitize(
+                weights_dir=arguments.weights, device=arguments.device, preset=arguments.preset
+            ),
             output=arguments.output,
             report=arguments.report,
             time_budget_s=arguments.time_budget_s,

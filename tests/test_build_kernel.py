@@ -70,9 +70,11 @@ if TYPE_CHECKING:
     from ecg_digitize.unused import nothing
 
 STAGES: Final = ("stage0",)
+PRESETS: Final = {"best": None}
+BEST: Final = "best"
 
 
-def load_models(*, weights_dir, device):
+def load_models(*, weights_dir, device, preset):
     (entry,) = manifest.read_manifest()
     (folder,) = mounted_folders(manifest.DATASET_SLUG, kind="datasets")
     assert sha256_of(folder / entry.file) == entry.sha256

@@ -10,14 +10,15 @@ from scipy import signal
 
 from ecg_digitize.layout import N_ROWS, TRACE_COLUMNS, TRACE_FS_HZ
 from ecg_digitize.metrics import image_snr
-from ecg_digitize.pipeline import Models, find_traces, ordered_map, refine_trace
+from ecg_digitize.pipeline import Models, Preset, find_traces, ordered_map, refine_trace
 from ecg_digitize.signals import printed_recording, resample_window, to_recording
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.ridges import DEFAULTS
+from ecg_digitize.stage2.whole import BIN_PX
 from ecg_digitize.synth.dataset import KINDS, SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource, to_twelve
 from ecg_digitize.training.validate import VALIDATION_SEED, rectified_by_labels
-from ecg_digitize.types import Float32, Float64, Image, RectifiedPage, Trace, TraceMap
+from ecg_digitize.types import Float32, Float64, RectifiedPage, Trace, TraceMap
 
 RATES_HZ: Final = (250.0, 256.0, 500.0, 512.0, 1000.0, 1025.0)
 """The competition's sampling rates."""
@@ -124,29 +125,25 @@ def compare_decoders(
 # --- looks: the same page, seen otherwise ---------------------------------------------------------
 
 
-def _seen(page: RectifiedPage, models: Models, change: Callable[[Image], Image]) -> Float32:
-    image = np.ascontiguousarray(change(page.image))
-    return find_traces(replace(page, image=image), models).probability
-
-
-def _plain(page: RectifiedPage, models: Models) -> Float32:
-    return _seen(page, models, lambda image: image)
+def _moved(page: RectifiedPage, models: Models, right_px: int) -> Float32:
+    once = replace(models, preset=Preset(looks_px=(right_px,)))
+    return find_traces(page, once).probability
 
 
 def _gamma(page: RectifiedPage, models: Models, gamma: float) -> Float32:
     levels = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
-    return _seen(page, models, lambda image: np.asarray(cv2.LUT(image, levels), np.uint8))
+    return _moved(replace(page, image=np.asarray(cv2.LUT(page.image, levels))), models, 0)
 
 
 def _mirrored(page: RectifiedPage, models: Models) -> Float32:
     # The trace columns lie in the middle of the page.
-    return np.ascontiguousarray(_seen(page, models, lambda image: image[:, ::-1])[:, :, ::-1])
+    backwards = replace(page, image=np.ascontiguousarray(page.image[:, ::-1]))
+    return np.ascontiguousarray(_moved(backwards, models, 0)[:, :, ::-1])
 
 
-def _shifted(page: RectifiedPage, models: Models, right_px: int) -> Float32:
-    p = _seen(page, models, lambda image: np.roll(image, right_px, axis=1))
-    # The last columns went out of sight; the nearest one's distribution stands for them.
-    return np.concatenate([p[:, :, right_px:], *[p[:, :, -1:]] * right_px], axis=2)
+def _refined(page: RectifiedPage, probability: Float32, models: Models) -> Trace:
+    trace_map = TraceMap(probability, px_per_bin=float(BIN_PX), first_px=(BIN_PX - 1) / 2)
+    return refine_trace(page, trace_map, decode(trace_map), models)
 
 
 def compare_looks(
@@ -168,29 +165,21 @@ def compare_looks(
     """
     scores = _Scores()
     for page, rectified in _rectified_pages(source, pages, seed):
-        plain = find_traces(rectified, models)
-        others = {
-            "and 2 px to the right": [_shifted(rectified, models, 2)],
-            "and gamma 0.8, 1.25": [_gamma(rectified, models, g) for g in (0.8, 1.25)],
+        once = _moved(rectified, models, 0)
+        ways = {
+            "once (fast)": [],
+            "and 2 px to the right (best)": [_moved(rectified, models, 2)],
+            "and 2, 5, 11 px to the right": [_moved(rectified, models, px) for px in (2, 5, 11)],
+            "and with gamma 0.8, 1.25": [_gamma(rectified, models, g) for g in (0.8, 1.25)],
             "and mirrored": [_mirrored(rectified, models)],
         }
-
-        def refined(
-            probability: Float32,
-            plain: TraceMap = plain,
-            rectified: RectifiedPage = rectified,
-        ) -> Trace:
-            joined = replace(plain, probability=probability)
-            return refine_trace(rectified, joined, decode(joined), models)
-
-        scores.add("one look (ships)", page, refined(plain.probability))
-        for name, maps in others.items():
-            scores.add(name, page, refined(np.mean([plain.probability, *maps], axis=0)))
-        every = [plain.probability, *(p for maps in others.values() for p in maps)]
-        scores.add("all, probabilities averaged", page, refined(np.mean(every, axis=0)))
-        traces = [refined(p) for p in every]
-        lines_px = np.mean([trace.y_px for trace in traces], axis=0)
-        scores.add("all, lines averaged", page, replace(traces[0], y_px=lines_px))
+        for name, others in ways.items():
+            probability = np.mean([once, *others], axis=0)
+            scores.add(name, page, _refined(rectified, probability, models))
+        maps = [once, *ways["and 2 px to the right (best)"]]
+        traces = [_refined(rectified, probability, models) for probability in maps]
+        line_px = np.mean([trace.y_px for trace in traces], axis=0)
+        scores.add("those two, lines averaged", page, replace(traces[0], y_px=line_px))
         if progress is not None:
             progress()
     return scores.comparison("looks")

@@ -71,7 +71,9 @@ class Samples:
 
     def _make(self, index: int, *, seed: int) -> _PoolPage:
         if self._models is None:
-            self._models = load_models(device=torch.device("cpu"), stages=("stage2",))
+            self._models = load_models(
+                device=torch.device("cpu"), stages=("stage2",), preset="fast"
+            )
         rng = np.random.default_rng([seed, index, 6])
         page = make_page(self.source, seed=seed, index=index, max_megapixels=4.0)
         dx, dy = map(float, rng.normal(0, JITTER_MM, 2))
