@@ -96,7 +96,11 @@ def _add_using(command: Command) -> None:
     judge = command("validate", commands.validate, "judge the stages on fresh synthetic pages")
     add = judge.add_argument
     add("--pages", type=_count, default=200, help="default: 200")
-    add("--each-kind", action="store_true", help="so many pages of each of the nine kinds")
+    add(
+        "--each-kind",
+        action="store_true",
+        help="so many of each of the nine kinds, records as they are",
+    )
     _add_validation(add)
     which = judge.add_mutually_exclusive_group()
     which.add_argument("--true-geometry", action="store_true", help="judge stage 2 alone")

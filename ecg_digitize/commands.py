@@ -53,7 +53,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from ecg_digitize.training.evaluate import evaluate as score
     from ecg_digitize.types import Recording
 
-    models = _models(arguments, unused=() if arguments.passes else ("refine",))
+    models = _models(arguments)
 
     def digitize_file(path: Path, fs_hz: float) -> Recording:
         return digitize_page(
@@ -193,7 +193,7 @@ def validate(arguments: argparse.Namespace) -> int:
         _write_json(arguments.json, {"round_trip_db": snr_db, "mean_db": mean_db})
         return DONE
     unused = ("stage0", "stage1") if arguments.true_geometry else ()
-    models = _models(arguments, unused=(*unused, *(() if arguments.passes else ("refine",))))
+    models = _models(arguments, unused=unused)
     with _bar(arguments.pages * (len(KINDS) if arguments.each_kind else 1)) as step:
         report = validating.validate_pages(
             source,
@@ -266,10 +266,13 @@ def weights(arguments: argparse.Namespace) -> int:
 def _models(arguments: argparse.Namespace, *, unused: Collection[str] = ()) -> "Models":
     from ecg_digitize import pipeline, runtime
 
-    device = runtime.choose_device(arguments.device)
-    stages = [stage for stage in pipeline.STAGES if stage not in unused]
+    if getattr(arguments, "passes", None) == 0:
+        unused = (*unused, "refine")
     return pipeline.load_models(
-        weights_dir=arguments.weights, device=device, stages=stages, preset=arguments.preset
+        weights_dir=arguments.weights,
+        device=runtime.choose_device(arguments.device),
+        stages=[stage for stage in pipeline.STAGES if stage not in unused],
+        preset=arguments.preset,
     )
 
 

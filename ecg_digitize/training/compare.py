@@ -288,7 +288,7 @@ def _rectified_pages(
     wanted = [(index, kind) for kind in KINDS for index in range(pages)]
 
     def make(one: tuple[int, str]) -> tuple[SyntheticPage, RectifiedPage]:
-        page = make_page(source, seed=seed, index=one[0], kind=one[1])
+        page = make_page(source, seed=seed, index=one[0], kind=one[1], vary_signals=False)
         return page, rectified_by_labels(page)
 
     return ordered_map(make, wanted, workers=1)

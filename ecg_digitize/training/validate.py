@@ -132,7 +132,8 @@ def validate_pages(
         source: Validation signals.
         models: See `pipeline.load_models`.
         pages: How many.
-        each_kind: So many of every kind, all from the same records; False mixes the kinds.
+        each_kind: So many of every kind, all of the same records, printed as they are; False
+            mixes the kinds and augments the records as training does.
         seed: Family of pages.
         true_geometry: Rectify by the labels, so that only stage 2 and what follows is judged.
         passes: How often the decoded lines are refined.
@@ -145,7 +146,11 @@ def validate_pages(
     wanted = [(i, kind) for kind in (KINDS if each_kind else (None,)) for i in range(pages)]
     checks = []
     made = ordered_map(
-        lambda one: make_page(source, seed=seed, index=one[0], kind=one[1]), wanted, workers=1
+        lambda one: make_page(
+            source, seed=seed, index=one[0], kind=one[1], vary_signals=not each_kind
+        ),
+        wanted,
+        workers=1,
     )
     for (index, _), page in zip(wanted, made, strict=True):
         checks.append(check(index, page, models, passes=passes))

@@ -11,7 +11,10 @@ from ecg_digitize.formats.csv import read_csv
 from ecg_digitize.image import read_image
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.pipeline import digitize_page, load_models
+from ecg_digitize.synth.dataset import KINDS
+from ecg_digitize.synth.simulator import SimulatorSource
 from ecg_digitize.training.evaluate import evaluate
+from ecg_digitize.training.validate import validate_pages
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "tests" / "samples"
@@ -29,6 +32,9 @@ never lower them to let a change pass."""
 GROUP_FLOORS_DB = {"render": 26.2, "scan_bw": 19.6, "kit": 22.8}
 IMAGE_FLOORS_DB = {"0001": 26.5, "0004": 14.7, "0010": 11.9}
 """Of the competition's record, by the type of page in the file's name."""
+
+KIND_FLOORS_DB = dict.fromkeys(KINDS, 0.0)
+"""Of one page of each kind, rectified by its labels: what stage 2 and the refinement are worth."""
 
 pytestmark = pytest.mark.skipif(
     not json.loads((ROOT / "weights_manifest.json").read_text())["files"],
@@ -52,6 +58,21 @@ def test_samples(name, models):
     assert score.snr_db >= SAMPLE_FLOORS_DB[name]
     # Calibration: a trace may be off here and there, but not all the voltages.
     assert np.nanmax(np.abs(got)) == pytest.approx(np.nanmax(np.abs(truth.signals_mv)), rel=0.3)
+
+
+def test_kinds(models):
+    source = SimulatorSource(validation=True)
+
+    report = validate_pages(source, models, pages=1, each_kind=True, true_geometry=True)
+
+    print(report.to_text())
+    missed = [
+        f"{check.kind}: {check.score.snr_db:.2f} dB, floor {KIND_FLOORS_DB[check.kind]}"
+        for check in report.checks
+        if check.score.snr_db < KIND_FLOORS_DB[check.kind]
+    ]
+    assert [check.kind for check in report.checks] == list(KIND_FLOORS_DB)
+    assert not missed
 
 
 def test_real_pages(models):
