@@ -99,7 +99,7 @@ def _add_using(command: Command) -> None:
     add(
         "--each-kind",
         action="store_true",
-        help="so many of each of the nine kinds, records as they are",
+        help="so many of each kind, records as they are",
     )
     _add_validation(add)
     which = judge.add_mutually_exclusive_group()
