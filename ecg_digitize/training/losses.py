@@ -85,6 +85,8 @@ MIXTURES: Final = {
 SIGMA_BINS: Final = 0.8
 """Width of the Gaussian that a column's distribution should be."""
 MASK_POSITIVE_WEIGHT: Final = 10.0
+MASK_PRIOR: Final = -6.0
+"""Logit of ink before anything is seen: one bin in 640 is ink. Without it, steps go into that."""
 
 
 def column_loss(
@@ -140,7 +142,7 @@ def _mask_loss(logits: Tensor, y_bins: Tensor) -> Tensor:
     mask = (1 - (bins - y_bins[:, :, None]).abs()).clamp_min(0)
     weight = torch.tensor(MASK_POSITIVE_WEIGHT, device=logits.device)
     return F.binary_cross_entropy_with_logits(
-        logits.float(), mask, pos_weight=weight, reduction="none"
+        logits.float() + MASK_PRIOR, mask, pos_weight=weight, reduction="none"
     ).sum(2)
 
 
