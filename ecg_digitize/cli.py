@@ -16,6 +16,7 @@ from ecg_digitize.stage2.members import MEMBERS
 
 BENCH_IMAGE: Final = Path(__file__).resolve().parent.parent / "tests/samples/sample_render.png"
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
+PRESET_HELP: Final = "looks of stage 2: fast one, best two (default: best)"
 SOURCE_HELP: Final = "signals: simulator (default), bank:FILE.npz, wfdb:FOLDER or deepfake"
 
 
@@ -96,11 +97,7 @@ def _add_using(command: Command) -> None:
     judge = command("validate", commands.validate, "judge the stages on fresh synthetic pages")
     add = judge.add_argument
     add("--pages", type=_count, default=200, help="default: 200")
-    add(
-        "--each-kind",
-        action="store_true",
-        help="so many of each kind, records as they are",
-    )
+    add("--each-kind", action="store_true", help="--pages of each kind, records as they are")
     _add_validation(add)
     which = judge.add_mutually_exclusive_group()
     which.add_argument("--true-geometry", action="store_true", help="judge stage 2 alone")
@@ -131,11 +128,7 @@ def _add_making(command: Command) -> None:
     add("-o", "--out", type=Path, metavar="DIR", help="for pages and paired.csv")
     add("--count", type=_count, default=12, help="default: 12")
     add("--seed", type=int, default=0, help="family of pages (default: 0)")
-    add(
-        "--kind",
-        metavar="KIND",
-        help="a competition type by name, e.g. scan_bw; unknown ones are listed",
-    )
+    add("--kind", help="e.g. scan_bw; a wrong name lists all (default: mixed)")
     add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
     add("--fs", type=_positive, default=500.0, help="of the truths (default: 500)")
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 48 on one sheet")
@@ -151,7 +144,7 @@ def _add_making(command: Command) -> None:
     add("--encoder", type=Path, help="ImageNet weights of the backbone, safetensors")
     add("--initial", type=Path, help="weights of an earlier training, safetensors")
     _add_network(add)
-    add("--loss", help="what stage 2 is judged by (default: column+coordinate)")
+    add("--loss", help="of stage 2, e.g. mask; a wrong name lists all (default: the one shipped)")
     add("--batch", type=_count, default=4, help="default: 4")
     add("--learning-rate", type=_positive, default=1e-3, help="default: 0.001")
     add("--workers", type=int, default=1, help="processes that make pages (default: 1)")
@@ -193,7 +186,12 @@ def _add_json(add: Callable[..., Any]) -> None:
 
 
 def _add_model_options(add: Callable[..., Any]) -> None:
-    add("--preset", choices=("fast", "best"), default="best", help="default: best")
+    add(
+        "--preset",
+        choices=("fast", "best"),
+        default="best",
+        help="looks of stage 2: fast one, best two (default: best)",
+    )
     add("--device", help="cpu or cuda (default: the best there is)")
     add("--weights", type=Path, metavar="DIR", help="folder of the weight files")
 

@@ -183,6 +183,8 @@ def validate(arguments: argparse.Namespace) -> int:
     from ecg_digitize.training import validate as validating
 
     source = open_source(arguments.source, validation=True)
+    if arguments.round_trip and arguments.each_kind:
+        raise InputError("validate: --round-trip draws no pages; leave --each-kind out")
     if arguments.round_trip:
         with _bar(arguments.pages) as step:
             snr_db = validating.round_trip_db(

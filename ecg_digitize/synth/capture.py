@@ -1,7 +1,7 @@
-"""How a page becomes a picture: as plotted, on a scanner, by phone, off a monitor.
+"""How a page becomes a picture: printed or not, plotted, on a scanner, by phone, off a monitor.
 
-Each function takes a page, what it draws from and the size limit of photos in megapixels, and
-returns the picture and the warp that led there.
+Captures take a page, what they draw from and the size limit of photos in megapixels, and return the
+picture and the warp that led there.
 """
 
 from dataclasses import replace
@@ -12,9 +12,24 @@ import numpy as np
 
 from ecg_digitize.synth import degrade
 from ecg_digitize.synth.page import CleanPage
-from ecg_digitize.synth.warp import SheetWarp, camera_warp, flat_warp, paint
+from ecg_digitize.synth.warp import SheetWarp, camera_warp, flat_warp
 from ecg_digitize.synth.wear import crease
 from ecg_digitize.types import Float32, Image, Mask
+
+
+def paint(background: Image, page: CleanPage, maps: tuple[Float32, Float32]) -> Image:
+    """Resample a flat page onto a background through sheet maps; outside, the background stays."""
+    scale = np.float32(page.px_per_mm)
+    map_x = (maps[0] - np.float32(page.origin_mm[0])) * scale - np.float32(0.5)
+    map_y = (maps[1] - np.float32(page.origin_mm[1])) * scale - np.float32(0.5)
+    if page.gone is not None:
+        gone = cv2.remap(page.gone.astype(np.uint8), map_x, map_y, cv2.INTER_NEAREST)
+        map_x[gone > 0] = -1e4
+    out = background.copy()
+    cv2.remap(
+        page.image, map_x, map_y, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_TRANSPARENT
+    )
+    return out
 
 
 def on_paper(clean: CleanPage, rng: np.random.Generator, *, margin_mm: float) -> CleanPage:
@@ -31,8 +46,16 @@ def on_paper(clean: CleanPage, rng: np.random.Generator, *, margin_mm: float) ->
     return replace(clean, image=image, origin_mm=origin)
 
 
-def plot(clean: CleanPage, rng: np.random.Generator, _limit: float) -> tuple[Image, SheetWarp]:
+def _never_printed(clean: CleanPage) -> None:
+    if clean.gone is not None:
+        raise ValueError("only a sheet of paper can be torn: give the kind a capture of prints")
+
+
+def plot(
+    clean: CleanPage, rng: np.random.Generator, _max_megapixels: float
+) -> tuple[Image, SheetWarp]:
     """As plotted; sometimes with the wrinkles, blur and compression of ECG-Image-Kit's options."""
+    _never_printed(clean)
     image = clean.image
     if rng.random() < 0.2:
         image = crease(image, rng, strength=rng.uniform(0.3, 1.3))
@@ -47,7 +70,11 @@ def plot(clean: CleanPage, rng: np.random.Generator, _limit: float) -> tuple[Ima
 
 
 def scan(
-    clean: CleanPage, rng: np.random.Generator, _limit: float, *, black_and_white: bool = False
+    clean: CleanPage,
+    rng: np.random.Generator,
+    _max_megapixels: float,
+    *,
+    black_and_white: bool = False,
 ) -> tuple[Image, SheetWarp]:
     """A flatbed scan: slight turn and scale, margins or cropped edges, colour or black."""
     px_per_mm = float(np.clip(rng.normal(7.6, 0.9), 5.5, 11.8))
@@ -85,9 +112,12 @@ def scan(
     return image, warp
 
 
-def photo(clean: CleanPage, rng: np.random.Generator, limit: float) -> tuple[Image, SheetWarp]:
+def photo(
+    clean: CleanPage, rng: np.random.Generator, max_megapixels: float
+) -> tuple[Image, SheetWarp]:
     """A phone photo on a desk: perspective, bend, uneven light, sensor noise."""
-    megapixels = min(limit, float(rng.choice([1.6, 3.0, 5.0, 12.0], p=[0.15, 0.35, 0.35, 0.15])))
+    drawn = float(rng.choice([1.6, 3.0, 5.0, 12.0], p=[0.15, 0.35, 0.35, 0.15]))
+    megapixels = min(max_megapixels, drawn)
     height = round(np.sqrt(megapixels * 1e6 * 3 / 4))
     size = (height * 4 // 3, height)
     x0, y0 = clean.origin_mm
@@ -114,39 +144,48 @@ def photo(clean: CleanPage, rng: np.random.Generator, limit: float) -> tuple[Ima
     return degrade.jpeg(image, int(rng.integers(50, 96))), warp
 
 
-def screen(clean: CleanPage, rng: np.random.Generator, limit: float) -> tuple[Image, SheetWarp]:
+def screen(
+    clean: CleanPage, rng: np.random.Generator, max_megapixels: float
+) -> tuple[Image, SheetWarp]:
     """A phone photo of the page on a monitor: its pixels and the camera's beat as moire."""
-    megapixels = min(limit, float(rng.choice([1.6, 3.0, 5.0, 12.0], p=[0.1, 0.35, 0.35, 0.2])))
-    short = round(np.sqrt(megapixels * 1e6 * 3 / 4))
-    size = (short * 4 // 3, short) if rng.random() < 0.6 else (short, short * 4 // 3)
+    _never_printed(clean)
+    megapixels = min(
+        max_megapixels, float(rng.choice([1.6, 3.0, 5.0, 12.0], p=[0.1, 0.35, 0.35, 0.2]))
+    )
+    short_px = round(np.sqrt(megapixels * 1e6 * 3 / 4))
+    long_px = short_px * 4 // 3
+    size_px = (long_px, short_px) if rng.random() < 0.6 else (short_px, long_px)
     monitor_px_per_mm = float(rng.uniform(5.5, 8.0))
-    shape = [round(n * monitor_px_per_mm / clean.px_per_mm) for n in clean.image.shape[1::-1]]
-    shown = np.asarray(cv2.resize(clean.image, shape, interpolation=cv2.INTER_AREA), np.uint8)
-    scale = shape[0] / clean.image.shape[1] * clean.px_per_mm
+    zoom = monitor_px_per_mm / clean.px_per_mm
+    pixels = cv2.resize(clean.image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
+    height_mm, width_mm = (n / clean.px_per_mm for n in clean.image.shape[:2])
     x0, y0 = clean.origin_mm
-    box = np.array([x0, y0, x0 + shape[0] / scale, y0 + shape[1] / scale])
+    box_mm = np.array([x0, y0, x0 + width_mm, y0 + height_mm])
     warp = camera_warp(
         rng,
-        size_px=size,
-        box_mm=(box[0], box[1], box[2], box[3]),
+        size_px=size_px,
+        box_mm=tuple(box_mm),
         fill=float(rng.uniform(0.78, 1.0)),
         tilt_deg=float(rng.uniform(0.5, 6)),
         turn_deg=float(rng.normal(0, 1.5)),
         bend_mm=0.0,
         wave_mm=0.0,
     )
-    panel = box + np.array([-1, -1, 1, 1]) * rng.uniform(1, 25, 4)
-    bezel = panel + np.array([-1, -1, 1, 1]) * rng.uniform(5, 22, 4)
-    room = degrade.desk(rng, size)
+    panel_mm = box_mm + np.array([-1, -1, 1, 1]) * rng.uniform(1, 25, 4)
+    bezel_mm = panel_mm + np.array([-1, -1, 1, 1]) * rng.uniform(5, 22, 4)
+    room = degrade.desk(rng, size_px)
     dark = int(rng.integers(8, 45))
     desktop = rng.choice([[250, 250, 250], [225, 225, 228], [40, 42, 48], [60, 90, 140]])
-    for area, color in ((bezel, (dark, dark, dark)), (panel, desktop.tolist())):
-        corners = warp.page_from_sheet(area[[[0, 1], [2, 1], [2, 3], [0, 3]]])
+    for area_mm, color in ((bezel_mm, (dark, dark, dark)), (panel_mm, desktop.tolist())):
+        corners = warp.page_from_sheet(area_mm[[[0, 1], [2, 1], [2, 3], [0, 3]]])
         cv2.fillConvexPoly(room, np.rint(corners).astype(np.int32), color)
-    maps = warp.sheet_maps(size)
-    image = paint(room, replace(clean, image=shown, px_per_mm=scale), maps)
+    maps = warp.sheet_maps(size_px)
+    image = paint(
+        room, replace(clean, image=np.asarray(pixels, np.uint8), px_per_mm=monitor_px_per_mm), maps
+    )
     image = degrade.blur(image, rng.uniform(0.2, 0.8) * np.sqrt(megapixels / 4))
-    lit = (maps[0] > panel[0]) & (maps[0] < panel[2]) & (maps[1] > panel[1]) & (maps[1] < panel[3])
+    left, top, right, bottom = panel_mm
+    lit = (maps[0] > left) & (maps[0] < right) & (maps[1] > top) & (maps[1] < bottom)
     image = _moire(image, maps, rng, monitor_px_per_mm=monitor_px_per_mm, lit=lit)
     image = degrade.expose(
         image, rng,
@@ -171,8 +210,9 @@ def _moire(
 ) -> Image:
     """Beat the grid of a monitor's stripes and rows against the camera's pixels.
 
-    The first harmonic of the stripes, seen through the camera's pixel and blur, is sampled at the
-    camera's pixels; what it aliases to follows by itself.
+    The first harmonic of the stripes, seen through the camera's pixel and blur, is sampled where
+    the camera has a pixel of that colour, which for red and blue is every second; what it aliases
+    to follows by itself. Colours swing most near two camera pixels a monitor pixel.
     """
     blur_px = rng.uniform(0.15, 0.45)
     depth_across, depth_down = rng.uniform(0.3, 1.0), rng.uniform(0.0, 0.5)
@@ -192,5 +232,16 @@ def _moire(
     out = np.empty_like(image)
     for channel, offset in enumerate(_STRIPES):
         light = lines * (1 + stripes * np.cos(turn * (across - np.float32(offset))))
-        out[..., channel] = np.clip(image[..., channel] * light, 0, 255)
+        value = np.clip(image[..., channel] * light + 0.5, 0, 255).astype(np.uint8)
+        out[..., channel] = value if channel == 1 else _every_second(value, first=channel // 2)
     return out
+
+
+def _every_second(value: Image, *, first: int) -> Image:
+    """Keep every second pixel, from `first` on in both directions, and interpolate the others."""
+    kept = value[first::2, first::2]
+    matrix = np.array([[0.5, 0, -first / 2], [0, 0.5, -first / 2]])  # kept px from px
+    size = (value.shape[1], value.shape[0])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    full = cv2.warpAffine(kept, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(full, np.uint8)

@@ -13,9 +13,7 @@ from ecg_digitize.synth import capture, degrade, wear
 from ecg_digitize.synth.page import CleanPage, PageStyle, default_style, draw_page, random_style
 from ecg_digitize.synth.signals import SignalSource, augment, to_twelve
 from ecg_digitize.synth.warp import SheetWarp
-from ecg_digitize.types import Float32, Float64, Image
-
-Draw = np.random.Generator
+from ecg_digitize.types import Float32, Float64, Image, Mask
 
 
 @dataclass(frozen=True)
@@ -24,8 +22,10 @@ class Kind:
 
     share: float  # of the pages, where no kind is asked for
     competition_type: str  # as in the names of Kaggle's files
-    capture: Callable[[CleanPage, Draw, float], tuple[Image, SheetWarp]]
-    wear: tuple[Callable[[CleanPage, Draw], CleanPage], ...] = ()  # what befell the sheet before
+    capture: Callable[[CleanPage, np.random.Generator, float], tuple[Image, SheetWarp]]
+    wear: tuple[
+        Callable[[CleanPage, np.random.Generator], CleanPage], ...
+    ] = ()  # what befell the sheet before
     margin_mm: float = 0.0  # white round the printed area; 0: never printed
     turns: bool = False  # may lie on its side or upside down
 
@@ -38,12 +38,19 @@ KINDS: Final = {
     "scan_bw": Kind(0.15, "0004", _scan_bw, margin_mm=6.0),
     "photo": Kind(0.13, "0005", capture.photo, margin_mm=9.0, turns=True),
     "screen": Kind(0.08, "0006", capture.screen, turns=True),
-    "stained": Kind(0.07, "0009", capture.photo, (wear.soak, wear.stains), 9.0, turns=True),
-    "damaged": Kind(
-        0.06, "0010", capture.photo, (wear.soak, wear.mould, wear.fold, wear.tear), 9.0, turns=True
+    "stained": Kind(
+        0.07, "0009", capture.photo, wear=(wear.soak, wear.stains), margin_mm=9.0, turns=True
     ),
-    "mould": Kind(0.06, "0011", capture.scan, (wear.mould,), 6.0),
-    "mould_bw": Kind(0.06, "0012", _scan_bw, (wear.mould,), 6.0),
+    "damaged": Kind(
+        0.06,
+        "0010",
+        capture.photo,
+        wear=(wear.soak, wear.mould, wear.fold, wear.tear),
+        margin_mm=9.0,
+        turns=True,
+    ),
+    "mould": Kind(0.06, "0011", capture.scan, wear=(wear.mould,), margin_mm=6.0),
+    "mould_bw": Kind(0.06, "0012", _scan_bw, wear=(wear.mould,), margin_mm=6.0),
 }
 """The competition's nine types by name."""
 
@@ -95,6 +102,7 @@ def make_page(
     signals_mv = to_twelve(leads)
 
     how = KINDS[kind]
+    # Monitors too show the page that was printed, with its code.
     style = random_style(rng, print_like=kind != "render")
     if kind == "render" and rng.random() < 0.3:
         style = replace(default_style(), pulses=style.pulses, left_mm=style.left_mm)
@@ -114,8 +122,7 @@ def make_page(
     crossings = warp.page_from_sheet(crossings_mm())
     printed = warp.page_from_sheet(clean.printed_mm)
     names = warp.page_from_sheet(clean.names_mm)
-    if not style.names:
-        names = np.full_like(names, np.nan)
+    names[_torn_off(clean) if style.names else slice(None)] = np.nan
 
     quarter_turns = 0
     if turns and how.turns and rng.random() < 0.3:
@@ -133,6 +140,14 @@ def make_page(
         quarter_turns=quarter_turns,
         style=style,
     )
+
+
+def _torn_off(clean: CleanPage) -> Mask:
+    """Return (13,) bool: which names begin where paper is missing."""
+    if clean.gone is None:
+        return np.zeros(len(clean.names_mm), np.bool_)
+    xy_px = np.rint((clean.names_mm - np.array(clean.origin_mm)) * clean.px_per_mm).astype(int)
+    return np.asarray(clean.gone[xy_px[:, 1], xy_px[:, 0]], np.bool_)
 
 
 def turn(image: Image, points: list[Float64], upright_turns: int) -> tuple[Image, list[Float64]]:

@@ -14,7 +14,7 @@ from ecg_digitize.formats.csv import write_csv
 from ecg_digitize.layout import DURATION_S, NAME_KEYS, TRACE_FS_HZ
 from ecg_digitize.render.overlay import save_png
 from ecg_digitize.signals import printed_recording, resample_window
-from ecg_digitize.synth.dataset import SyntheticPage, make_page
+from ecg_digitize.synth.dataset import KINDS, SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.types import Float32, Image, Recording
 
@@ -59,7 +59,8 @@ def write_pages(
             write_csv(true_recording(page.signals_mv, fs_hz=fs_hz), out / f"{name}.csv")
         rows.append((f"{name}.png", f"{name}.csv", f"{fs_hz:g}", page.kind))
         if index < MAX_SHEET_PAGES:
-            thumbs.append((f"{index} {page.kind}", thumbnail(page.image)))
+            caption = f"{index} {page.kind} ({KINDS[page.kind].competition_type})"
+            thumbs.append((caption, thumbnail(page.image)))
         if progress is not None:
             progress(page)
     if out is not None:

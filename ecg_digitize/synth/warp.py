@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_digitize.synth.page import CleanPage
-from ecg_digitize.types import Float32, Float64, Image
+from ecg_digitize.types import Float32, Float64
 
 LATTICE_PX = 16
 
@@ -216,18 +215,3 @@ def camera_warp(
         )
     amplitude2, k, phase = waves(rng, wave_mm)
     return SheetWarp(matrix, bend, amplitude2, k, phase)
-
-
-def paint(background: Image, page: CleanPage, maps: tuple[Float32, Float32]) -> Image:
-    """Resample a flat page onto a background through sheet maps; outside, the background stays."""
-    scale = np.float32(page.px_per_mm)
-    map_x = (maps[0] - np.float32(page.origin_mm[0])) * scale - np.float32(0.5)
-    map_y = (maps[1] - np.float32(page.origin_mm[1])) * scale - np.float32(0.5)
-    if page.gone is not None:
-        gone = cv2.remap(page.gone.astype(np.uint8), map_x, map_y, cv2.INTER_NEAREST)
-        map_x[gone > 0] = -1e4
-    out = background.copy()
-    cv2.remap(
-        page.image, map_x, map_y, cv2.INTER_LINEAR, dst=out, borderMode=cv2.BORDER_TRANSPARENT
-    )
-    return out

@@ -1,7 +1,7 @@
 """What befalls a sheet of paper: folds, soaking, stains, mould, tears.
 
-All functions take a printed page and draw their randomness from the generator passed in; lengths
-are those of the paper, whatever the raster.
+What a kind of page names takes a printed page; `stain` and `crease` take its pixels. All draw their
+randomness from the generator passed in; lengths are those of the paper, whatever the raster.
 """
 
 from dataclasses import replace
@@ -9,6 +9,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
+from ecg_digitize.render.paper import blend_ink
 from ecg_digitize.synth.degrade import blur, multiply, smooth_field
 from ecg_digitize.synth.page import CleanPage
 from ecg_digitize.types import Float32, Image
@@ -76,7 +77,7 @@ def soak(page: CleanPage, rng: np.random.Generator) -> CleanPage:
     spread_px = rng.uniform(0.1, 0.32) * page.px_per_mm
     run = np.minimum(blur(image, spread_px), blur(image, 4 * spread_px))
     share = (wet * np.float32(rng.uniform(0.4, 0.95)))[..., None]
-    image = (image + (run.astype(np.float32) - image) * share).astype(np.uint8)
+    image = np.rint(image + (run.astype(np.float32) - image) * share).astype(np.uint8)
     tide = np.exp(-((above / rng.uniform(0.02, 0.07)) ** 2)) * rng.uniform(0.05, 0.4)
     cockle = smooth_field(rng, _quarter(image), 14, octaves=2) * rng.uniform(0.01, 0.05)
     field = 1 - tide - np.clip(above, 0, 1) * (rng.uniform(0, 0.12) + cockle)
@@ -106,30 +107,31 @@ def mould(page: CleanPage, rng: np.random.Generator) -> CleanPage:
 def fold(page: CleanPage, rng: np.random.Generator) -> CleanPage:
     """Fold hard a few times: dark lines with ink rubbed off along them."""
     height, width = page.image.shape[:2]
-    image = page.image
+    image = page.image.copy()
     for _ in range(rng.integers(1, 5)):
         angle = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.25)
         middle = np.array([rng.uniform(0.1, 0.9) * width, rng.uniform(0.1, 0.9) * height])
         along = np.array([np.cos(angle), np.sin(angle)])
         steps = np.linspace(-1.2, 1.2, 60)[:, None] * width * along + middle
         steps += rng.normal(0, 0.4, steps.shape) * page.px_per_mm
-        for width_mm, factor in ((rng.uniform(0.5, 1.6), -0.35), (rng.uniform(0.15, 0.4), 0.5)):
+        dirt = (rng.uniform(0.5, 1.6), 40.0, 0.35)  # width in mm, grey, strength
+        rubbed = (rng.uniform(0.15, 0.4), 235.0, 0.5)
+        for width_mm, grey, strength in (dirt, rubbed):
             line = np.zeros((height, width), np.uint8)
             points = np.rint(steps).astype(np.int32)[:, None]
             cv2.polylines(line, [points], False, 255, max(1, round(width_mm * page.px_per_mm)))
+            line = blur(line, 0.1 * page.px_per_mm)
             grain = _enlarged(smooth_field(rng, _quarter(image), 120), image)
-            share = line / 255.0 * np.clip(0.6 + 0.5 * grain, 0, 1) * rng.uniform(0.2, 1)
-            share = blur(np.asarray(share * 255, np.uint8), 0.1 * page.px_per_mm) / 255.0
-            goal = 235.0 if factor > 0 else 40.0
-            mix = (share * abs(factor))[..., None]
-            image = (image + (goal - image) * mix).astype(np.uint8)
+            share = line * np.clip(0.6 + 0.5 * grain, 0, 1)
+            share *= np.float32(rng.uniform(0.2, 1) * strength / 255)
+            blend_ink(image, share, np.full(3, grey, np.float32), np.float32(1))
     return replace(page, image=image)
 
 
 def tear(page: CleanPage, rng: np.random.Generator) -> CleanPage:
     """Take paper off the edges: rips, a corner, small holes. What lies beneath shows there."""
     height, width = page.image.shape[:2]
-    mm = page.px_per_mm
+    px_per_mm = page.px_per_mm
     gone = np.zeros((height, width), np.uint8)
 
     def ragged(points: Float32) -> None:
@@ -137,24 +139,25 @@ def tear(page: CleanPage, rng: np.random.Generator) -> CleanPage:
         closed = np.vstack([points, points[:1]])
         at = np.linspace(0, len(points), n, endpoint=False)
         line = np.stack([np.interp(at, range(len(closed)), closed[:, k]) for k in (0, 1)], 1)
-        line += np.cumsum(rng.normal(0, 0.25 * mm, line.shape), 0)
+        line += np.cumsum(rng.normal(0, 0.25 * px_per_mm, line.shape), 0)
         line -= np.linspace(0, 1, n)[:, None] * (line[-1] - line[0])
         cv2.fillPoly(gone, [np.rint(line).astype(np.int32)], 255)
 
     for _ in range(rng.integers(0, 5)):  # rips, open towards an edge
-        x, depth, half = rng.uniform(0, width), rng.uniform(3, 18) * mm, rng.uniform(0.5, 4) * mm
-        tip = np.array([x + rng.normal(0, 4) * mm, depth])
-        rip = np.array([[x - half, -9 * mm], [x + half, -9 * mm], tip], np.float32)
+        sides = (height, width) if rng.random() < 0.5 else (width, height)
+        depth_mm = rng.uniform(3, 15) * (rng.uniform(1, 4) if rng.random() < 0.25 else 1)
+        half_mm, slant_mm = rng.uniform(0.5, 4), rng.normal(0, 4)
+        at_mm = rng.uniform(0, sides[1] / px_per_mm)
+        rip_mm = [[-9, at_mm - half_mm], [-9, at_mm + half_mm], [depth_mm, at_mm + slant_mm]]
+        rip = np.array(rip_mm, np.float32) * np.float32(px_per_mm)
         if rng.random() < 0.5:
-            rip[:, 1] = height - rip[:, 1]
-        ragged(rip)
+            rip[:, 0] = sides[0] - rip[:, 0]
+        ragged(rip if sides[0] == width else rip[:, ::-1])
     if rng.random() < 0.4:  # a corner
-        corner = np.array([[0, 0], [rng.uniform(8, 40), 0], [0, rng.uniform(8, 40)]]) * mm
+        corner = np.array([[0, 0], [rng.uniform(8, 40), 0], [0, rng.uniform(8, 40)]]) * px_per_mm
         corner = np.where(rng.random(2) < 0.5, corner, np.array([width, height]) - corner)
         ragged(corner.astype(np.float32))
     for _ in range(rng.integers(0, 3)):  # holes
-        centre = np.array([rng.uniform(0, width), rng.uniform(0, height)])
-        cv2.circle(
-            gone, np.rint(centre).astype(int).tolist(), round(rng.uniform(1, 3) * mm), 255, -1
-        )
+        centre = [round(rng.uniform(0, width)), round(rng.uniform(0, height))]
+        cv2.circle(gone, centre, round(rng.uniform(1, 3) * px_per_mm), 255, -1)
     return replace(page, gone=gone > 0)

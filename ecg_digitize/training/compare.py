@@ -1,6 +1,6 @@
 """What was tried in place of what ships, measured side by side: decoders, looks, resampling."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -10,14 +10,18 @@ from scipy import signal
 
 from ecg_digitize.layout import N_ROWS, TRACE_COLUMNS, TRACE_FS_HZ
 from ecg_digitize.metrics import image_snr
-from ecg_digitize.pipeline import Models, Preset, find_traces, ordered_map, refine_trace
+from ecg_digitize.pipeline import PRESETS, Models, Preset, find_traces, refine_trace
 from ecg_digitize.signals import printed_recording, resample_window, to_recording
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.ridges import DEFAULTS
 from ecg_digitize.stage2.whole import BIN_PX
-from ecg_digitize.synth.dataset import KINDS, SyntheticPage, make_page
+from ecg_digitize.synth.dataset import KINDS, SyntheticPage
 from ecg_digitize.synth.signals import SignalSource, to_twelve
-from ecg_digitize.training.validate import VALIDATION_SEED, rectified_by_labels
+from ecg_digitize.training.validate import (
+    VALIDATION_SEED,
+    pages_of_each_kind,
+    rectified_by_labels,
+)
 from ecg_digitize.types import Float32, Float64, RectifiedPage, Trace, TraceMap
 
 RATES_HZ: Final = (250.0, 256.0, 500.0, 512.0, 1000.0, 1025.0)
@@ -90,7 +94,7 @@ DECODERS: Final[Mapping[str, Callable[[TraceMap], Trace]]] = {
     "parabola through it": parabola,
     "soft-argmax of 9 bins": lambda trace_map: soft_argmax(trace_map, reach=4),
     "centroid of the column": centroid,
-    "heaviest ridge": lambda m: decode(m, options=DEFAULTS._replace(jump_cost=0.0)),
+    "path at no price": lambda m: decode(m, options=DEFAULTS._replace(jump_cost=0.0)),
     "best path (ships)": decode,
 }
 
@@ -113,7 +117,8 @@ def compare_decoders(
         progress: Called after each page.
     """
     scores = _Scores()
-    for page, rectified in _rectified_pages(source, pages, seed):
+    for _, page in pages_of_each_kind(source, pages=pages, seed=seed):
+        rectified = rectified_by_labels(page)
         trace_map = find_traces(rectified, models)
         for name, decoder in DECODERS.items():
             scores.add(name, page, decoder(trace_map))
@@ -164,22 +169,29 @@ def compare_looks(
         progress: Called after each page.
     """
     scores = _Scores()
-    for page, rectified in _rectified_pages(source, pages, seed):
-        once = _moved(rectified, models, 0)
+    for _, page in pages_of_each_kind(source, pages=pages, seed=seed):
+        rectified = rectified_by_labels(page)
+        further = [_moved(rectified, models, right_px) for right_px in (5, 11)]
+        fast, *best = (_moved(rectified, models, px) for px in PRESETS["best"].looks_px)
         ways = {
-            "once (fast)": [],
-            "and 2 px to the right (best)": [_moved(rectified, models, 2)],
-            "and 2, 5, 11 px to the right": [_moved(rectified, models, px) for px in (2, 5, 11)],
+            "fast: one look": [],
+            "best: and 2 px to the right": best,
+            "and 2, 5, 11 px to the right": [
+                *best,
+                *(_moved(rectified, models, p) for p in (5, 11)),
+            ],
             "and with gamma 0.8, 1.25": [_gamma(rectified, models, g) for g in (0.8, 1.25)],
             "and mirrored": [_mirrored(rectified, models)],
         }
-        for name, others in ways.items():
-            probability = np.mean([once, *others], axis=0)
-            scores.add(name, page, _refined(rectified, probability, models))
-        maps = [once, *ways["and 2 px to the right (best)"]]
-        traces = [_refined(rectified, probability, models) for probability in maps]
-        line_px = np.mean([trace.y_px for trace in traces], axis=0)
-        scores.add("those two, lines averaged", page, replace(traces[0], y_px=line_px))
+        traces = {
+            name: _refined(rectified, np.mean([fast, *others], axis=0), models)
+            for name, others in ways.items()
+        }
+        alone = [traces["fast: one look"], *(_refined(rectified, p, models) for p in best)]
+        line_px = np.mean([trace.y_px for trace in alone], axis=0)
+        traces["best, but lines averaged"] = replace(alone[0], y_px=line_px)
+        for name, trace in traces.items():
+            scores.add(name, page, trace)
         if progress is not None:
             progress()
     return scores.comparison("looks")
@@ -238,9 +250,15 @@ def compare_resampling(
     snr_db: dict[str, list[list[float]]] = {name: [] for name in RESAMPLERS}
     for index in range(min(windows, len(source))):
         for lead in to_twelve(source.get(index)).astype(np.float64):
+            if np.ptp(lead[window]) == 0:
+                continue  # an electrode was off
+            whole = [_fourier(lead, rate_hz) for rate_hz in RATES_HZ]
             for name, resample in RESAMPLERS.items():
                 snr_db[name].append(
-                    [_window_db(lead, window, resample, rate_hz) for rate_hz in RATES_HZ]
+                    [
+                        _window_db(resample(lead[window], rate_hz), true, window, rate_hz)
+                        for rate_hz, true in zip(RATES_HZ, whole, strict=True)
+                    ]
                 )
         if progress is not None:
             progress()
@@ -248,12 +266,9 @@ def compare_resampling(
     return Comparison("resampling", tuple(f"{rate:g} Hz" for rate in RATES_HZ), rows)
 
 
-def _window_db(
-    lead: Float64, window: slice, resample: Callable[[Float64, float], Float64], rate_hz: float
-) -> float:
-    got = resample(lead[window], rate_hz)
+def _window_db(got: Float64, whole: Float64, window: slice, rate_hz: float) -> float:
     first = round(window.start * rate_hz / TRACE_FS_HZ)
-    wanted = _fourier(lead, rate_hz)[first : first + got.size]
+    wanted = whole[first : first + got.size]
     error, wanted = got - wanted, wanted - wanted.mean()
     error -= error.mean()
     return float(10 * np.log10(wanted @ wanted / max(error @ error, 1e-12 * (wanted @ wanted))))
@@ -280,15 +295,3 @@ class _Scores:
             means = [float(np.mean(by_kind[kind])) for kind in KINDS]
             rows[way] = np.array([*means, np.mean(means)])
         return Comparison(subject, (*KINDS, "all"), rows)
-
-
-def _rectified_pages(
-    source: SignalSource, pages: int, seed: int
-) -> Iterator[tuple[SyntheticPage, RectifiedPage]]:
-    wanted = [(index, kind) for kind in KINDS for index in range(pages)]
-
-    def make(one: tuple[int, str]) -> tuple[SyntheticPage, RectifiedPage]:
-        page = make_page(source, seed=seed, index=one[0], kind=one[1], vary_signals=False)
-        return page, rectified_by_labels(page)
-
-    return ordered_map(make, wanted, workers=1)

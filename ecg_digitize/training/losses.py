@@ -1,5 +1,6 @@
 """Losses on column distributions."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -80,13 +81,15 @@ MIXTURES: Final = {
     "snr": Mixture(snr=1.0),
     "column+snr": Mixture(cross_entropy=1.0, snr=0.2),
 }
-"""What stage 2 can be trained by; the first is what ships, docs/ablation.md compares them."""
+"""What stage 2 can be trained by; docs/ablation.md compares them."""
+SHIPS: Final = "column+coordinate"
 
 SIGMA_BINS: Final = 0.8
 """Width of the Gaussian that a column's distribution should be."""
 MASK_POSITIVE_WEIGHT: Final = 10.0
-MASK_PRIOR: Final = -6.0
-"""Logit of ink before anything is seen: one bin in 640 is ink. Without it, steps go into that."""
+"""Of bins with ink against those without."""
+MASK_PRIOR: Final = math.log(MASK_POSITIVE_WEIGHT / 640)
+"""Logit of ink before anything is seen: one bin in 640. Without it, steps go into that."""
 
 
 def column_loss(
@@ -94,7 +97,7 @@ def column_loss(
     y_bins: Tensor,
     *,
     seams: Tensor | None = None,
-    mixture: Mixture = MIXTURES["column+coordinate"],
+    mixture: Mixture = MIXTURES[SHIPS],
 ) -> Tensor:
     """Judge the distribution of every column.
 

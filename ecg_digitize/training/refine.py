@@ -71,6 +71,8 @@ class Samples:
 
     def _make(self, index: int, *, seed: int) -> _PoolPage:
         if self._models is None:
+            # One look a page, where the best preset has two: their mean is no harder to refine,
+            # and two would halve the pages.
             self._models = load_models(
                 device=torch.device("cpu"), stages=("stage2",), preset="fast"
             )

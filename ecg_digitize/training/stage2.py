@@ -23,7 +23,7 @@ from ecg_digitize.stage2.whole import BIN_PX
 from ecg_digitize.synth.dataset import SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
-from ecg_digitize.training.losses import MIXTURES, Mixture, column_loss
+from ecg_digitize.training.losses import MIXTURES, SHIPS, Mixture, column_loss
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def loss_of(
     network: nn.Module,
     batch: dict[str, Tensor],
     *,
-    mixture: Mixture = MIXTURES["column+coordinate"],
+    mixture: Mixture = MIXTURES[SHIPS],
 ) -> Tensor:
     """Return the column loss of a batch."""
     y_bins = bins_from_px(batch["y_px"])

@@ -1,6 +1,6 @@
 """How good the stages are on fresh synthetic pages, drawn from signals that training never saw."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -143,20 +143,44 @@ def validate_pages(
         The report.
     """
     check = check_stage2 if true_geometry else check_page
-    wanted = [(i, kind) for kind in (KINDS if each_kind else (None,)) for i in range(pages)]
+    made = _mixed_pages(source, pages=pages, seed=seed)
+    if each_kind:
+        made = pages_of_each_kind(source, pages=pages, seed=seed)
     checks = []
-    made = ordered_map(
-        lambda one: make_page(
-            source, seed=seed, index=one[0], kind=one[1], vary_signals=not each_kind
-        ),
-        wanted,
-        workers=1,
-    )
-    for (index, _), page in zip(wanted, made, strict=True):
+    for index, page in made:
         checks.append(check(index, page, models, passes=passes))
         if progress is not None:
             progress(checks[-1])
     return ValidationReport(tuple(checks), true_geometry)
+
+
+def _mixed_pages(
+    source: SignalSource, *, pages: int, seed: int
+) -> Iterator[tuple[int, SyntheticPage]]:
+    made = ordered_map(lambda i: make_page(source, seed=seed, index=i), range(pages), workers=1)
+    return enumerate(made)
+
+
+def pages_of_each_kind(
+    source: SignalSource, *, pages: int, seed: int = VALIDATION_SEED
+) -> Iterator[tuple[int, SyntheticPage]]:
+    """Make the fixed pages by which kinds are compared, one ahead of the reader.
+
+    Args:
+        source: Validation signals.
+        pages: Of each kind, in the order of KINDS; all kinds show the same records as they are.
+        seed: Family of pages.
+
+    Yields:
+        The index among those of a kind, and the page.
+    """
+    wanted = [(index, kind) for kind in KINDS for index in range(pages)]
+
+    def make(one: tuple[int, str]) -> tuple[int, SyntheticPage]:
+        index, kind = one
+        return index, make_page(source, seed=seed, index=index, kind=kind, vary_signals=False)
+
+    return ordered_map(make, wanted, workers=1)
 
 
 def check_page(

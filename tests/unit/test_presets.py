@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from ecg_digitize.cli import main
+from ecg_digitize import pipeline, submission
+from ecg_digitize.cli import main, parser
 from ecg_digitize.errors import InputError
 from ecg_digitize.layout import N_ROWS, RECT, TRACE_COLUMNS
-from ecg_digitize.pipeline import PRESETS, Preset, find_traces, load_models
+from ecg_digitize.pipeline import BEST, PRESETS, Preset, find_traces, load_models
 from ecg_digitize.types import RectifiedPage
 
 
@@ -53,6 +54,34 @@ def test_presets_that_do_not_exist_are_refused(capsys):
     with pytest.raises(SystemExit):
         main(["bench", "--preset", "slow"])
     assert "fast" in capsys.readouterr().err
+
+
+def test_commands_ask_for_their_preset(monkeypatch):
+    asked = []
+
+    def load(**options):
+        asked.append(options["preset"])
+        raise InputError("enough seen")
+
+    monkeypatch.setattr(pipeline, "load_models", load)
+    monkeypatch.setattr(submission, "load_models", load)
+
+    commands = (["bench"], ["validate", "--pages", "1"], ["compare", "decoders", "--pages", "1"])
+    for command in commands:
+        assert main([*command, "--preset", "fast"]) == 2
+        assert main(command) == 2
+    for preset in PRESETS:
+        with pytest.raises(InputError, match="enough"):
+            submission.pipeline_digitize(preset=preset)
+    assert asked == ["fast", "best"] * (len(commands) + 1)
+    assert load_models(stages=(), preset="fast").preset == PRESETS["fast"]
+
+
+def test_the_parser_knows_the_presets():
+    """It repeats their names, as importing the pipeline takes seconds."""
+    for name in PRESETS:
+        assert parser().parse_args(["bench", "--preset", name]).preset == name
+    assert parser().parse_args(["bench"]).preset == BEST
 
 
 def test_the_best_preset_looks_as_the_fast_one_does_and_more():

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,10 +14,11 @@ from ecg_digitize.layout import (
     snapped_mm,
 )
 from ecg_digitize.synth import capture, wear
+from ecg_digitize.synth.capture import paint
 from ecg_digitize.synth.dataset import KINDS, make_page, turn
 from ecg_digitize.synth.page import CleanPage, default_style, draw_page
 from ecg_digitize.synth.simulator import SimulatorSource
-from ecg_digitize.synth.warp import camera_warp, flat_warp, paint
+from ecg_digitize.synth.warp import camera_warp, flat_warp
 
 SOURCE = SimulatorSource(seed=5)
 
@@ -178,16 +180,49 @@ def test_torn_paper_shows_what_lies_beneath():
 
 
 def test_a_monitor_beats_against_the_camera():
-    """Far from a whole number of monitor pixels a camera pixel nothing beats; near one it does."""
+    """Most near two camera pixels a monitor pixel, as red and blue have every second pixel."""
     size = (600, 400)
     grey = np.full((size[1], size[0], 3), 128, np.uint8)
 
-    def swing(monitor_px_a_pixel: float) -> float:
+    def beat(monitor_px_a_pixel: float) -> float:
         x, y = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in size))
         maps = (x * np.float32(monitor_px_a_pixel), y * np.float32(monitor_px_a_pixel))
         lit = np.ones(x.shape, bool)
         image = capture._moire(grey, maps, np.random.default_rng(1), monitor_px_per_mm=1.0, lit=lit)
-        return float(image.astype(float).std())
+        return float(cv2.GaussianBlur(image[..., 0].astype(np.float32), (0, 0), 3).std())
 
-    assert swing(0.55) > 4 * swing(1.4)
-    assert swing(1.4) < 6
+    assert beat(0.51) > 10
+    assert beat(0.51) > 5 * beat(0.3)
+    assert beat(0.51) > 5 * beat(1.4)
+
+
+def test_every_second_pixel_is_kept_where_it_was():
+    value = np.tile(np.arange(60, dtype=np.uint8), (40, 1)) * 4
+
+    for first in (0, 1):
+        inner = np.s_[2:-2, 2:-2]
+        kept = capture._every_second(value, first=first)
+        np.testing.assert_allclose(kept[inner].astype(int), value[inner], atol=1)
+
+
+@pytest.mark.parametrize("take", [capture.plot, capture.screen])
+def test_only_paper_can_be_torn(take):
+    torn = replace(_clean(), gone=np.zeros((1700, 2200), bool))
+
+    with pytest.raises(ValueError, match="torn"):
+        take(torn, np.random.default_rng(0), 2.0)
+
+
+def test_names_on_missing_paper_are_no_labels(monkeypatch):
+    def tear_first_name(page, rng):
+        x, y = np.rint((page.names_mm[0] - np.array(page.origin_mm)) * page.px_per_mm).astype(int)
+        gone = np.zeros(page.image.shape[:2], bool)
+        gone[y - 9 : y + 9, x - 9 : x + 9] = True
+        return replace(page, gone=gone)
+
+    monkeypatch.setitem(KINDS, "photo", replace(KINDS["photo"], wear=(tear_first_name,)))
+
+    page = make_page(SOURCE, seed=3, index=11, kind="photo", max_megapixels=2.0)
+
+    assert np.isnan(page.names_xy_px[0]).all()
+    assert np.isfinite(page.names_xy_px[1:]).all()
