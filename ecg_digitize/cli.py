@@ -186,12 +186,7 @@ def _add_json(add: Callable[..., Any]) -> None:
 
 
 def _add_model_options(add: Callable[..., Any]) -> None:
-    add(
-        "--preset",
-        choices=("fast", "best"),
-        default="best",
-        help="looks of stage 2: fast one, best two (default: best)",
-    )
+    add("--preset", choices=("fast", "best"), default="best", help=PRESET_HELP)
     add("--device", help="cpu or cuda (default: the best there is)")
     add("--weights", type=Path, metavar="DIR", help="folder of the weight files")
 

@@ -262,12 +262,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--report", type=Path, default=Path("run_report.json"))
     add("--weights", type=Path, metavar="DIR", help="folder of the weight files")
     add("--device", help="cpu or cuda (default: the best there is)")
-    add(
-        "--preset",
-        choices=tuple(PRESETS),
-        default=BEST,
-        help="looks of stage 2 (default: %(default)s)",
-    )
+    add("--preset", choices=tuple(PRESETS), default=BEST, help="default: %(default)s")
     add("--workers", type=int, default=2, help="threads (default: %(default)s)")
     add("--time-budget-s", type=float, default=TIME_BUDGET_S, help="default: %(default)s")
     arguments = parser.parse_args(argv)

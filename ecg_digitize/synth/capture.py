@@ -149,9 +149,8 @@ def screen(
 ) -> tuple[Image, SheetWarp]:
     """A phone photo of the page on a monitor: its pixels and the camera's beat as moire."""
     _never_printed(clean)
-    megapixels = min(
-        max_megapixels, float(rng.choice([1.6, 3.0, 5.0, 12.0], p=[0.1, 0.35, 0.35, 0.2]))
-    )
+    drawn = float(rng.choice([1.6, 3.0, 5.0, 12.0], p=[0.1, 0.35, 0.35, 0.2]))
+    megapixels = min(drawn, max_megapixels)
     short_px = round(np.sqrt(megapixels * 1e6 * 3 / 4))
     long_px = short_px * 4 // 3
     size_px = (long_px, short_px) if rng.random() < 0.6 else (short_px, long_px)
@@ -180,9 +179,8 @@ def screen(
         corners = warp.page_from_sheet(area_mm[[[0, 1], [2, 1], [2, 3], [0, 3]]])
         cv2.fillConvexPoly(room, np.rint(corners).astype(np.int32), color)
     maps = warp.sheet_maps(size_px)
-    image = paint(
-        room, replace(clean, image=np.asarray(pixels, np.uint8), px_per_mm=monitor_px_per_mm), maps
-    )
+    shown = replace(clean, image=np.asarray(pixels, np.uint8), px_per_mm=monitor_px_per_mm)
+    image = paint(room, shown, maps)
     image = degrade.blur(image, rng.uniform(0.2, 0.8) * np.sqrt(megapixels / 4))
     left, top, right, bottom = panel_mm
     lit = (maps[0] > left) & (maps[0] < right) & (maps[1] > top) & (maps[1] < bottom)

@@ -176,10 +176,7 @@ def compare_looks(
         ways = {
             "fast: one look": [],
             "best: and 2 px to the right": best,
-            "and 2, 5, 11 px to the right": [
-                *best,
-                *(_moved(rectified, models, p) for p in (5, 11)),
-            ],
+            "and 2, 5, 11 px to the right": [*best, *further],
             "and with gamma 0.8, 1.25": [_gamma(rectified, models, g) for g in (0.8, 1.25)],
             "and mirrored": [_mirrored(rectified, models)],
         }
