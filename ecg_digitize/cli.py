@@ -16,7 +16,7 @@ from ecg_digitize.stage2.members import MEMBERS
 
 BENCH_IMAGE: Final = Path(__file__).resolve().parent.parent / "tests/samples/sample_render.png"
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
-PRESET_HELP: Final = "looks of stage 2: fast one, best two (default: best)"
+PRESET_HELP: Final = "fast: each network looks once; best: from several sides (default)"
 SOURCE_HELP: Final = "signals: simulator (default), bank:FILE.npz, wfdb:FOLDER or deepfake"
 
 

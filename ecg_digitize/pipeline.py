@@ -34,7 +34,7 @@ from ecg_digitize.stage1.grid import fit_grid
 from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm, rectify
 from ecg_digitize.stage2.decode import decode
-from ecg_digitize.stage2.refine import PASSES, REACH_PX, bands_from, refine_input
+from ecg_digitize.stage2.refine import PASSES, REACH_PX, bands_from, flipped, refine_input
 from ecg_digitize.stage2.whole import BIN_PX
 from ecg_digitize.types import (
     Digitization,
@@ -70,8 +70,14 @@ class Preset:
     """How far right of its place, rect px, the page lies each time that stage 2 looks at it. The
     network's coarse levels have cells of 64 px: moved, the page falls into them otherwise."""
 
+    flips: bool
+    """Whether the refinement sees its bands upside down and backwards too."""
 
-PRESETS: Final = {"fast": Preset(looks_px=(0,)), "best": Preset(looks_px=(0, 2))}
+
+PRESETS: Final = {
+    "fast": Preset(looks_px=(0,), flips=False),
+    "best": Preset(looks_px=(0, 2), flips=True),
+}
 BEST: Final = "best"
 
 
@@ -242,11 +248,24 @@ def refine_trace(
     """Stage 2: the decoded lines, moved onto the centre of the ink around them."""
     for _ in range(passes):
         line_px, pixels, clues = refine_input(rectified, trace_map, trace)
-        on_device = (torch.from_numpy(part).to(models.device) for part in (pixels, clues))
-        (offset_px,) = _run_batch(models.refine, bands_from(*on_device), models.device)
-        offset_px = offset_px.nan_to_num().clamp(-REACH_PX, REACH_PX)
-        trace = replace(trace, y_px=line_px + offset_px.cpu().numpy())
+        flips = (
+            itertools.product((False, True), repeat=2) if models.preset.flips else [(False,) * 2]
+        )
+        seen = [_offset_px(pixels, clues, models, *flip) for flip in flips]
+        trace = replace(trace, y_px=line_px + np.mean(seen, axis=0))
     return trace
+
+
+def _offset_px(
+    pixels: Image, clues: Float32, models: Models, upside_down: bool, backwards: bool
+) -> Float32:
+    """Run the refinement on flipped bands; return (4, 5000) of them as they lie."""
+    bands = flipped(pixels, clues, upside_down=upside_down, backwards=backwards)
+    on_device = (torch.from_numpy(np.ascontiguousarray(b)).to(models.device) for b in bands)
+    (offset_px,) = _run_batch(models.refine, bands_from(*on_device), models.device)
+    offset: Float32 = offset_px.nan_to_num().clamp(-REACH_PX, REACH_PX).cpu().numpy()
+    offset = -offset if upside_down else offset
+    return offset[:, ::-1] if backwards else offset
 
 
 def _run(network: nn.Module, image: Image, device: torch.device) -> tuple[torch.Tensor, ...]:

@@ -10,7 +10,7 @@ from scipy import signal
 
 from ecg_digitize.layout import N_ROWS, TRACE_COLUMNS, TRACE_FS_HZ
 from ecg_digitize.metrics import image_snr
-from ecg_digitize.pipeline import PRESETS, Models, Preset, find_traces, refine_trace
+from ecg_digitize.pipeline import PRESETS, Models, find_traces, refine_trace
 from ecg_digitize.signals import printed_recording, resample_window, to_recording
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.ridges import DEFAULTS
@@ -131,7 +131,7 @@ def compare_decoders(
 
 
 def _moved(page: RectifiedPage, models: Models, right_px: int) -> Float32:
-    once = replace(models, preset=Preset(looks_px=(right_px,)))
+    once = replace(models, preset=replace(models.preset, looks_px=(right_px,)))
     return find_traces(page, once).probability
 
 

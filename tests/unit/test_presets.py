@@ -9,9 +9,11 @@ import torch
 from ecg_digitize import pipeline, submission
 from ecg_digitize.cli import main, parser
 from ecg_digitize.errors import InputError
-from ecg_digitize.layout import N_ROWS, RECT, TRACE_COLUMNS
-from ecg_digitize.pipeline import BEST, PRESETS, Preset, find_traces, load_models
-from ecg_digitize.types import RectifiedPage
+from ecg_digitize.layout import N_ROWS, RECT, TRACE_COLUMNS, TRACE_X0_PX, ZERO_PX
+from ecg_digitize.pipeline import BEST, PRESETS, find_traces, load_models, refine_trace
+from ecg_digitize.stage2.decode import true_trace_map
+from ecg_digitize.stage2.refine import REACH_PX
+from ecg_digitize.types import RectifiedPage, Trace
 
 
 class _Sees(torch.nn.Module):
@@ -37,7 +39,7 @@ def test_looks_are_averaged_where_the_page_lies(tiny_models):
     page = RectifiedPage(image, valid=1.0)
 
     def bin_0(*looks_px: int) -> np.ndarray:
-        preset = Preset(looks_px=looks_px)
+        preset = replace(PRESETS["fast"], looks_px=looks_px)
         models = replace(tiny_models, stage2=_Sees(), preset=preset)
         return find_traces(page, models).probability[0, 0]
 
@@ -46,6 +48,36 @@ def test_looks_are_averaged_where_the_page_lies(tiny_models):
     np.testing.assert_allclose(bin_0(6), once, atol=1e-6)
     twice = bin_0(0, 6)
     np.testing.assert_allclose(twice, (once + np.roll(once, 1)) / 2, atol=1e-6)
+
+
+class _Darkest(torch.nn.Module):
+    """Says how far the darkest pixel lies from the middle, and in the first column 5 px more."""
+
+    def forward(self, bands: torch.Tensor) -> torch.Tensor:
+        offset = bands[:, 0].argmin(dim=1) - REACH_PX
+        offset[:, 0] += 5
+        return offset
+
+
+def test_flips_are_averaged_the_right_way_up(tiny_models):
+    y_px = (np.array(ZERO_PX)[:, None] + 9 * np.sin(np.arange(TRACE_COLUMNS) / 200)).round()
+    image = np.full((RECT.height_px, RECT.width_px, 3), 255, np.uint8)
+    for row in range(N_ROWS):
+        image[y_px[row].astype(int), TRACE_X0_PX + np.arange(TRACE_COLUMNS)] = 0
+    page, trace_map = RectifiedPage(image, valid=1.0), true_trace_map(y_px.astype(np.float32))
+    confidence = np.ones_like(y_px, np.float32)
+    near = Trace(np.repeat(np.array(ZERO_PX, np.float32)[:, None], TRACE_COLUMNS, 1), confidence)
+
+    def refined(preset: str) -> np.ndarray:
+        models = replace(tiny_models, refine=_Darkest(), preset=PRESETS[preset])
+        return refine_trace(page, trace_map, near, models).y_px - y_px
+
+    fast, best = refined("fast"), refined("best")
+    assert np.abs(fast[:, 1:]).max() <= 1
+    assert np.abs(best[:, 1:-1]).max() <= 1
+    np.testing.assert_allclose(fast[:, 0] - fast[:, 1], 5, atol=1)
+    # Two of four flips begin at either end, one of them upside down.
+    assert np.abs(best[:, [0, -1]]).max() <= 1
 
 
 def test_presets_that_do_not_exist_are_refused(capsys):
