@@ -66,18 +66,10 @@ SPECKS_PX: Final = 5
 class Preset:
     """What is spent on a page."""
 
-    looks_px: tuple[int, ...]
-    """How far right of its place, rect px, the page lies each time that stage 2 looks at it. The
-    network's coarse levels have cells of 64 px: moved, the page falls into them otherwise."""
-
-    flips: bool
-    """Whether the refinement sees its bands upside down and backwards too."""
+    flips: bool  # whether the refinement sees its bands upside down and backwards too
 
 
-PRESETS: Final = {
-    "fast": Preset(looks_px=(0,), flips=False),
-    "best": Preset(looks_px=(0, 2), flips=True),
-}
+PRESETS: Final = {"fast": Preset(flips=False), "best": Preset(flips=True)}
 BEST: Final = "best"
 
 
@@ -231,13 +223,9 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
 
 def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:
     """Stage 2: where each row's centre line is, column by column."""
-    seen = []
-    for right_px in models.preset.looks_px:
-        image = np.roll(rectified.image, right_px, axis=1)  # margins alone go round the edge
-        (logits,) = _run(models.stage2, image, models.device)
-        first = TRACE_X0_PX + right_px
-        seen.append(torch.softmax(logits[0, :, :, first : first + TRACE_COLUMNS], dim=1))
-    probability: Float32 = (sum(seen[1:], start=seen[0]) / len(seen)).cpu().numpy()
+    (logits,) = _run(models.stage2, rectified.image, models.device)
+    columns = logits[0, :, :, TRACE_X0_PX : TRACE_X0_PX + TRACE_COLUMNS]
+    probability: Float32 = torch.softmax(columns, dim=1).cpu().numpy()
     return TraceMap(probability, px_per_bin=float(BIN_PX), first_px=(BIN_PX - 1) / 2)
 
 
@@ -248,9 +236,8 @@ def refine_trace(
     """Stage 2: the decoded lines, moved onto the centre of the ink around them."""
     for _ in range(passes):
         line_px, pixels, clues = refine_input(rectified, trace_map, trace)
-        flips = (
-            itertools.product((False, True), repeat=2) if models.preset.flips else [(False,) * 2]
-        )
+        both = (False, True) if models.preset.flips else (False,)
+        flips = itertools.product(both, repeat=2)
         seen = [_offset_px(pixels, clues, models, *flip) for flip in flips]
         trace = replace(trace, y_px=line_px + np.mean(seen, axis=0))
     return trace

@@ -131,8 +131,10 @@ def compare_decoders(
 
 
 def _moved(page: RectifiedPage, models: Models, right_px: int) -> Float32:
-    once = replace(models, preset=replace(models.preset, looks_px=(right_px,)))
-    return find_traces(page, once).probability
+    moved = replace(page, image=np.roll(page.image, right_px, axis=1))
+    p = find_traces(moved, models).probability
+    # The last columns went out of sight; the nearest one's distribution stands for them.
+    return np.concatenate([p[:, :, right_px:], *[p[:, :, -1:]] * right_px], axis=2)
 
 
 def _gamma(page: RectifiedPage, models: Models, gamma: float) -> Float32:
@@ -159,7 +161,7 @@ def compare_looks(
     seed: int = VALIDATION_SEED,
     progress: Callable[[], None] | None = None,
 ) -> Comparison:
-    """Look at the same pages several times and join what was seen; mean capped dB, refined.
+    """Look at the same pages from several sides and join what was seen; mean capped dB.
 
     Args:
         source: Validation signals.
@@ -168,25 +170,25 @@ def compare_looks(
         seed: Family of pages.
         progress: Called after each page.
     """
+    fast, best = (replace(models, preset=PRESETS[name]) for name in ("fast", "best"))
     scores = _Scores()
     for _, page in pages_of_each_kind(source, pages=pages, seed=seed):
         rectified = rectified_by_labels(page)
+        once, right = (_moved(rectified, models, right_px) for right_px in (0, 2))
         further = [_moved(rectified, models, right_px) for right_px in (5, 11)]
-        fast, *best = (_moved(rectified, models, px) for px in PRESETS["best"].looks_px)
         ways = {
-            "fast: one look": [],
-            "best: and 2 px to the right": best,
-            "and 2, 5, 11 px to the right": [*best, *further],
-            "and with gamma 0.8, 1.25": [_gamma(rectified, models, g) for g in (0.8, 1.25)],
-            "and mirrored": [_mirrored(rectified, models)],
+            "best: refined on flipped bands too": [],
+            "page 2 px to the right too": [right],
+            "page 2, 5 and 11 px to the right too": [right, *further],
+            "page with gamma 0.8 and 1.25 too": [_gamma(rectified, models, g) for g in (0.8, 1.25)],
+            "page mirrored too": [_mirrored(rectified, models)],
         }
-        traces = {
-            name: _refined(rectified, np.mean([fast, *others], axis=0), models)
-            for name, others in ways.items()
-        }
-        alone = [traces["fast: one look"], *(_refined(rectified, p, models) for p in best)]
+        traces = {"fast: bands as they lie": _refined(rectified, once, fast)}
+        for name, others in ways.items():
+            traces[name] = _refined(rectified, np.mean([once, *others], axis=0), best)
+        alone = [_refined(rectified, probability, best) for probability in (once, right)]
         line_px = np.mean([trace.y_px for trace in alone], axis=0)
-        traces["best, but lines averaged"] = replace(alone[0], y_px=line_px)
+        traces["page 2 px to the right too, lines averaged"] = replace(alone[0], y_px=line_px)
         for name, trace in traces.items():
             scores.add(name, page, trace)
         if progress is not None:

@@ -71,11 +71,7 @@ class Samples:
 
     def _make(self, index: int, *, seed: int) -> _PoolPage:
         if self._models is None:
-            # One look a page, where the best preset has two: their mean is no harder to refine,
-            # and two would halve the pages.
-            self._models = load_models(
-                device=torch.device("cpu"), stages=("stage2",), preset="fast"
-            )
+            self._models = load_models(device=torch.device("cpu"), stages=("stage2",))
         rng = np.random.default_rng([seed, index, 6])
         page = make_page(self.source, seed=seed, index=index, max_megapixels=4.0)
         dx, dy = map(float, rng.normal(0, JITTER_MM, 2))

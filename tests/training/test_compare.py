@@ -60,7 +60,9 @@ def test_looks_are_brought_back_to_where_the_page_lies(tiny_models):
     plain = compare._moved(page, models, 0)
 
     np.testing.assert_allclose(plain.sum(axis=1), 1, rtol=1e-4)
-    np.testing.assert_allclose(compare._moved(page, models, 2), plain, atol=1e-5)
+    np.testing.assert_allclose(
+        compare._moved(page, models, 2)[..., :-2], plain[..., :-2], atol=1e-5
+    )
     np.testing.assert_allclose(compare._mirrored(page, models), plain, atol=1e-5)
     assert (compare._gamma(page, models, 1.25) != plain).mean() > 0.5
 
@@ -76,7 +78,7 @@ def test_what_ships_resamples_best_at_every_rate():
 
 
 @pytest.mark.usefixtures("tiny_weights")
-@pytest.mark.parametrize(("subject", "ways"), [("decoders", 6), ("looks", 6)])
+@pytest.mark.parametrize(("subject", "ways"), [("decoders", 6), ("looks", 7)])
 def test_the_command_prints_a_row_a_way_and_a_column_a_kind(subject, ways, monkeypatch, capsys):
     monkeypatch.setattr(compare, "KINDS", ("render", "scan"))
 

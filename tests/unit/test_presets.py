@@ -1,4 +1,4 @@
-"""Presets: how often stage 2 looks at a page, and where from."""
+"""Presets: from how many sides a page is looked at."""
 
 from dataclasses import replace
 
@@ -10,44 +10,10 @@ from ecg_digitize import pipeline, submission
 from ecg_digitize.cli import main, parser
 from ecg_digitize.errors import InputError
 from ecg_digitize.layout import N_ROWS, RECT, TRACE_COLUMNS, TRACE_X0_PX, ZERO_PX
-from ecg_digitize.pipeline import BEST, PRESETS, find_traces, load_models, refine_trace
+from ecg_digitize.pipeline import BEST, PRESETS, load_models, refine_trace
 from ecg_digitize.stage2.decode import true_trace_map
 from ecg_digitize.stage2.refine import REACH_PX
 from ecg_digitize.types import RectifiedPage, Trace
-
-
-class _Sees(torch.nn.Module):
-    """Puts all of a column into bin 0 where the page is white, into bin 1 where it is black.
-
-    It is one column off in every look but the first: what a look is worth is then seen.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.looks = 0
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        white = image[:, :1, :1].float().roll(min(self.looks, 1), 3) / 255
-        self.looks += 1
-        logits = 60 * torch.cat([white, 1 - white], dim=2)
-        return logits.expand(-1, N_ROWS, -1, -1)
-
-
-def test_looks_are_averaged_where_the_page_lies(tiny_models):
-    image = np.zeros((RECT.height_px, RECT.width_px, 3), np.uint8)
-    image[:, ::10] = 255
-    page = RectifiedPage(image, valid=1.0)
-
-    def bin_0(*looks_px: int) -> np.ndarray:
-        preset = replace(PRESETS["fast"], looks_px=looks_px)
-        models = replace(tiny_models, stage2=_Sees(), preset=preset)
-        return find_traces(page, models).probability[0, 0]
-
-    once = bin_0(0)
-    np.testing.assert_allclose(once, np.arange(TRACE_COLUMNS) % 10 == 0, atol=1e-6)
-    np.testing.assert_allclose(bin_0(6), once, atol=1e-6)
-    twice = bin_0(0, 6)
-    np.testing.assert_allclose(twice, (once + np.roll(once, 1)) / 2, atol=1e-6)
 
 
 class _Darkest(torch.nn.Module):
@@ -114,9 +80,3 @@ def test_the_parser_knows_the_presets():
     for name in PRESETS:
         assert parser().parse_args(["bench", "--preset", name]).preset == name
     assert parser().parse_args(["bench"]).preset == BEST
-
-
-def test_the_best_preset_looks_as_the_fast_one_does_and_more():
-    fast, best = (set(PRESETS[name].looks_px) for name in ("fast", "best"))
-    assert fast == {0}
-    assert best > fast
