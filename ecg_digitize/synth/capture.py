@@ -120,13 +120,10 @@ def photo(
     megapixels = min(max_megapixels, drawn)
     height = round(np.sqrt(megapixels * 1e6 * 3 / 4))
     size = (height * 4 // 3, height)
-    x0, y0 = clean.origin_mm
-    x1 = x0 + clean.image.shape[1] / clean.px_per_mm
-    y1 = y0 + clean.image.shape[0] / clean.px_per_mm
     warp = camera_warp(
         rng,
         size_px=size,
-        box_mm=(x0, y0, x1, y1),
+        box_mm=clean.box_mm,
         fill=float(rng.uniform(0.82, 1.02)),
         tilt_deg=float(rng.uniform(0.5, 7)),
         turn_deg=float(rng.normal(0, 2.0)),
@@ -157,20 +154,17 @@ def screen(
     monitor_px_per_mm = float(rng.uniform(5.5, 8.0))
     zoom = monitor_px_per_mm / clean.px_per_mm
     pixels = cv2.resize(clean.image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
-    height_mm, width_mm = (n / clean.px_per_mm for n in clean.image.shape[:2])
-    x0, y0 = clean.origin_mm
-    box_mm = np.array([x0, y0, x0 + width_mm, y0 + height_mm])
     warp = camera_warp(
         rng,
         size_px=size_px,
-        box_mm=tuple(box_mm),
+        box_mm=clean.box_mm,
         fill=float(rng.uniform(0.78, 1.0)),
         tilt_deg=float(rng.uniform(0.5, 6)),
         turn_deg=float(rng.normal(0, 1.5)),
         bend_mm=0.0,
         wave_mm=0.0,
     )
-    panel_mm = box_mm + np.array([-1, -1, 1, 1]) * rng.uniform(1, 25, 4)
+    panel_mm = np.array(clean.box_mm) + np.array([-1, -1, 1, 1]) * rng.uniform(1, 25, 4)
     bezel_mm = panel_mm + np.array([-1, -1, 1, 1]) * rng.uniform(5, 22, 4)
     room = degrade.desk(rng, size_px)
     dark = int(rng.integers(8, 45))

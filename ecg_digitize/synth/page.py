@@ -87,6 +87,12 @@ class CleanPage:
     style: PageStyle
     gone: Mask | None = None  # (H, W) where paper is missing
 
+    @property
+    def box_mm(self) -> tuple[float, float, float, float]:
+        """Sheet x0, y0, x1, y1 of the raster, mm."""
+        (x0, y0), (height, width) = self.origin_mm, self.image.shape[:2]
+        return x0, y0, x0 + width / self.px_per_mm, y0 + height / self.px_per_mm
+
 
 def default_style() -> PageStyle:
     """Return the style of the competition's type 0001: 2200x1700 px at 200 dpi."""

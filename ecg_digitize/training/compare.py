@@ -9,16 +9,15 @@ import numpy as np
 from scipy import signal
 
 from ecg_digitize.layout import N_ROWS, TRACE_COLUMNS, TRACE_FS_HZ
-from ecg_digitize.metrics import image_snr
 from ecg_digitize.pipeline import PRESETS, Models, find_traces, refine_trace
-from ecg_digitize.signals import printed_recording, resample_window, to_recording
+from ecg_digitize.signals import resample_window, to_recording
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.ridges import DEFAULTS
-from ecg_digitize.stage2.whole import BIN_PX
 from ecg_digitize.synth.dataset import KINDS, SyntheticPage
 from ecg_digitize.synth.signals import SignalSource, to_twelve
 from ecg_digitize.training.validate import (
     VALIDATION_SEED,
+    page_score,
     pages_of_each_kind,
     rectified_by_labels,
 )
@@ -148,8 +147,7 @@ def _mirrored(page: RectifiedPage, models: Models) -> Float32:
     return np.ascontiguousarray(_moved(backwards, models, 0)[:, :, ::-1])
 
 
-def _refined(page: RectifiedPage, probability: Float32, models: Models) -> Trace:
-    trace_map = TraceMap(probability, px_per_bin=float(BIN_PX), first_px=(BIN_PX - 1) / 2)
+def _refined(page: RectifiedPage, trace_map: TraceMap, models: Models) -> Trace:
     return refine_trace(page, trace_map, decode(trace_map), models)
 
 
@@ -174,8 +172,8 @@ def compare_looks(
     scores = _Scores()
     for _, page in pages_of_each_kind(source, pages=pages, seed=seed):
         rectified = rectified_by_labels(page)
-        once, right = (_moved(rectified, models, right_px) for right_px in (0, 2))
-        further = [_moved(rectified, models, right_px) for right_px in (5, 11)]
+        once = find_traces(rectified, models)
+        right, *further = (_moved(rectified, models, right_px) for right_px in (2, 5, 11))
         ways = {
             "best: refined on flipped bands too": [],
             "page 2 px to the right too": [right],
@@ -185,10 +183,12 @@ def compare_looks(
         }
         traces = {"fast: bands as they lie": _refined(rectified, once, fast)}
         for name, others in ways.items():
-            traces[name] = _refined(rectified, np.mean([once, *others], axis=0), best)
-        alone = [_refined(rectified, probability, best) for probability in (once, right)]
-        line_px = np.mean([trace.y_px for trace in alone], axis=0)
-        traces["page 2 px to the right too, lines averaged"] = replace(alone[0], y_px=line_px)
+            joined = np.mean([once.probability, *others], axis=0)
+            traces[name] = _refined(rectified, replace(once, probability=joined), best)
+        alone = traces["best: refined on flipped bands too"]
+        beside = _refined(rectified, replace(once, probability=right), best)
+        line_px = np.mean([alone.y_px, beside.y_px], axis=0)
+        traces["page 2 px to the right too, lines averaged"] = replace(alone, y_px=line_px)
         for name, trace in traces.items():
             scores.add(name, page, trace)
         if progress is not None:
@@ -283,9 +283,7 @@ class _Scores:
         self._by_way: dict[str, dict[str, list[float]]] = {}
 
     def add(self, way: str, page: SyntheticPage, trace: Trace) -> None:
-        truth = printed_recording(page.signals_mv, fs_hz=TRACE_FS_HZ)
-        got = to_recording(trace, fs_hz=TRACE_FS_HZ)
-        score = image_snr(truth.signals_mv, got.signals_mv, fs_hz=TRACE_FS_HZ)
+        score = page_score(page, to_recording(trace, fs_hz=TRACE_FS_HZ).signals_mv)
         self._by_way.setdefault(way, {}).setdefault(page.kind, []).append(score.snr_capped_db)
 
     def comparison(self, subject: str) -> Comparison:

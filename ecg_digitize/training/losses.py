@@ -88,8 +88,6 @@ SIGMA_BINS: Final = 0.8
 """Width of the Gaussian that a column's distribution should be."""
 MASK_POSITIVE_WEIGHT: Final = 10.0
 """Of bins with ink against those without."""
-MASK_PRIOR: Final = math.log(MASK_POSITIVE_WEIGHT / 640)
-"""Logit of ink before anything is seen: one bin in 640. Without it, steps go into that."""
 
 
 def column_loss(
@@ -144,8 +142,10 @@ def _mask_loss(logits: Tensor, y_bins: Tensor) -> Tensor:
     bins = torch.arange(logits.shape[2], device=logits.device)[None, None, :, None]
     mask = (1 - (bins - y_bins[:, :, None]).abs()).clamp_min(0)
     weight = torch.tensor(MASK_POSITIVE_WEIGHT, device=logits.device)
+    # One bin of a column is ink; without this prior, steps go into learning that.
+    prior = math.log(MASK_POSITIVE_WEIGHT / logits.shape[2])
     return F.binary_cross_entropy_with_logits(
-        logits.float() + MASK_PRIOR, mask, pos_weight=weight, reduction="none"
+        logits.float() + prior, mask, pos_weight=weight, reduction="none"
     ).sum(2)
 
 

@@ -192,13 +192,13 @@ def check_page(
     if isinstance(result, Failure):
         signals_mv = np.zeros_like(page.signals_mv)
         error = f"{result.stage}: {result.error}"
-        return PageCheck(index, page.kind, False, None, _score(page, signals_mv), error)
+        return PageCheck(index, page.kind, False, None, page_score(page, signals_mv), error)
     return PageCheck(
         index=index,
         kind=page.kind,
         turns_right=result.registration.quarter_turns == page.quarter_turns,
         grid_errors_px=_grid_errors_px(page, result),
-        score=_score(page, result.recording.signals_mv),
+        score=page_score(page, result.recording.signals_mv),
         error=None,
     )
 
@@ -212,7 +212,7 @@ def check_stage2(
     trace = refine_trace(rectified, trace_map, decode(trace_map), models, passes=passes)
     recording = to_recording(trace, fs_hz=TRACE_FS_HZ)
     none = np.empty(0, np.float32)
-    return PageCheck(index, page.kind, None, none, _score(page, recording.signals_mv), None)
+    return PageCheck(index, page.kind, None, none, page_score(page, recording.signals_mv), None)
 
 
 def rectified_by_labels(page: SyntheticPage) -> RectifiedPage:
@@ -261,7 +261,8 @@ def _grid_errors_px(page: SyntheticPage, result: Digitization) -> Float32 | None
     return off
 
 
-def _score(page: SyntheticPage, signals_mv: Float32) -> ImageScore:
+def page_score(page: SyntheticPage, signals_mv: Float32) -> ImageScore:
+    """Score (12, 5000) signals at 500 Hz against what is printed of a page."""
     truth = printed_recording(page.signals_mv, fs_hz=TRACE_FS_HZ)
     return image_snr(truth.signals_mv, signals_mv, fs_hz=TRACE_FS_HZ)
 

@@ -15,8 +15,8 @@ from ecg_digitize.training import validate
 from ecg_digitize.training.bench import peak_memory_mb
 from ecg_digitize.training.validate import (
     PageCheck,
-    _score,
     check_page,
+    page_score,
     round_trip_db,
     validate_pages,
 )
@@ -96,7 +96,9 @@ def test_each_kind_shows_the_same_records_in_all_nine(monkeypatch, tiny_models):
 
     def check(index, page, models, *, passes):
         seen.append((index, page.kind, page.signals_mv))
-        return PageCheck(index, page.kind, None, np.empty(0), _score(page, page.signals_mv), None)
+        return PageCheck(
+            index, page.kind, None, np.empty(0), page_score(page, page.signals_mv), None
+        )
 
     monkeypatch.setattr(validate, "check_stage2", check)
 
