@@ -98,6 +98,7 @@ def _add_using(command: Command) -> None:
     add = judge.add_argument
     add("--pages", type=_count, default=200, help="default: 200")
     add("--each-kind", action="store_true", help="--pages of each kind, records as they are")
+    add("--other-machines", action="store_true", help="sheets laid out as other machines do")
     _add_validation(add)
     which = judge.add_mutually_exclusive_group()
     which.add_argument("--true-geometry", action="store_true", help="judge stage 2 alone")

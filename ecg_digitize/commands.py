@@ -183,8 +183,10 @@ def validate(arguments: argparse.Namespace) -> int:
     from ecg_digitize.training import validate as validating
 
     source = open_source(arguments.source, validation=True)
-    if arguments.round_trip and arguments.each_kind:
-        raise InputError("validate: --round-trip draws no pages; leave --each-kind out")
+    if arguments.round_trip and (arguments.each_kind or arguments.other_machines):
+        raise InputError(
+            "validate: --round-trip draws no pages; leave --each-kind and --other-machines out"
+        )
     if arguments.round_trip:
         with _bar(arguments.pages) as step:
             snr_db = validating.round_trip_db(
@@ -203,6 +205,7 @@ def validate(arguments: argparse.Namespace) -> int:
             pages=arguments.pages,
             each_kind=arguments.each_kind,
             seed=arguments.seed,
+            other_machines=arguments.other_machines,
             true_geometry=arguments.true_geometry,
             passes=arguments.passes,
             progress=lambda check: step(),

@@ -146,17 +146,18 @@ LEAD_COLUMNS: Final = _lead_columns()
 """Row and trace columns of each of the thirteen printed leads, row by row."""
 
 
-def lead_window(lead: str, n_total: int) -> tuple[int, int]:
+def lead_window(lead: str, n_total: int, *, rhythm: str = RHYTHM_LEAD) -> tuple[int, int]:
     """Return the [start, stop) samples of a lead's printed window in a 10 s record.
 
     Args:
-        lead: One of LEADS; II is the rhythm strip and spans everything.
+        lead: One of LEADS.
         n_total: Samples in 10 s (10 * fs).
+        rhythm: The lead of the rhythm strip, which spans everything.
 
     Returns:
         Start and stop index; windows start at int(k * n_total / 4), as in the competition's truth.
     """
-    if lead == RHYTHM_LEAD:
+    if lead == rhythm:
         return 0, n_total
     column = next(row.index(lead) for row in ROW_LEADS[:RHYTHM_ROW] if lead in row)
     return int(column * n_total / 4), int((column + 1) * n_total / 4)

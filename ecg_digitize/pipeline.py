@@ -24,15 +24,16 @@ from torch import nn
 from ecg_digitize.errors import ImageError, InputError, StageError, WeightsError
 from ecg_digitize.geometry import quarter_turning
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
+from ecg_digitize.layout import RHYTHM_LEAD, TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
 from ecg_digitize.manifest import read_manifest
 from ecg_digitize.runtime import autocast_dtype, choose_device, placed
-from ecg_digitize.signals import to_recording
-from ecg_digitize.stage0.normalize import TRUSTED_NAMES, register
+from ecg_digitize.signals import find_rhythm, to_recording
+from ecg_digitize.stage0.normalize import TRUSTED_NAMES, register, unstretched
 from ecg_digitize.stage0.prepare import stage0_input
 from ecg_digitize.stage1.grid import fit_grid
 from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm, rectify
+from ecg_digitize.stage1.rows import levelled, place_rows
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.refine import PASSES, REACH_PX, bands_from, flipped, refine_input
 from ecg_digitize.stage2.whole import BIN_PX
@@ -60,6 +61,10 @@ STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 
 SPECKS_PX: Final = 5
 """Specks up to half of this are gone from a filtered page, strokes of letters are not."""
+
+
+TRUSTED_CONFIDENCE: Final = 0.2
+"""Mean over the crossings of the lattice, most of them found, below which another may be better."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,8 @@ def digitize_page(
         page: The picture.
         models: See load_models.
         fs_hz: Samples a second wanted.
-        lengths: Samples wanted of each lead's window; None follows from fs_hz.
+        lengths: Samples wanted of each lead's window, as the competition does, whose rhythm strip
+            is lead II; None follows from fs_hz, and the strip is the lead that it repeats.
         fusion: Blend limb leads that follow from each other where they agree; on 25 real and
             rendered pages it is worth 0.35 dB in the mean and loses in no group.
         passes: How often the decoded lines are refined on the ink; see refine.PASSES.
@@ -160,7 +166,9 @@ def digitize_page(
     clock.lap("decode")
     trace = refine_trace(rectified, trace_map, trace, models, passes=passes)
     clock.lap("refine")
-    recording = to_recording(trace, fs_hz=fs_hz, lengths=lengths, fusion=fusion)
+    paper = levelled(trace, grid)
+    rhythm = find_rhythm(paper) if lengths is None else RHYTHM_LEAD
+    recording = to_recording(paper, fs_hz=fs_hz, lengths=lengths, fusion=fusion, rhythm=rhythm)
     clock.lap("signals")
     return Digitization(page.source, recording, trace, grid, registration, clock.laps_s)
 
@@ -214,7 +222,21 @@ def _find_sheet_turned(page: Page, models: Models, turns: int, *, faint: bool) -
 
 
 def find_grid(page: Page, registration: Registration, models: Models) -> GridMap:
-    """Stage 1: grid crossings in the picture, sub-pixel."""
+    """Stage 1: grid crossings in the picture, sub-pixel, and the rows among them.
+
+    Where hardly a crossing is found the sheet may be laid out otherwise: it is looked at again
+    without the stretch that its lead names suggest.
+    """
+    grid = _find_grid_as(page, registration, models)
+    if grid.confidence.mean() < TRUSTED_CONFIDENCE and (other := unstretched(registration)):
+        again = _find_grid_as(page, other, models)
+        if again.confidence.mean() > 2 * grid.confidence.mean():
+            grid = again
+    return place_rows(page, grid, registration)
+
+
+def _find_grid_as(page: Page, registration: Registration, models: Models) -> GridMap:
+    """Find the crossings of a sheet that lies as a registration says."""
     (logits,) = _run(models.stage1, norm_image(page, registration), models.device)
     probability = torch.sigmoid(logits)[0].cpu().numpy()
     found = fit_grid(probability, page_from_norm=page_from_norm(registration))

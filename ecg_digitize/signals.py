@@ -38,6 +38,11 @@ FUSION_MAX_NOISE_MV: Final = 0.05
 _LOST_MV: Final = 0.15
 """Nor are places where they disagree by more than this, so that one lost beat neither spoils nor
 stops the rest: 0.5 dB on four scans; 0.1 to 0.2 are worth the same."""
+RHYTHM_ALIKE: Final = 0.5
+RHYTHM_UNLIKE: Final = 0.8
+"""Difference of a short lead from the strip that repeats it, as a share of the lead: 0.1 where it
+does, 1 and more where it does not."""
+_LEAST_SWING_MV: Final = 0.02
 _JUDGED_COLUMNS: Final = 51
 _FADE_COLUMNS: Final = 25
 _CONFIDENT: Final = 0.5
@@ -57,6 +62,7 @@ def to_recording(
     fs_hz: float,
     lengths: Mapping[str, int] | None = None,
     fusion: bool = False,
+    rhythm: str = RHYTHM_LEAD,
 ) -> Recording:
     """Turn centre lines into the twelve leads at a wanted sampling rate.
 
@@ -69,9 +75,11 @@ def to_recording(
             twelve. Left out, the windows divide the ten seconds as `layout.lead_window` does.
         fusion: Blend limb leads that are printed twice or follow from each other, see
             `fuse_rows`.
+        rhythm: The lead that the last row shows.
 
     Returns:
-        (12, n) float32 mV, NaN outside each lead's window; n = lengths["II"] or round(10 fs_hz).
+        (12, n) float32 mV, NaN outside each lead's window; n = lengths[rhythm] or
+        round(10 fs_hz).
 
     Raises:
         InputError: fs_hz or lengths cannot be used.
@@ -81,11 +89,11 @@ def to_recording(
     rows_mv = rows_from_trace(trace)
     if fusion:
         rows_mv = fuse_rows(rows_mv, trace.confidence)
-    n_total = round(DURATION_S * fs_hz) if lengths is None else _length(lengths, RHYTHM_LEAD)
+    n_total = round(DURATION_S * fs_hz) if lengths is None else _length(lengths, rhythm)
     signals_mv = np.full((len(LEADS), n_total), np.nan, dtype=np.float32)
     for lead in LEADS:
-        row, source_start, source_stop = _row_window(lead)
-        start, stop = lead_window(lead, n_total)
+        row, source_start, source_stop = _row_window(lead, rhythm)
+        start, stop = lead_window(lead, n_total, rhythm=rhythm)
         if lengths is not None:
             stop = start + _length(lengths, lead)
         if stop > n_total:
@@ -99,7 +107,31 @@ def to_recording(
             step=TRACE_FS_HZ / fs_hz,
             count=stop - start,
         )
-    return Recording(signals_mv, float(fs_hz))
+    return Recording(signals_mv, float(fs_hz), rhythm)
+
+
+def find_rhythm(trace: Trace) -> str:
+    """Say which lead the last row repeats.
+
+    It is II unless another lead's window is repeated at the same time and II's is not. Machines
+    print V1 or V5 as well.
+
+    Args:
+        trace: Centre lines, rect-frame px at 500 Hz.
+
+    Returns:
+        One of LEADS.
+    """
+    rows_mv = rows_from_trace(trace)
+    unlike = {}
+    for lead in LEADS:
+        row, start, stop = _row_window(lead, "")
+        short_mv, long_mv = rows_mv[row, start:stop], rows_mv[RHYTHM_ROW, start:stop]
+        off_mv = long_mv - short_mv
+        unlike[lead] = float(np.std(off_mv) / max(np.std(short_mv), _LEAST_SWING_MV))
+    best = min(unlike, key=unlike.__getitem__)
+    other = unlike[best] < RHYTHM_ALIKE and unlike[RHYTHM_LEAD] > RHYTHM_UNLIKE
+    return best if other else RHYTHM_LEAD
 
 
 def rows_from_trace(trace: Trace) -> Float64:
@@ -151,15 +183,6 @@ def printed_recording(signals_mv: NDArray[np.floating[Any]], *, fs_hz: float) ->
         start, stop = lead_window(lead, n_total)
         printed[index, start:stop] = signals_mv[index, start:stop]
     return Recording(printed, float(fs_hz))
-
-
-def lead_confidence(trace: Trace) -> dict[str, float]:
-    """Return by lead the mean confidence over its printed window, in [0, 1]."""
-    confidence = {}
-    for lead in LEADS:
-        row, start, stop = _row_window(lead)
-        confidence[lead] = float(trace.confidence[row, start:stop].mean())
-    return confidence
 
 
 def fuse_rows(
@@ -246,12 +269,13 @@ def _kernel(n: int, first: float, step: float, count: int) -> tuple[NDArray[np.i
     return index + pad, weights, pad
 
 
-def _row_window(lead: str) -> tuple[int, int, int]:
+def _row_window(lead: str, rhythm: str) -> tuple[int, int, int]:
     """Return the row that a lead is graded from, and its [start, stop) trace columns there."""
-    if lead == RHYTHM_LEAD:
-        return RHYTHM_ROW, 0, TRACE_COLUMNS
-    row = next(row for row in range(RHYTHM_ROW) if lead in ROW_LEADS[row])
-    return row, *lead_window(lead, TRACE_COLUMNS)
+    row = next(row for row in range(N_ROWS) if lead in ROW_LEADS[row])
+    return (
+        RHYTHM_ROW if lead == rhythm else row,
+        *lead_window(lead, TRACE_COLUMNS, rhythm=rhythm),
+    )
 
 
 def _length(lengths: Mapping[str, int], lead: str) -> int:

@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, LEADS, N_ROWS, RECT, TRACE_COLUMNS
+from ecg_digitize.layout import (
+    GRID_COLUMNS,
+    GRID_ROWS,
+    LEADS,
+    N_ROWS,
+    RECT,
+    RHYTHM_LEAD,
+    TRACE_COLUMNS,
+)
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -64,12 +72,16 @@ class GridMap:
     feed_px: Float32 | None = None
     """(W,) what a scanner's feed slipped: the point that the crossings put at page x = i lies at
     i + feed_px[i]. None where the paper was not fed."""
+    rows_mm: Float64 | None = None
+    """(4,) sheet y of the rows' baselines, where these are not at layout.ZERO_MM."""
 
     def __post_init__(self) -> None:
         """Check shapes."""
         shape = (GRID_ROWS, GRID_COLUMNS)
         if self.feed_px is not None:
             _check("GridMap.feed_px", self.feed_px, (None,), np.float32)
+        if self.rows_mm is not None:
+            _check("GridMap.rows_mm", self.rows_mm, (N_ROWS,), np.float64)
         _check("GridMap.crossings_xy_px", self.crossings_xy_px, (*shape, 2), np.float32)
         _check("GridMap.confidence", self.confidence, shape, np.float32)
         if not np.isfinite(self.crossings_xy_px).all():
@@ -121,6 +133,7 @@ class Recording:
 
     signals_mv: Float32  # (12, n) in LEADS order, NaN outside a lead's printed window
     fs_hz: float  # samples a second; n = round(10 * fs_hz)
+    rhythm: str = RHYTHM_LEAD  # the lead that spans all ten seconds
 
     def __post_init__(self) -> None:
         """Check shapes."""

@@ -1,5 +1,6 @@
 """The decoded trace drawn on the picture it came from: the quickest check there is."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -59,7 +60,9 @@ def draw_overlay(
     sheet = digitization.grid
 
     if grid:
-        dots = page_from_rect(sheet, RECT.px_from_mm(crossings_mm().reshape(-1, 2)))
+        dots = page_from_rect(
+            replace(sheet, rows_mm=None), RECT.px_from_mm(crossings_mm().reshape(-1, 2))
+        )
         canvas.dots(dots, GRID_RGB, _GRID_ALPHA)
     trace = digitization.trace
     columns = TRACE_X0_PX + np.arange(TRACE_COLUMNS)

@@ -6,6 +6,7 @@ extrapolate (names off by 1 mm put the upper corners off by 3 mm in the median);
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from typing import Final
 
@@ -42,6 +43,8 @@ MAX_SCALE_RATIO: Final = 2.5
 """Between the corners of the traces' area: beyond it the camera would look along the paper."""
 MIN_PX_PER_MM: Final = 1.5
 """A page 420 px wide: a 0.5 mm trace is thinner than a pixel."""
+LEAST_STRETCH: Final = 0.04
+"""Logarithm of the stretch of a layout that stage 1 takes no notice of."""
 NAME_SIGMA_MM: Final = 1.0
 LENS_SIGMA: Final = 0.1
 """Spread of stretch, shear and tilt over 100 mm that a camera is expected to show."""
@@ -201,6 +204,34 @@ def registration_from_homography(page_from_sheet: Float64) -> Registration:
         quarter_turns=quarter_turns(page_from_sheet),
         n_inliers=len(NAME_KEYS),
     )
+
+
+def unstretched(registration: Registration) -> Registration | None:
+    """Return the registration of a sheet whose rows lie closer or farther apart than usual.
+
+    Names of another layout agree on a homography that stretches the sheet down; a scanner or a
+    camera from above does not, so the stretch is that of the layout.
+
+    Args:
+        registration: As the thirteen names' usual places have it.
+
+    Returns:
+        The same with squares that are square, or None if they are so already.
+    """
+    names = registration.names_xy_px.astype(np.float64)
+    which = np.flatnonzero(np.isfinite(names).all(axis=1))
+    off_mm = _distance_mm(registration.page_from_sheet[None], NAMES_MM[which], names[which])[0]
+    which = which[off_mm < AGREE_MM]
+    if len(which) < MIN_NAMES:
+        return None
+    mm, px = NAMES_MM[which], names[which]
+    across, down = geometry.fit_affine(mm, px)[:2, :2].T
+    if abs(np.log(np.linalg.norm(down) / np.linalg.norm(across))) < LEAST_STRETCH:
+        return None
+    linear = np.array([across, [-across[1], across[0]]]).T
+    shift = px.mean(axis=0) - linear @ mm.mean(axis=0)
+    page_from_sheet = np.array([[*linear[0], shift[0]], [*linear[1], shift[1]], [0, 0, 1]])
+    return replace(registration, page_from_sheet=page_from_sheet)
 
 
 def quarter_turns(page_from_sheet: Float64) -> int:

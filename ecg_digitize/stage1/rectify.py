@@ -15,6 +15,7 @@ import numpy as np
 from ecg_digitize import geometry
 from ecg_digitize.layout import NORM, RECT, SQUARE_MM, Frame
 from ecg_digitize.stage1.feed import fed
+from ecg_digitize.stage1.rows import laid_out
 from ecg_digitize.types import Float32, Float64, GridMap, Image, Page, RectifiedPage, Registration
 
 MAX_STEP: Final = 1.5
@@ -77,6 +78,7 @@ def rectify(page: Page, grid: GridMap, *, interpolation: int = cv2.INTER_LINEAR)
     Returns:
         The rectified page, white outside the picture.
     """
+    grid = laid_out(grid)
     finer_x, finer_y = _oversampling(grid.crossings_xy_px, RECT)
     image = np.empty((RECT.height_px, RECT.width_px, 3), np.uint8)
     inside = 0
@@ -105,6 +107,7 @@ def rectify(page: Page, grid: GridMap, *, interpolation: int = cv2.INTER_LINEAR)
 
 def page_from_rect(grid: GridMap, xy_px: Float64) -> Float64:
     """Map (n, 2) rect px to page px."""
+    grid = laid_out(grid)
     xy_mm = RECT.mm_from_px(np.asarray(xy_px, np.float64))
     page_px = geometry.page_from_sheet(grid.crossings_xy_px, xy_mm)
     return page_px if grid.feed_px is None else fed(page_px, grid.feed_px)

@@ -9,11 +9,19 @@ import numpy as np
 
 from ecg_digitize.errors import InputError
 from ecg_digitize.layout import crossings_mm
+from ecg_digitize.stage1.rows import elsewhere
 from ecg_digitize.synth import capture, degrade, wear
-from ecg_digitize.synth.page import CleanPage, PageStyle, default_style, draw_page, random_style
+from ecg_digitize.synth.page import (
+    CleanPage,
+    PageStyle,
+    default_style,
+    draw_page,
+    other_machine,
+    random_style,
+)
 from ecg_digitize.synth.signals import SignalSource, augment, to_twelve
 from ecg_digitize.synth.warp import SheetWarp
-from ecg_digitize.types import Float32, Float64, Image, Mask
+from ecg_digitize.types import Float32, Float64, GridMap, Image, Mask
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,10 @@ KINDS: Final = {
 """The competition's nine types by name."""
 
 
+OTHER_MACHINES: Final = 0.2
+"""Share of other machines' sheets in training, see ``other_machine``."""
+
+
 @dataclass(frozen=True)
 class SyntheticPage:
     """A picture with everything there is to know about it."""
@@ -69,10 +81,18 @@ class SyntheticPage:
     quarter_turns: int  # counter-clockwise quarter turns that set the page upright
     style: PageStyle
 
+    @property
+    def grid(self) -> GridMap:
+        """What stage 1 should find."""
+        confidence = np.ones(self.crossings_xy_px.shape[:2], np.float32)
+        rows_mm = elsewhere(np.array(self.style.zero_mm))
+        return GridMap(self.crossings_xy_px, confidence, 0.0, rows_mm=rows_mm)
+
 
 def make_page(
     source: SignalSource, *, seed: int, index: int, kind: str | None = None,
     vary_signals: bool = True, turns: bool = True, max_megapixels: float = 5.0,
+    other_machines: float = 0.0,
 ) -> SyntheticPage:  # fmt: skip
     """Make one page.
 
@@ -84,6 +104,7 @@ def make_page(
         vary_signals: Augment the record; False prints it as it is.
         turns: Let photos lie on their side or upside down.
         max_megapixels: Size limit of photos; cameras have 12, training does with fewer.
+        other_machines: Share of the sheets that are laid out otherwise than the competition's.
 
     Returns:
         The picture and its labels.
@@ -110,6 +131,8 @@ def make_page(
         style = replace(style, px_per_mm=float(rng.choice([7.874, 7.874, 9.0, 11.811])))
     elif rng.random() < 0.25:
         style = replace(style, px_per_mm=float(rng.uniform(5.5, 11.8)))
+    if other_machines and rng.random() < other_machines:
+        style = other_machine(style, rng)
     clean = draw_page(signals_mv, style, rng)
     if rng.random() < 0.2:
         clean = replace(clean, image=degrade.scribble(clean.image, rng, px_per_mm=clean.px_per_mm))

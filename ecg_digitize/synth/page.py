@@ -71,6 +71,7 @@ class PageStyle:
     frame_line: bool  # thin border round the printed area
     minor_grid: bool
     snapped: bool  # grid lines on whole pixels of the raster, as plotting libraries draw them
+    names_off_mm: tuple[float, float] = (0.0, 0.0)  # xy of the names from where NAMES_MM has them
 
 
 @dataclass(frozen=True)
@@ -213,6 +214,47 @@ def random_style(rng: np.random.Generator, *, print_like: bool = False) -> PageS
     )
 
 
+def other_machine(style: PageStyle, rng: np.random.Generator) -> PageStyle:
+    """Return the style of a sheet that is laid out otherwise, and often cut out of its page.
+
+    Args:
+        style: What it looks like.
+        rng: Source of randomness.
+
+    Returns:
+        Rows 25 to 42 mm apart, names from 9 mm above the baselines to 10 mm below, smaller letters,
+        with or without bars and header: the range seen on scans of other machines' sheets.
+    """
+    spacing_mm = rng.uniform(25, 42)
+    middle_mm = ZERO_MM[1] + rng.uniform(-8, 8)
+    last = rng.uniform(0.85, 1.15) if rng.random() < 0.3 else 1.0
+    zero_mm = [middle_mm + spacing_mm * k for k in (-1.0, 0.0, 1.0, 1.0 + last)]
+    header = bool(rng.random() < 0.3)
+    below_mm = rng.uniform(10, 22)
+    style = replace(
+        style,
+        zero_mm=tuple(zero_mm),
+        names_off_mm=(float(rng.uniform(-1, 4)), float(rng.uniform(-15, 4))),
+        font_mm=float(rng.uniform(1.9, 4.3)),
+        bar_width_mm=style.bar_width_mm if rng.random() < 0.4 else 0.0,
+        header=header,
+        qr_mm=style.qr_mm if header else 0.0,
+        frame_line=style.frame_line and header,
+        height_mm=zero_mm[-1] + below_mm - style.top_mm,
+    )
+    if header:
+        return style
+    top_mm = zero_mm[0] - rng.uniform(12, 40)
+    left_mm = style.left_mm + rng.uniform(0, 8)
+    return replace(
+        style,
+        top_mm=float(top_mm),
+        height_mm=float(zero_mm[-1] + below_mm - top_mm),
+        left_mm=float(left_mm),
+        width_mm=float(rng.uniform(267, 282) - left_mm),
+    )
+
+
 def _draw_code(image: Image, style: PageStyle, rng: np.random.Generator) -> None:
     """Draw a QR-like code with its white patch at the upper right, in place."""
     side = round(style.qr_mm * style.px_per_mm)
@@ -253,7 +295,7 @@ def _header_lines(rng: np.random.Generator) -> list[tuple[float, float, str]]:
 
 def _names_mm(style: PageStyle) -> Float64:
     """Return the names' anchors for this page's rows: NAMES_MM moved with the zero lines."""
-    names = NAMES_MM.copy()
+    names = NAMES_MM + np.array(style.names_off_mm)
     row_of = {lead: r for r, leads in enumerate(ROW_LEADS[:RHYTHM_ROW]) for lead in leads}
     for k, key in enumerate(NAME_KEYS):
         row = row_of.get(key, RHYTHM_ROW)

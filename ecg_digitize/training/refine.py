@@ -16,7 +16,7 @@ from ecg_digitize.layout import N_ROWS, PX_PER_MV, RECT, TRACE_COLUMNS, TRACE_X0
 from ecg_digitize.pipeline import Models, find_traces, load_models
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.refine import REACH_PX, bands_from, flipped, refine_input
-from ecg_digitize.synth.dataset import make_page
+from ecg_digitize.synth.dataset import OTHER_MACHINES, make_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
 from ecg_digitize.training.stage2 import JITTER_MM, rectified_crop
@@ -73,7 +73,13 @@ class Samples:
         if self._models is None:
             self._models = load_models(device=torch.device("cpu"), stages=("stage2",))
         rng = np.random.default_rng([seed, index, 6])
-        page = make_page(self.source, seed=seed, index=index, max_megapixels=4.0)
+        page = make_page(
+            self.source,
+            seed=seed,
+            index=index,
+            max_megapixels=4.0,
+            other_machines=OTHER_MACHINES,
+        )
         dx, dy = map(float, rng.normal(0, JITTER_MM, 2))
         crop = rectified_crop(page, x0_px=0, width_px=RECT.width_px, shift_mm=(dx, dy))
         rectified = RectifiedPage(crop.image, valid=1.0)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ecg_digitize.geometry import apply_homography
 from ecg_digitize.stage0.net import INPUT_PX, STRIDE
 from ecg_digitize.stage0.prepare import stage0_input
-from ecg_digitize.synth.dataset import make_page, turn
+from ecg_digitize.synth.dataset import OTHER_MACHINES, make_page, turn
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
 from ecg_digitize.training.losses import draw_gaussians, marker_loss
@@ -34,7 +34,14 @@ class Samples:
         network then learns its letters in all directions.
         """
         rng = np.random.default_rng([self.seed, index, 0])
-        page = make_page(self.source, seed=self.seed, index=index, turns=False, max_megapixels=2.0)
+        page = make_page(
+            self.source,
+            seed=self.seed,
+            index=index,
+            turns=False,
+            max_megapixels=2.0,
+            other_machines=OTHER_MACHINES,
+        )
         turns = int(rng.choice(4, p=[0.55, 0.15, 0.15, 0.15]))
         picture, (names,) = turn(page.image, [page.names_xy_px.astype(np.float64)], turns)
         image, map_from_page = stage0_input(picture)

@@ -11,7 +11,7 @@ from ecg_digitize.geometry import apply_homography, fit_homography
 from ecg_digitize.layout import NORM, crossings_mm
 from ecg_digitize.stage0.normalize import registration_from_homography
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm
-from ecg_digitize.synth.dataset import SyntheticPage, make_page
+from ecg_digitize.synth.dataset import OTHER_MACHINES, SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
 from ecg_digitize.training.losses import draw_gaussians, marker_loss
@@ -56,7 +56,7 @@ class Samples:
     def __call__(self, index: int) -> list[Sample]:
         """Return image (3, 896, 1152) uint8 and crossings (896, 1152) float32."""
         rng = np.random.default_rng([self.seed, index, 1])
-        page = make_page(self.source, seed=self.seed, index=index)
+        page = make_page(self.source, seed=self.seed, index=index, other_machines=OTHER_MACHINES)
         image, target = norm_sample(page, rng)
         if rng.random() < 0.2:
             image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)

@@ -19,8 +19,9 @@ from ecg_digitize.layout import (
     TRACE_FS_HZ,
     crossings_mm,
 )
+from ecg_digitize.stage1.rows import laid_out, stretching
 from ecg_digitize.stage2.whole import BIN_PX
-from ecg_digitize.synth.dataset import SyntheticPage, make_page
+from ecg_digitize.synth.dataset import OTHER_MACHINES, SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
 from ecg_digitize.training.losses import MIXTURES, SHIPS, Mixture, column_loss
@@ -56,7 +57,9 @@ def rectified_crop(
     Returns:
         The crop.
     """
-    table = page.crossings_xy_px
+    grid = page.grid
+    offset_mm, stretch = stretching(grid.rows_mm)
+    table = laid_out(grid).crossings_xy_px
     if any(shift_mm):
         table = page_from_sheet(table, crossings_mm() + np.array(shift_mm)).astype(np.float32)
     origin = (RECT.origin_mm_xy[0] + x0_px / RECT.px_per_mm_xy[0], RECT.origin_mm_xy[1])
@@ -73,7 +76,9 @@ def rectified_crop(
     for row in range(N_ROWS):
         n = TRACE_COLUMNS // len(ROW_LEADS[row])
         seams[row] = np.abs((sample + n / 2) % n - n / 2) <= SEAM_REACH_PX
-        y_mm = np.interp(sample, np.arange(TRACE_COLUMNS), page.rows_mm[row])
+        y_mm = np.interp(
+            sample, np.arange(TRACE_COLUMNS), (page.rows_mm[row] - offset_mm) / stretch
+        )
         y_px[row] = (y_mm - shift_mm[1] - RECT.origin_mm_xy[1]) * RECT.px_per_mm_xy[1]
     y_px[:, (sample < -0.5) | (sample > TRACE_COLUMNS - 0.5)] = np.nan
     return Crop(np.asarray(image, np.uint8), y_px, seams)
@@ -89,7 +94,13 @@ class Samples:
     def __call__(self, index: int) -> list[Sample]:
         """Return CROPS_A_PAGE samples: image (3, 1280, w) uint8, y_px and seams (4, w)."""
         rng = np.random.default_rng([self.seed, index, 2])
-        page = make_page(self.source, seed=self.seed, index=index, max_megapixels=4.0)
+        page = make_page(
+            self.source,
+            seed=self.seed,
+            index=index,
+            max_megapixels=4.0,
+            other_machines=OTHER_MACHINES,
+        )
         samples = []
         for _ in range(CROPS_A_PAGE):
             shift = rng.normal(0, JITTER_MM, 2)

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, RECT, TRACE_FS_HZ
+from ecg_digitize import geometry
+from ecg_digitize.layout import RECT, SQUARE_MM, TRACE_FS_HZ, crossings_mm
 from ecg_digitize.metrics import ImageScore, competition_score, image_snr
 from ecg_digitize.pipeline import (
     Models,
@@ -18,12 +19,13 @@ from ecg_digitize.pipeline import (
 )
 from ecg_digitize.signals import printed_recording, to_recording
 from ecg_digitize.stage1.rectify import rectify
+from ecg_digitize.stage1.rows import levelled
 from ecg_digitize.stage2.decode import decode, true_trace_map
 from ecg_digitize.stage2.refine import PASSES
 from ecg_digitize.synth.dataset import KINDS, SyntheticPage, make_page
 from ecg_digitize.synth.page import default_style, draw_page
 from ecg_digitize.synth.signals import SignalSource, to_twelve
-from ecg_digitize.types import Digitization, Failure, Float32, GridMap, Page, RectifiedPage
+from ecg_digitize.types import Digitization, Failure, Float32, Page, RectifiedPage
 
 VALIDATION_SEED: Final = 990_001
 """A family of pages that no training uses; `TrainOptions.seed` counts from 1."""
@@ -37,6 +39,7 @@ class PageCheck:
     kind: str
     turns_right: bool | None  # None: stage 0 was not asked
     grid_errors_px: Float32 | None  # (n,) of the crossings in the picture, px; None: no grid
+    slipped: bool  # by whole squares, which the errors leave out
     score: ImageScore  # a failed page scores as twelve leads of zeros
     error: str | None
 
@@ -50,6 +53,7 @@ class KindSummary:
     n_failed: int
     n_turned_wrong: int
     n_without_grid: int
+    n_slipped: int
     grid_median_px: float  # over all crossings inside the pictures, px of the picture
     grid_p95_px: float
     snr_db: float  # mean without cap
@@ -61,7 +65,7 @@ class KindSummary:
         """Return one line of the table."""
         return (
             f"{self.kind:<9}{self.n_pages:6d}{self.n_failed:8d}{self.n_turned_wrong:8d}"
-            f"{self.n_without_grid:9d}{self.grid_median_px:9.2f}{self.grid_p95_px:8.2f}"
+            f"{self.n_without_grid:9d}{self.n_slipped:7d}{self.grid_median_px:9.2f}{self.grid_p95_px:8.2f}"
             f"{self.snr_db:9.2f}{self.snr_median_db:9.2f}"
             f"{self.snr_capped_db:8.2f}{self.score_db:8.2f}"
         )
@@ -84,7 +88,7 @@ class ValidationReport:
     def to_text(self) -> str:
         """Return the table to read; without stages 0 and 1, their columns say nothing."""
         lines = [
-            f"{'kind':<9}{'pages':>6}{'failed':>8}{'turned':>8}{'no grid':>9}"
+            f"{'kind':<9}{'pages':>6}{'failed':>8}{'turned':>8}{'no grid':>9}{'slips':>7}"
             f"{'grid px':>9}{'p95 px':>8}{'SNR dB':>9}{'median':>9}"
             f"{'capped':>8}{'score':>8}",
             *(summary.to_line() for summary in self.summaries()),
@@ -122,6 +126,7 @@ def validate_pages(
     pages: int,
     each_kind: bool = False,
     seed: int = VALIDATION_SEED,
+    other_machines: bool = False,
     true_geometry: bool = False,
     passes: int = PASSES,
     progress: Callable[[PageCheck], None] | None = None,
@@ -135,6 +140,7 @@ def validate_pages(
         each_kind: So many of every kind, all of the same records, printed as they are; False
             mixes the kinds and augments the records as training does.
         seed: Family of pages.
+        other_machines: Sheets laid out otherwise than the competition's.
         true_geometry: Rectify by the labels, so that only stage 2 and what follows is judged.
         passes: How often the decoded lines are refined.
         progress: Called after each page.
@@ -143,9 +149,8 @@ def validate_pages(
         The report.
     """
     check = check_stage2 if true_geometry else check_page
-    made = _mixed_pages(source, pages=pages, seed=seed)
-    if each_kind:
-        made = pages_of_each_kind(source, pages=pages, seed=seed)
+    pages_of = pages_of_each_kind if each_kind else _mixed_pages
+    made = pages_of(source, pages=pages, seed=seed, other_machines=other_machines)
     checks = []
     for index, page in made:
         checks.append(check(index, page, models, passes=passes))
@@ -155,14 +160,16 @@ def validate_pages(
 
 
 def _mixed_pages(
-    source: SignalSource, *, pages: int, seed: int
+    source: SignalSource, *, pages: int, seed: int, other_machines: bool
 ) -> Iterator[tuple[int, SyntheticPage]]:
-    made = ordered_map(lambda i: make_page(source, seed=seed, index=i), range(pages), workers=1)
-    return enumerate(made)
+    def make(index: int) -> SyntheticPage:
+        return make_page(source, seed=seed, index=index, other_machines=float(other_machines))
+
+    return enumerate(ordered_map(make, range(pages), workers=1))
 
 
 def pages_of_each_kind(
-    source: SignalSource, *, pages: int, seed: int = VALIDATION_SEED
+    source: SignalSource, *, pages: int, seed: int = VALIDATION_SEED, other_machines: bool = False
 ) -> Iterator[tuple[int, SyntheticPage]]:
     """Make the fixed pages by which kinds are compared, one ahead of the reader.
 
@@ -170,6 +177,7 @@ def pages_of_each_kind(
         source: Validation signals.
         pages: Of each kind, in the order of KINDS; all kinds show the same records as they are.
         seed: Family of pages.
+        other_machines: Sheets laid out otherwise than the competition's.
 
     Yields:
         The index among those of a kind, and the page.
@@ -178,7 +186,14 @@ def pages_of_each_kind(
 
     def make(one: tuple[int, str]) -> tuple[int, SyntheticPage]:
         index, kind = one
-        return index, make_page(source, seed=seed, index=index, kind=kind, vary_signals=False)
+        return index, make_page(
+            source,
+            seed=seed,
+            index=index,
+            kind=kind,
+            vary_signals=False,
+            other_machines=float(other_machines),
+        )
 
     return ordered_map(make, wanted, workers=1)
 
@@ -192,12 +207,14 @@ def check_page(
     if isinstance(result, Failure):
         signals_mv = np.zeros_like(page.signals_mv)
         error = f"{result.stage}: {result.error}"
-        return PageCheck(index, page.kind, False, None, page_score(page, signals_mv), error)
+        return PageCheck(index, page.kind, False, None, False, page_score(page, signals_mv), error)
+    errors_px, slipped = grid_errors_px(page, result)
     return PageCheck(
         index=index,
         kind=page.kind,
         turns_right=result.registration.quarter_turns == page.quarter_turns,
-        grid_errors_px=_grid_errors_px(page, result),
+        grid_errors_px=errors_px,
+        slipped=slipped,
         score=page_score(page, result.recording.signals_mv),
         error=None,
     )
@@ -210,16 +227,15 @@ def check_stage2(
     rectified = rectified_by_labels(page)
     trace_map = find_traces(rectified, models)
     trace = refine_trace(rectified, trace_map, decode(trace_map), models, passes=passes)
-    recording = to_recording(trace, fs_hz=TRACE_FS_HZ)
+    recording = to_recording(levelled(trace, page.grid), fs_hz=TRACE_FS_HZ)
     none = np.empty(0, np.float32)
-    return PageCheck(index, page.kind, None, none, page_score(page, recording.signals_mv), None)
+    score = page_score(page, recording.signals_mv)
+    return PageCheck(index, page.kind, None, none, False, score, None)
 
 
 def rectified_by_labels(page: SyntheticPage) -> RectifiedPage:
     """Rectify a page by its true geometry."""
-    confidence = np.ones((GRID_ROWS, GRID_COLUMNS), np.float32)
-    grid = GridMap(page.crossings_xy_px, confidence, 0.0)
-    return rectify(Page(page.image, "synthetic page"), grid)
+    return rectify(Page(page.image, "synthetic page"), page.grid)
 
 
 def round_trip_db(
@@ -250,15 +266,29 @@ def round_trip_db(
     return results
 
 
-def _grid_errors_px(page: SyntheticPage, result: Digitization) -> Float32 | None:
-    """Return how far the crossings inside the picture are off; None if stage 1 found no grid."""
+def grid_errors_px(page: SyntheticPage, result: Digitization) -> tuple[Float32 | None, bool]:
+    """Return how far the crossings inside the picture are off, and whether by whole squares too.
+
+    Args:
+        page: What is known.
+        result: What was found.
+
+    Returns:
+        Distances, px, from the lattice as it was found, whatever its first column and row; None if
+        stage 1 found no grid. On other machines' sheets any first row will do.
+    """
     if not np.isfinite(result.grid.residual_px):
-        return None
+        return None, False
     height, width = page.image.shape[:2]
     true = page.crossings_xy_px
     inside = ((true >= 0) & (true <= [width - 1, height - 1])).all(axis=-1)
-    off: Float32 = np.linalg.norm(result.grid.crossings_xy_px[inside] - true[inside], axis=-1)
-    return off
+    node_mm, found = crossings_mm()[inside], result.grid.crossings_xy_px
+    some = slice(None, None, 7)
+    at_mm = geometry.sheet_from_page(found, true[inside][some])
+    slip = np.rint(np.nanmedian(at_mm - node_mm[some], axis=0) / SQUARE_MM) * SQUARE_MM
+    off_px = geometry.page_from_sheet(found, node_mm + slip) - true[inside]
+    slipped = bool(slip.any()) and page.grid.rows_mm is None
+    return np.linalg.norm(off_px, axis=-1).astype(np.float32), slipped
 
 
 def page_score(page: SyntheticPage, signals_mv: Float32) -> ImageScore:
@@ -279,6 +309,7 @@ def _summarize(kind: str, checks: Iterable[PageCheck]) -> KindSummary:
         n_failed=sum(check.error is not None for check in members),
         n_turned_wrong=sum(check.turns_right is False for check in members),
         n_without_grid=sum(check.grid_errors_px is None for check in members),
+        n_slipped=sum(check.slipped for check in members),
         grid_median_px=float(median),
         grid_p95_px=float(p95),
         snr_db=float(np.mean(snr_db)),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -213,3 +215,34 @@ def test_a_known_homography_makes_a_registration() -> None:
     assert registration.quarter_turns == 1
     assert registration.n_inliers == 13
     assert registration.page_from_sheet == pytest.approx(camera(1) / camera(1)[2, 2])
+
+
+@pytest.mark.parametrize("stretch", [0.7, 0.85, 1.2])
+@pytest.mark.parametrize("turns", range(4))
+def test_rows_closer_together_do_not_stretch_the_sheet(stretch: float, turns: int) -> None:
+    similar = np.array([[7.2, 0.3, 60], [-0.3, 7.2, 50], [0, 0, 1]])
+    truth = geometry.quarter_turning(-turns, (2160, 1728)) @ similar
+    mm = NAMES_MM * [1, stretch] + np.random.default_rng(0).normal(0, 0.5, NAMES_MM.shape)
+    names = geometry.apply_homography(truth, mm).astype(np.float32)
+    as_usual = normalize.registration_from_names(names, np.ones(13, np.float32), UNSURE)
+
+    mended = normalize.unstretched(as_usual)
+
+    assert mended is not None
+    assert mended.quarter_turns == turns
+    got, want = mended.page_from_sheet[:2, :2], truth[:2, :2]
+    assert np.linalg.norm(got - want) < 0.02 * np.linalg.norm(want)
+    seen = geometry.apply_homography(np.linalg.inv(mended.page_from_sheet), names)
+    off_mm = seen - NAMES_MM
+    assert np.abs(off_mm[:, 0]).max() < 3
+    assert np.ptp(off_mm[:, 1]) == pytest.approx(abs(1 - stretch) * np.ptp(NAMES_MM[:, 1]), abs=4)
+
+
+def test_a_sheet_that_lies_flat_is_not_stretched() -> None:
+    flat = np.array([[7.2, 0.3, 60], [-0.3, 7.2, 50], [0, 0, 1]])
+    names = noisy_names(flat, np.random.default_rng(0))
+    registration = normalize.registration_from_names(names, np.ones(13, np.float32), UPRIGHT)
+    assert normalize.unstretched(registration) is None
+    few = names.copy()
+    few[2:] = np.nan
+    assert normalize.unstretched(replace(registration, names_xy_px=few)) is None

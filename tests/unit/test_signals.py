@@ -5,8 +5,8 @@ from ecg_digitize.errors import InputError
 from ecg_digitize.layout import LEADS, PX_PER_MV, RHYTHM_ROW, ZERO_PX, lead_window
 from ecg_digitize.metrics import einthoven_residual_mv, image_snr
 from ecg_digitize.signals import (
+    find_rhythm,
     fuse_rows,
-    lead_confidence,
     printed_recording,
     resample_window,
     rows_from_signals,
@@ -146,12 +146,33 @@ def test_rows_and_windows_of_the_wrong_shape_are_refused():
         printed_recording(np.zeros((12, 5000)), fs_hz=250)
 
 
-def test_confidence_of_a_lead_is_that_of_its_window():
-    confidence = np.ones((4, 5000))
-    confidence[1, 1250:2500] = 0.25  # aVL
-    confidence[1, :1250] = 0.0  # the short II, which nobody grades
-    by_lead = lead_confidence(trace_of(np.zeros((4, 5000)), confidence))
-    assert by_lead == dict.fromkeys(LEADS, 1.0) | {"aVL": 0.25}
+def with_strip(signals_mv, lead):
+    """Return the printed rows with another lead in the rhythm strip."""
+    rows_mv = rows_from_signals(signals_mv)
+    rows_mv[RHYTHM_ROW] = signals_mv[LEADS.index(lead)]
+    return rows_mv + 0.03 * np.random.default_rng(2).standard_normal(rows_mv.shape)
+
+
+@pytest.mark.parametrize("lead", ["II", "V1", "V5"])
+def test_the_strip_is_the_lead_that_it_repeats(lead):
+    signals_mv = twelve_leads()
+    trace = trace_of(with_strip(signals_mv, lead))
+
+    assert find_rhythm(trace) == lead
+    recording = to_recording(trace, fs_hz=500, fusion=True, rhythm=lead)
+
+    assert recording.rhythm == lead
+    finite = np.isfinite(recording.signals_mv).sum(axis=1)
+    assert dict(zip(LEADS, finite, strict=True)) == dict.fromkeys(LEADS, 1250) | {lead: 5000}
+    off_mv = recording.signals_mv - signals_mv
+    assert np.nanstd(off_mv) == pytest.approx(0.03, rel=0.2)
+
+
+def test_a_strip_that_repeats_nothing_is_ii():
+    rows_mv = rows_from_signals(twelve_leads())
+    rows_mv[RHYTHM_ROW] = twelve_leads(seed=9)[4]
+    assert find_rhythm(trace_of(rows_mv)) == "II"
+    assert find_rhythm(trace_of(np.zeros((4, 5000)))) == "II"
 
 
 def error_power(rows_mv, true_mv):

@@ -1,0 +1,163 @@
+"""Where the rows lie on sheets that are not laid out as the competition's.
+
+Other machines put the rows 30 to 40 mm apart, higher or lower. The lattice of 5 mm squares is the
+same, so once it is found, the lead names say which row lies about where, and the ink, which is
+densest along the baselines, says it to a millimetre. The rectified page is then stretched down so
+that its rows come where stage 2 expects them, and what is decoded is taken back on the paper.
+"""
+
+from dataclasses import replace
+from itertools import combinations
+from typing import Final
+
+import cv2
+import numpy as np
+
+from ecg_digitize import geometry
+from ecg_digitize.layout import (
+    DURATION_S,
+    MM_PER_S,
+    NAME_KEYS,
+    NAMES_MM,
+    NORM,
+    RECT,
+    RHYTHM_ROW,
+    TIME_ORIGIN_MM,
+    ZERO_MM,
+    ZERO_PX,
+    crossings_mm,
+)
+from ecg_digitize.types import Float64, GridMap, Image, Page, Registration, Trace
+
+SAME_MM: Final = 2.5
+"""Names and rows within this of their places are there: printed names vary by 1 mm."""
+AGREE_MM: Final = 2.5
+LEAST_NAMES: Final = 4
+STRETCH: Final = (0.6, 1.4)  # rows 22 to 50 mm apart
+BELOW_MM: Final = (-16.0, 7.0)
+"""How much farther below its baseline a name may stand than the competition's, which stand 5.6 mm
+below: from 10 mm above it to 12 mm below, less than any two rows are apart."""
+NEAR_MM: Final = 3.0  # of a row from where evenly spaced ones put it
+STEP_MM: Final = 0.25  # of the places tried
+INK_GREY: Final = (60.0, 120.0)
+"""How much darker than the paper around ink begins to count, and where it counts fully: lines of
+the grid are fainter, in their brightest channel."""
+_ZERO: Final = np.array(ZERO_MM)
+
+
+def place_rows(page: Page, grid: GridMap, registration: Registration) -> GridMap:
+    """Find the rows of a sheet whose lead names do not lie where the competition's do.
+
+    Args:
+        page: The picture.
+        grid: Its crossings.
+        registration: Its lead names.
+
+    Returns:
+        The grid, with rows_mm if the sheet has another layout and its rows are seen.
+    """
+    if not np.isfinite(grid.residual_px):
+        return grid
+    named = _named_rows(grid, registration)
+    if named is None or np.abs(named - _ZERO).max() < SAME_MM:
+        return grid
+    density = _ink_density(page.image, grid)
+    # The last row lies as far from the third as the others from each other, or somewhat nearer.
+    best: tuple[float, Float64] = (0.0, named)
+    for rhythm_mm in (named[RHYTHM_ROW], named[2] + named[1] - named[0]):
+        rows = np.append(named[:RHYTHM_ROW], rhythm_mm)
+        for below_mm in np.arange(*BELOW_MM, STEP_MM):
+            seen = float(_density_at(density, rows - below_mm).sum())
+            if seen > best[0]:
+                best = seen, rows - below_mm
+    if best[0] == 0.0:
+        return grid
+    steps = np.arange(-NEAR_MM, NEAR_MM + STEP_MM / 2, STEP_MM)
+    rows = best[1] + steps[_density_at(density, best[1][:, None] + steps).argmax(axis=1)]
+    return replace(grid, rows_mm=elsewhere(rows))
+
+
+def elsewhere(rows_mm: Float64) -> Float64 | None:
+    """Return (4,) sheet y of baselines, or None if they lie where the competition's do."""
+    return None if np.abs(rows_mm - _ZERO).max() < SAME_MM else rows_mm
+
+
+def stretching(rows_mm: Float64 | None) -> tuple[float, float]:
+    """Return a, b such that what lies at y mm of a sheet laid out anew lies at a + b y of it."""
+    if rows_mm is None:
+        return 0.0, 1.0
+    stretch, offset_mm = np.polyfit(_ZERO, rows_mm, 1)
+    return float(offset_mm), float(stretch)
+
+
+def laid_out(grid: GridMap) -> GridMap:
+    """Return the grid of the same picture on which the rows lie where stage 2 expects them."""
+    if grid.rows_mm is None:
+        return grid
+    offset_mm, stretch = stretching(grid.rows_mm)
+    mm = crossings_mm()
+    mm[..., 1] = offset_mm + stretch * mm[..., 1]
+    points = geometry.page_from_sheet(grid.crossings_xy_px, mm)
+    return replace(grid, crossings_xy_px=points.astype(np.float32), rows_mm=None)
+
+
+def levelled(trace: Trace, grid: GridMap) -> Trace:
+    """Take centre lines of a page laid out anew back on the paper.
+
+    Args:
+        trace: Decoded from the page that ``laid_out`` describes.
+        grid: The sheet as it is.
+
+    Returns:
+        The lines with their deflections as on the paper, about the zero lines of the rect frame.
+    """
+    if grid.rows_mm is None:
+        return trace
+    offset_mm, stretch = stretching(grid.rows_mm)
+    expected_mm = trace.y_px / RECT.px_per_mm_xy[1] + RECT.origin_mm_xy[1]
+    off_mm = offset_mm + stretch * expected_mm - grid.rows_mm[:, None]
+    y_px = np.array(ZERO_PX)[:, None] + off_mm * RECT.px_per_mm_xy[1]
+    return replace(trace, y_px=y_px.astype(np.float32))
+
+
+def _named_rows(grid: GridMap, registration: Registration) -> Float64 | None:
+    """Return (4,) sheet y of the baselines, were the names as far below as the competition's."""
+    which = np.flatnonzero(np.isfinite(registration.names_xy_px).all(axis=1))
+    which = which[which != NAME_KEYS.index("rhythm")]
+    mm = geometry.sheet_from_page(grid.crossings_xy_px, registration.names_xy_px[which])
+    which, y_mm = which[np.isfinite(mm[:, 1])], mm[np.isfinite(mm[:, 1]), 1]
+    row, off_mm = NAMES_MM[which, 1], y_mm - NAMES_MM[which, 1]
+    best = LEAST_NAMES - 1, np.zeros(len(row), bool)
+    for i, j in combinations(range(len(row)), 2):
+        if row[i] == row[j]:
+            continue
+        slope = (off_mm[j] - off_mm[i]) / (row[j] - row[i])
+        agree = np.abs(off_mm - off_mm[i] - slope * (row - row[i])) < AGREE_MM
+        if STRETCH[0] < 1 + slope < STRETCH[1] and agree.sum() > best[0]:
+            best = int(agree.sum()), agree
+    if best[0] < LEAST_NAMES:
+        return None
+    slope, offset = np.polyfit(row[best[1]], off_mm[best[1]], 1)
+    below_mm = NAMES_MM[0, 1] - _ZERO[0]
+    return np.asarray(_ZERO + offset + slope * (_ZERO + below_mm))
+
+
+def _ink_density(image: Image, grid: GridMap) -> Float64:
+    """Return (896,): how much of the traces' width is ink at each row of the norm frame."""
+    maps = geometry.mesh_maps(grid.crossings_xy_px, NORM)
+    seen = cv2.remap(
+        image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(255,) * 3
+    )
+    brightest = seen.max(axis=2).astype(np.float32)
+    paper = cv2.blur(cv2.dilate(brightest, np.ones((9, 9), np.uint8)), (25, 25))
+    least, most = INK_GREY
+    ink = np.clip((paper - brightest - least) / (most - least), 0, 1)
+    x0 = round((TIME_ORIGIN_MM - NORM.origin_mm_xy[0]) * NORM.px_per_mm_xy[0])
+    ink = ink[:, x0 : x0 + round(DURATION_S * MM_PER_S * NORM.px_per_mm_xy[0])]
+    density = (ink / (ink.sum(axis=0) + 1)).mean(axis=1)  # a steep stroke counts no more
+    return np.asarray(cv2.GaussianBlur(density[None], (0, 0), 2.0)[0], np.float64)
+
+
+def _density_at(density: Float64, y_mm: Float64) -> Float64:
+    at = (y_mm - NORM.origin_mm_xy[1]) * NORM.px_per_mm_xy[1]
+    return np.interp(at, np.arange(len(density)), density, left=0.0, right=0.0)
