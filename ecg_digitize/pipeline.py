@@ -34,6 +34,7 @@ from ecg_digitize.stage1.grid import fit_grid
 from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm, rectify
 from ecg_digitize.stage1.rows import levelled, place_rows
+from ecg_digitize.stage1.timing import follow_lines
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.refine import PASSES, REACH_PX, bands_from, flipped, refine_input
 from ecg_digitize.stage2.whole import BIN_PX
@@ -240,7 +241,8 @@ def _find_grid_as(page: Page, registration: Registration, models: Models) -> Gri
     (logits,) = _run(models.stage1, norm_image(page, registration), models.device)
     probability = torch.sigmoid(logits)[0].cpu().numpy()
     found = fit_grid(probability, page_from_norm=page_from_norm(registration))
-    return refine_grid(page.image, found, page_from_sheet=registration.page_from_sheet)
+    grid = refine_grid(page.image, found, page_from_sheet=registration.page_from_sheet)
+    return follow_lines(page.image, grid)
 
 
 def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:
