@@ -128,7 +128,7 @@ def find_rhythm(trace: Trace) -> str:
         row, start, stop = _row_window(lead, "")
         short_mv, long_mv = rows_mv[row, start:stop], rows_mv[RHYTHM_ROW, start:stop]
         off_mv = long_mv - short_mv
-        unlike[lead] = float(np.std(off_mv) / max(np.std(short_mv), _LEAST_SWING_MV))
+        unlike[lead] = float(np.std(off_mv)) / max(float(np.std(short_mv)), _LEAST_SWING_MV)
     best = min(unlike, key=unlike.__getitem__)
     other = unlike[best] < RHYTHM_ALIKE and unlike[RHYTHM_LEAD] > RHYTHM_UNLIKE
     return best if other else RHYTHM_LEAD

@@ -300,7 +300,7 @@ def _names_mm(style: PageStyle) -> Float64:
     for k, key in enumerate(NAME_KEYS):
         row = row_of.get(key, RHYTHM_ROW)
         names[k, 1] += style.zero_mm[row] - ZERO_MM[row]
-    return names
+    return np.asarray(names)
 
 
 def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -> CleanPage:
