@@ -110,7 +110,7 @@ def _add_using(command: Command) -> None:
     add = command(
         "compare", commands.compare, "measure what ships against what was tried in its place"
     ).add_argument
-    add("subject", choices=("decoders", "looks", "resampling"))
+    add("subject", choices=("decoders", "geometry", "looks", "resampling"))
     add("--pages", type=_count, default=20, help="of each kind; records for resampling")
     _add_validation(add)
     _add_model_options(add)

@@ -219,17 +219,20 @@ def compare(arguments: argparse.Namespace) -> int:
     """Measure what ships against what was tried in its place."""
     from ecg_digitize.synth.dataset import KINDS
     from ecg_digitize.synth.signals import open_source
-    from ecg_digitize.training import compare as comparing
+    from ecg_digitize.training.compare import compare_decoders, compare_looks
+    from ecg_digitize.training.compare_geometry import compare_geometry
+    from ecg_digitize.training.compare_resampling import compare_resampling
 
     source = open_source(arguments.source, validation=True)
     pages, seed = arguments.pages, arguments.seed
     if arguments.subject == "resampling":
         with _bar(pages) as step:
-            table = comparing.compare_resampling(source, windows=pages, progress=step)
+            table = compare_resampling(source, windows=pages, progress=step)
     else:
         compare_pages, unused = {
-            "decoders": (comparing.compare_decoders, ("stage0", "stage1", "refine")),
-            "looks": (comparing.compare_looks, ("stage0", "stage1")),
+            "decoders": (compare_decoders, ("stage0", "stage1", "refine")),
+            "geometry": (compare_geometry, ()),
+            "looks": (compare_looks, ("stage0", "stage1")),
         }[arguments.subject]
         models = _models(arguments, unused=unused)
         with _bar(pages * len(KINDS)) as step:

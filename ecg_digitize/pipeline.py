@@ -237,12 +237,17 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
 
 
 def _find_grid_as(page: Page, registration: Registration, models: Models) -> GridMap:
-    """Find the crossings of a sheet that lies as a registration says."""
-    (logits,) = _run(models.stage1, norm_image(page, registration), models.device)
-    probability = torch.sigmoid(logits)[0].cpu().numpy()
-    found = fit_grid(probability, page_from_norm=page_from_norm(registration))
+    """Find the crossings of a sheet that lies as a registration says, then its lines."""
+    found = find_crossings(page, registration, models)
     grid = refine_grid(page.image, found, page_from_sheet=registration.page_from_sheet)
     return follow_lines(page.image, grid)
+
+
+def find_crossings(page: Page, registration: Registration, models: Models) -> GridMap:
+    """Stage 1: grid crossings as the network sees them, and a smooth surface through them."""
+    (logits,) = _run(models.stage1, norm_image(page, registration), models.device)
+    probability = torch.sigmoid(logits)[0].cpu().numpy()
+    return fit_grid(probability, page_from_norm=page_from_norm(registration))
 
 
 def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:

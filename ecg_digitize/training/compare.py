@@ -1,20 +1,19 @@
-"""What was tried in place of what ships, measured side by side: decoders, looks, resampling."""
+"""What was tried in place of what ships, measured side by side: decoders and looks."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import cv2
 import numpy as np
-from scipy import signal
 
 from ecg_digitize.layout import N_ROWS, TRACE_COLUMNS, TRACE_FS_HZ
 from ecg_digitize.pipeline import PRESETS, Models, find_traces, refine_trace
-from ecg_digitize.signals import resample_window, to_recording
+from ecg_digitize.signals import to_recording
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.ridges import DEFAULTS
 from ecg_digitize.synth.dataset import KINDS, SyntheticPage
-from ecg_digitize.synth.signals import SignalSource, to_twelve
+from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.validate import (
     VALIDATION_SEED,
     page_score,
@@ -22,9 +21,6 @@ from ecg_digitize.training.validate import (
     rectified_by_labels,
 )
 from ecg_digitize.types import Float32, Float64, RectifiedPage, Trace, TraceMap
-
-RATES_HZ: Final = (250.0, 256.0, 500.0, 512.0, 1000.0, 1025.0)
-"""The competition's sampling rates."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ def compare_decoders(
         seed: Family of pages.
         progress: Called after each page.
     """
-    scores = _Scores()
+    scores = Scores()
     for _, page in pages_of_each_kind(source, pages=pages, seed=seed):
         rectified = rectified_by_labels(page)
         trace_map = find_traces(rectified, models)
@@ -169,7 +165,7 @@ def compare_looks(
         progress: Called after each page.
     """
     fast, best = (replace(models, preset=PRESETS[name]) for name in ("fast", "best"))
-    scores = _Scores()
+    scores = Scores()
     for _, page in pages_of_each_kind(source, pages=pages, seed=seed):
         rectified = rectified_by_labels(page)
         once = find_traces(rectified, models)
@@ -196,97 +192,22 @@ def compare_looks(
     return scores.comparison("looks")
 
 
-# --- resampling -----------------------------------------------------------------------------------
-
-
-def _step(n: int, rate_hz: float) -> tuple[float, int]:
-    return TRACE_FS_HZ / rate_hz, int(n * rate_hz / TRACE_FS_HZ)
-
-
-def _windowed_sinc(lead: Float64, rate_hz: float) -> Float64:
-    step, count = _step(lead.size, rate_hz)
-    return resample_window(lead, first=0.0, step=step, count=count)
-
-
-def _fourier(lead: Float64, rate_hz: float) -> Float64:
-    return np.asarray(signal.resample(lead, _step(lead.size, rate_hz)[1]), np.float64)
-
-
-def _polyphase(lead: Float64, rate_hz: float) -> Float64:
-    up, down = int(rate_hz), int(TRACE_FS_HZ)
-    out = signal.resample_poly(lead, up, down, padtype="line")
-    return np.asarray(out[: _step(lead.size, rate_hz)[1]], np.float64)
-
-
-def _linear(lead: Float64, rate_hz: float) -> Float64:
-    step, count = _step(lead.size, rate_hz)
-    return np.asarray(np.interp(step * np.arange(count), np.arange(lead.size), lead), np.float64)
-
-
-RESAMPLERS: Final[Mapping[str, Callable[[Float64, float], Float64]]] = {
-    "windowed sinc (ships)": _windowed_sinc,
-    "Fourier": _fourier,
-    "polyphase": _polyphase,
-    "linear": _linear,
-}
-
-
-def compare_resampling(
-    source: SignalSource, *, windows: int, progress: Callable[[], None] | None = None
-) -> Comparison:
-    """Resample windows of two seconds; mean SNR in dB against resampling all ten by Fourier.
-
-    The latter is what a host that has the records would do (`scipy.signal.resample`), and knows
-    what comes before and after a window.
-
-    Args:
-        source: Validation signals.
-        windows: How many records, all leads of each.
-        progress: Called after each record.
-    """
-    # Begins at a whole sample at every rate.
-    window = slice(1000, 2000)
-    snr_db: dict[str, list[list[float]]] = {name: [] for name in RESAMPLERS}
-    for index in range(min(windows, len(source))):
-        for lead in to_twelve(source.get(index)).astype(np.float64):
-            if np.ptp(lead[window]) == 0:
-                continue  # an electrode was off
-            whole = [_fourier(lead, rate_hz) for rate_hz in RATES_HZ]
-            for name, resample in RESAMPLERS.items():
-                snr_db[name].append(
-                    [
-                        _window_db(resample(lead[window], rate_hz), true, window, rate_hz)
-                        for rate_hz, true in zip(RATES_HZ, whole, strict=True)
-                    ]
-                )
-        if progress is not None:
-            progress()
-    rows = {name: np.mean(values, axis=0) for name, values in snr_db.items()}
-    return Comparison("resampling", tuple(f"{rate:g} Hz" for rate in RATES_HZ), rows)
-
-
-def _window_db(got: Float64, whole: Float64, window: slice, rate_hz: float) -> float:
-    first = round(window.start * rate_hz / TRACE_FS_HZ)
-    wanted = whole[first : first + got.size]
-    error, wanted = got - wanted, wanted - wanted.mean()
-    error -= error.mean()
-    return float(10 * np.log10(wanted @ wanted / max(error @ error, 1e-12 * (wanted @ wanted))))
-
-
 # --- what they share ------------------------------------------------------------------------------
 
 
-class _Scores:
-    """Capped dB by way and kind."""
+@dataclass
+class Scores:
+    """Capped dB by way and kind of page."""
 
-    def __init__(self) -> None:
-        self._by_way: dict[str, dict[str, list[float]]] = {}
+    _by_way: dict[str, dict[str, list[float]]] = field(default_factory=dict, init=False)
 
     def add(self, way: str, page: SyntheticPage, trace: Trace) -> None:
+        """Score what a way makes of a page."""
         score = page_score(page, to_recording(trace, fs_hz=TRACE_FS_HZ).signals_mv)
         self._by_way.setdefault(way, {}).setdefault(page.kind, []).append(score.snr_capped_db)
 
     def comparison(self, subject: str) -> Comparison:
+        """Return the means, the last column being that of all kinds."""
         rows = {}
         for way, by_kind in self._by_way.items():
             means = [float(np.mean(by_kind[kind])) for kind in KINDS]

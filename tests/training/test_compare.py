@@ -11,6 +11,7 @@ from ecg_digitize.layout import RECT, TRACE_COLUMNS, ZERO_PX
 from ecg_digitize.stage2.decode import true_trace_map
 from ecg_digitize.synth.simulator import SimulatorSource
 from ecg_digitize.training import compare
+from ecg_digitize.training.compare_resampling import compare_resampling
 from ecg_digitize.types import RectifiedPage
 
 
@@ -68,7 +69,7 @@ def test_looks_are_brought_back_to_where_the_page_lies(tiny_models):
 
 
 def test_what_ships_resamples_best_at_every_rate():
-    table = compare.compare_resampling(SimulatorSource(), windows=3)
+    table = compare_resampling(SimulatorSource(), windows=3)
 
     ships = table.rows.pop("windowed sinc (ships)")
     assert table.columns == ("250 Hz", "256 Hz", "500 Hz", "512 Hz", "1000 Hz", "1025 Hz")
@@ -78,7 +79,7 @@ def test_what_ships_resamples_best_at_every_rate():
 
 
 @pytest.mark.usefixtures("tiny_weights")
-@pytest.mark.parametrize(("subject", "ways"), [("decoders", 6), ("looks", 7)])
+@pytest.mark.parametrize(("subject", "ways"), [("decoders", 6), ("geometry", 5), ("looks", 7)])
 def test_the_command_prints_a_row_a_way_and_a_column_a_kind(subject, ways, monkeypatch, capsys):
     monkeypatch.setattr(compare, "KINDS", ("render", "scan"))
 
