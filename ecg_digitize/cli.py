@@ -98,7 +98,7 @@ def _add_using(command: Command) -> None:
     add = judge.add_argument
     add("--pages", type=_count, default=200, help="default: 200")
     add("--each-kind", action="store_true", help="--pages of each kind, records as they are")
-    add("--other-machines", action="store_true", help="sheets laid out as other machines do")
+    _add_other_machines(add)
     _add_validation(add)
     which = judge.add_mutually_exclusive_group()
     which.add_argument("--true-geometry", action="store_true", help="judge stage 2 alone")
@@ -131,6 +131,7 @@ def _add_making(command: Command) -> None:
     add("--seed", type=int, default=0, help="family of pages (default: 0)")
     add("--kind", help="e.g. scan_bw; a wrong name lists all (default: mixed)")
     add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
+    _add_other_machines(add)
     add("--fs", type=_positive, default=500.0, help="of the truths (default: 500)")
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 48 on one sheet")
     add("--samples", type=Path, metavar="DIR", help="make the shipped samples again, there")
@@ -170,6 +171,10 @@ def _add_making(command: Command) -> None:
 def _add_validation(add: Callable[..., Any]) -> None:
     add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
     add("--seed", type=int, default=990_001, help="family of pages; training uses small ones")
+
+
+def _add_other_machines(add: Callable[..., Any]) -> None:
+    add("--other-machines", action="store_true", help="sheets laid out as other machines do")
 
 
 def _add_passes(add: Callable[..., Any]) -> None:

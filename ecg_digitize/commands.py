@@ -95,6 +95,7 @@ def synth(arguments: argparse.Namespace) -> int:
             count=arguments.count,
             seed=arguments.seed,
             kind=arguments.kind,
+            other_machines=arguments.other_machines,
             fs_hz=arguments.fs,
             progress=lambda page: step(),
         )

@@ -8,7 +8,8 @@ Frames used across the package (x to the right, y down, pixel centres are intege
   on column 3 (x = 15 mm, less GRID_SNAP_MM). On pages without calibration pulses, whose traces
   start one square further left on the paper, column 0 therefore lies outside the picture.
 * **norm**: the sheet at 4 px/mm, what stage 1 looks at.
-* **rect**: the rectified page, 20 px/mm across (one column a sample at 500 Hz) and 8 px/mm down.
+* **rect**: the rectified page, 20 px/mm across (one column a sample at 500 Hz) and 8 px/mm down. A
+  sheet whose rows lie elsewhere is stretched down first, see ``stage1/rows.py``.
 
 Sources: measured on ECG-Image-Kit renders with plotted pixel positions (200 dpi pages: first
 sample at 118.11 px or 78.74 px, zero rows at 708.33, 991.67, 1275.00 and 1534.71 px, lowest grid

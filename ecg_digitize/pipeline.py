@@ -24,7 +24,7 @@ from torch import nn
 from ecg_digitize.errors import ImageError, InputError, StageError, WeightsError
 from ecg_digitize.geometry import quarter_turning
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import RHYTHM_LEAD, TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
+from ecg_digitize.layout import TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
 from ecg_digitize.manifest import read_manifest
 from ecg_digitize.runtime import autocast_dtype, choose_device, placed
 from ecg_digitize.signals import find_rhythm, to_recording
@@ -133,6 +133,7 @@ def digitize_page(
     *,
     fs_hz: float = TRACE_FS_HZ,
     lengths: Mapping[str, int] | None = None,
+    rhythm: str | None = None,
     fusion: bool = True,
     passes: int = PASSES,
 ) -> Digitization:
@@ -142,8 +143,8 @@ def digitize_page(
         page: The picture.
         models: See load_models.
         fs_hz: Samples a second wanted.
-        lengths: Samples wanted of each lead's window, as the competition does, whose rhythm strip
-            is lead II; None follows from fs_hz, and the strip is the lead that it repeats.
+        lengths: Samples wanted of each lead's window; None follows from fs_hz.
+        rhythm: The lead of the rhythm strip; None takes the one that it repeats.
         fusion: Blend limb leads that follow from each other where they agree; on 25 real and
             rendered pages it is worth 0.35 dB in the mean and loses in no group.
         passes: How often the decoded lines are refined on the ink; see refine.PASSES.
@@ -168,7 +169,7 @@ def digitize_page(
     trace = refine_trace(rectified, trace_map, trace, models, passes=passes)
     clock.lap("refine")
     paper = levelled(trace, grid)
-    rhythm = find_rhythm(paper) if lengths is None else RHYTHM_LEAD
+    rhythm = find_rhythm(paper) if rhythm is None else rhythm
     recording = to_recording(paper, fs_hz=fs_hz, lengths=lengths, fusion=fusion, rhythm=rhythm)
     clock.lap("signals")
     return Digitization(page.source, recording, trace, grid, registration, clock.laps_s)
@@ -228,19 +229,13 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
     Where hardly a crossing is found the sheet may be laid out otherwise: it is looked at again
     without the stretch that its lead names suggest.
     """
-    grid = _find_grid_as(page, registration, models)
-    if grid.confidence.mean() < TRUSTED_CONFIDENCE and (other := unstretched(registration)):
-        again = _find_grid_as(page, other, models)
-        if again.confidence.mean() > 2 * grid.confidence.mean():
-            grid = again
-    return place_rows(page, grid, registration)
-
-
-def _find_grid_as(page: Page, registration: Registration, models: Models) -> GridMap:
-    """Find the crossings of a sheet that lies as a registration says, then its lines."""
-    found = find_crossings(page, registration, models)
-    grid = refine_grid(page.image, found, page_from_sheet=registration.page_from_sheet)
-    return follow_lines(page.image, grid)
+    found, seen_as = find_crossings(page, registration, models), registration
+    if found.confidence.mean() < TRUSTED_CONFIDENCE and (other := unstretched(registration)):
+        again = find_crossings(page, other, models)
+        if again.confidence.mean() > max(2 * found.confidence.mean(), TRUSTED_CONFIDENCE):
+            found, seen_as = again, other
+    grid = refine_grid(page.image, found, page_from_sheet=seen_as.page_from_sheet)
+    return place_rows(page, follow_lines(page.image, grid), registration)
 
 
 def find_crossings(page: Page, registration: Registration, models: Models) -> GridMap:

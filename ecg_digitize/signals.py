@@ -38,11 +38,12 @@ FUSION_MAX_NOISE_MV: Final = 0.05
 _LOST_MV: Final = 0.15
 """Nor are places where they disagree by more than this, so that one lost beat neither spoils nor
 stops the rest: 0.5 dB on four scans; 0.1 to 0.2 are worth the same."""
-RHYTHM_ALIKE: Final = 0.5
+RHYTHM_ALIKE: Final = 0.4
 RHYTHM_UNLIKE: Final = 0.8
 """Difference of a short lead from the strip that repeats it, as a share of the lead: 0.1 where it
 does, 1 and more where it does not."""
 _LEAST_SWING_MV: Final = 0.02
+_MOSTLY: Final = 0.6
 _JUDGED_COLUMNS: Final = 51
 _FADE_COLUMNS: Final = 25
 _CONFIDENT: Final = 0.5
@@ -75,7 +76,7 @@ def to_recording(
             twelve. Left out, the windows divide the ten seconds as `layout.lead_window` does.
         fusion: Blend limb leads that are printed twice or follow from each other, see
             `fuse_rows`.
-        rhythm: The lead that the last row shows.
+        rhythm: The lead that the last row shows; nothing is blended if it is not II.
 
     Returns:
         (12, n) float32 mV, NaN outside each lead's window; n = lengths[rhythm] or
@@ -87,7 +88,7 @@ def to_recording(
     if not (np.isfinite(fs_hz) and fs_hz > 0):
         raise InputError(f"fs_hz must be a positive number of samples a second, but got {fs_hz}")
     rows_mv = rows_from_trace(trace)
-    if fusion:
+    if fusion and rhythm == RHYTHM_LEAD:
         rows_mv = fuse_rows(rows_mv, trace.confidence)
     n_total = round(DURATION_S * fs_hz) if lengths is None else _length(lengths, rhythm)
     signals_mv = np.full((len(LEADS), n_total), np.nan, dtype=np.float32)
@@ -113,8 +114,8 @@ def to_recording(
 def find_rhythm(trace: Trace) -> str:
     """Say which lead the last row repeats.
 
-    It is II unless another lead's window is repeated at the same time and II's is not. Machines
-    print V1 or V5 as well.
+    It is II unless another lead's window is repeated at the same time and II's is not, all of them
+    clearly seen. Machines print V1 or V5 as well.
 
     Args:
         trace: Centre lines, rect-frame px at 500 Hz.
@@ -123,15 +124,19 @@ def find_rhythm(trace: Trace) -> str:
         One of LEADS.
     """
     rows_mv = rows_from_trace(trace)
+    seen = trace.confidence > _CONFIDENT
     unlike = {}
     for lead in LEADS:
         row, start, stop = _row_window(lead, "")
         short_mv, long_mv = rows_mv[row, start:stop], rows_mv[RHYTHM_ROW, start:stop]
-        off_mv = long_mv - short_mv
-        unlike[lead] = float(np.std(off_mv)) / max(float(np.std(short_mv)), _LEAST_SWING_MV)
+        clear = (seen[row, start:stop] & seen[RHYTHM_ROW, start:stop]).mean() > _MOSTLY
+        swing_mv = min(float(np.std(short_mv)), float(np.std(long_mv)))
+        if clear and swing_mv > _LEAST_SWING_MV:
+            unlike[lead] = float(np.std(long_mv - short_mv)) / float(np.std(short_mv))
+    if unlike.get(RHYTHM_LEAD, 0.0) < RHYTHM_UNLIKE:
+        return RHYTHM_LEAD
     best = min(unlike, key=unlike.__getitem__)
-    other = unlike[best] < RHYTHM_ALIKE and unlike[RHYTHM_LEAD] > RHYTHM_UNLIKE
-    return best if other else RHYTHM_LEAD
+    return best if unlike[best] < RHYTHM_ALIKE else RHYTHM_LEAD
 
 
 def rows_from_trace(trace: Trace) -> Float64:
@@ -140,11 +145,14 @@ def rows_from_trace(trace: Trace) -> Float64:
     return (zero_px - trace.y_px.astype(np.float64)) / PX_PER_MV
 
 
-def rows_from_signals(signals_mv: NDArray[np.floating[Any]]) -> Float64:
+def rows_from_signals(
+    signals_mv: NDArray[np.floating[Any]], *, rhythm: str = RHYTHM_LEAD
+) -> Float64:
     """Lay twelve full-length leads out as the four rows that are printed.
 
     Args:
         signals_mv: (12, 5000) floating, LEADS order, mV at 500 Hz, finite everywhere a row needs.
+        rhythm: The lead of the last row.
 
     Returns:
         (4, 5000) float64 mV.
@@ -154,7 +162,7 @@ def rows_from_signals(signals_mv: NDArray[np.floating[Any]]) -> Float64:
     """
     _check_signals(signals_mv, TRACE_COLUMNS)
     rows_mv = np.empty((N_ROWS, TRACE_COLUMNS))
-    for row, leads in enumerate(ROW_LEADS):
+    for row, leads in enumerate((*ROW_LEADS[:RHYTHM_ROW], (rhythm,))):
         edges = [int(k * TRACE_COLUMNS / len(leads)) for k in range(len(leads) + 1)]
         for lead, start, stop in zip(leads, edges[:-1], edges[1:], strict=True):
             rows_mv[row, start:stop] = signals_mv[LEADS.index(lead), start:stop]
@@ -163,12 +171,15 @@ def rows_from_signals(signals_mv: NDArray[np.floating[Any]]) -> Float64:
     return rows_mv
 
 
-def printed_recording(signals_mv: NDArray[np.floating[Any]], *, fs_hz: float) -> Recording:
+def printed_recording(
+    signals_mv: NDArray[np.floating[Any]], *, fs_hz: float, rhythm: str = RHYTHM_LEAD
+) -> Recording:
     """Keep of twelve full-length leads what a page shows: NaN outside each lead's window.
 
     Args:
         signals_mv: (12, n) floating, LEADS order, mV, n = round(10 fs_hz).
         fs_hz: Its sampling rate.
+        rhythm: The lead of the rhythm strip.
 
     Returns:
         The recording that a perfect digitization of the page would give.
@@ -180,9 +191,9 @@ def printed_recording(signals_mv: NDArray[np.floating[Any]], *, fs_hz: float) ->
     _check_signals(signals_mv, n_total)
     printed = np.full((len(LEADS), n_total), np.nan, dtype=np.float32)
     for index, lead in enumerate(LEADS):
-        start, stop = lead_window(lead, n_total)
+        start, stop = lead_window(lead, n_total, rhythm=rhythm)
         printed[index, start:stop] = signals_mv[index, start:stop]
-    return Recording(printed, float(fs_hz))
+    return Recording(printed, float(fs_hz), rhythm)
 
 
 def fuse_rows(

@@ -212,7 +212,13 @@ def pipeline_digitize(
     def digitize(source: Path, request: PageRequest) -> Digitization:
         page = read_image(source)
         with one_at_a_time:
-            return digitize_page(page, models, fs_hz=request.fs_hz, lengths=_usable(request))
+            return digitize_page(
+                page,
+                models,
+                fs_hz=request.fs_hz,
+                lengths=_usable(request),
+                rhythm=RHYTHM_LEAD,
+            )
 
     return digitize
 

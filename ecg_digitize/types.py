@@ -138,6 +138,8 @@ class Recording:
     def __post_init__(self) -> None:
         """Check shapes."""
         _check("Recording.signals_mv", self.signals_mv, (len(LEADS), None), np.float32)
+        if self.rhythm not in LEADS:
+            raise ValueError(f"Recording.rhythm must be one of {LEADS}, but got {self.rhythm!r}")
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ class Digitization:
 
     source: str
     recording: Recording
-    trace: Trace
+    trace: Trace  # as rectified; of a sheet with rows_mm, see stage1.rows.levelled
     grid: GridMap
     registration: Registration
     timings_s: dict[str, float] = field(default_factory=dict)  # stage name -> seconds

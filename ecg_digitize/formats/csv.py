@@ -7,7 +7,7 @@ import pandas as pd
 
 from ecg_digitize.errors import InputError
 from ecg_digitize.files import replacing
-from ecg_digitize.layout import DURATION_S, LEADS
+from ecg_digitize.layout import DURATION_S, LEADS, RHYTHM_LEAD
 from ecg_digitize.types import Recording
 
 
@@ -68,4 +68,6 @@ def read_csv(path: Path, *, fs_hz: float | None = None) -> Recording:
         signals_mv = table[list(LEADS)].to_numpy(dtype=np.float32)
     except ValueError as error:
         raise InputError(f"{path}: expected numbers or empty cells: {error}") from error
-    return Recording(np.ascontiguousarray(signals_mv.T), float(fs_hz))
+    whole = [lead for lead in LEADS if np.isfinite(signals_mv[:, LEADS.index(lead)]).all()]
+    rhythm = whole[0] if len(whole) == 1 else RHYTHM_LEAD
+    return Recording(np.ascontiguousarray(signals_mv.T), float(fs_hz), rhythm)

@@ -218,18 +218,12 @@ def unstretched(registration: Registration) -> Registration | None:
     Returns:
         The same with squares that are square, or None if they are so already.
     """
-    names = registration.names_xy_px.astype(np.float64)
-    which = np.flatnonzero(np.isfinite(names).all(axis=1))
-    off_mm = _distance_mm(registration.page_from_sheet[None], NAMES_MM[which], names[which])[0]
-    which = which[off_mm < AGREE_MM]
-    if len(which) < MIN_NAMES:
-        return None
-    mm, px = NAMES_MM[which], names[which]
-    across, down = geometry.fit_affine(mm, px)[:2, :2].T
+    across, down = geometry.jacobian(registration.page_from_sheet, _CENTRE_MM).T
     if abs(np.log(np.linalg.norm(down) / np.linalg.norm(across))) < LEAST_STRETCH:
         return None
     linear = np.array([across, [-across[1], across[0]]]).T
-    shift = px.mean(axis=0) - linear @ mm.mean(axis=0)
+    middle_px = geometry.apply_homography(registration.page_from_sheet, _CENTRE_MM)
+    shift = middle_px - linear @ _CENTRE_MM
     page_from_sheet = np.array([[*linear[0], shift[0]], [*linear[1], shift[1]], [0, 0, 1]])
     return replace(registration, page_from_sheet=page_from_sheet)
 

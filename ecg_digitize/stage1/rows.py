@@ -27,6 +27,7 @@ from ecg_digitize.layout import (
     ZERO_PX,
     crossings_mm,
 )
+from ecg_digitize.stage1.sight import against_paper, seen_in
 from ecg_digitize.types import Float64, GridMap, Image, Page, Registration, Trace
 
 SAME_MM: Final = 2.5
@@ -39,9 +40,9 @@ BELOW_MM: Final = (-16.0, 7.0)
 below: from 10 mm above it to 12 mm below, less than any two rows are apart."""
 NEAR_MM: Final = 3.0  # of a row from where evenly spaced ones put it
 STEP_MM: Final = 0.25  # of the places tried
-INK_GREY: Final = (60.0, 120.0)
-"""How much darker than the paper around ink begins to count, and where it counts fully: lines of
-the grid are fainter, in their brightest channel."""
+INK_SHARE: Final = (0.75, 0.5)
+"""Brightness against the paper's at which ink begins to count, and at which it counts fully: lines
+of the grid are brighter, in their brightest channel."""
 _ZERO: Final = np.array(ZERO_MM)
 
 
@@ -59,7 +60,7 @@ def place_rows(page: Page, grid: GridMap, registration: Registration) -> GridMap
     if not np.isfinite(grid.residual_px):
         return grid
     named = _named_rows(grid, registration)
-    if named is None or np.abs(named - _ZERO).max() < SAME_MM:
+    if named is None:
         return grid
     density = _ink_density(page.image, grid)
     # The last row lies as far from the third as the others from each other, or somewhat nearer.
@@ -73,6 +74,7 @@ def place_rows(page: Page, grid: GridMap, registration: Registration) -> GridMap
     if best[0] == 0.0:
         return grid
     steps = np.arange(-NEAR_MM, NEAR_MM + STEP_MM / 2, STEP_MM)
+    steps = steps[np.argsort(np.abs(steps), kind="stable")]  # a row without ink stays
     rows = best[1] + steps[_density_at(density, best[1][:, None] + steps).argmax(axis=1)]
     return replace(grid, rows_mm=elsewhere(rows))
 
@@ -121,7 +123,10 @@ def levelled(trace: Trace, grid: GridMap) -> Trace:
 
 
 def _named_rows(grid: GridMap, registration: Registration) -> Float64 | None:
-    """Return (4,) sheet y of the baselines, were the names as far below as the competition's."""
+    """Return (4,) sheet y of the baselines, were the names as far below as the competition's.
+
+    None if few names agree, or if those that do lie where the competition's lie.
+    """
     which = np.flatnonzero(np.isfinite(registration.names_xy_px).all(axis=1))
     which = which[which != NAME_KEYS.index("rhythm")]
     mm = geometry.sheet_from_page(grid.crossings_xy_px, registration.names_xy_px[which])
@@ -138,20 +143,17 @@ def _named_rows(grid: GridMap, registration: Registration) -> Float64 | None:
     if best[0] < LEAST_NAMES:
         return None
     slope, offset = np.polyfit(row[best[1]], off_mm[best[1]], 1)
+    if np.abs(offset + slope * row[best[1]]).max() < SAME_MM:
+        return None
     below_mm = NAMES_MM[0, 1] - _ZERO[0]
     return np.asarray(_ZERO + offset + slope * (_ZERO + below_mm))
 
 
 def _ink_density(image: Image, grid: GridMap) -> Float64:
     """Return (896,): how much of the traces' width is ink at each row of the norm frame."""
-    maps = geometry.mesh_maps(grid.crossings_xy_px, NORM)
-    seen = cv2.remap(
-        image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(255,) * 3
-    )
-    brightest = seen.max(axis=2).astype(np.float32)
-    paper = cv2.blur(cv2.dilate(brightest, np.ones((9, 9), np.uint8)), (25, 25))
-    least, most = INK_GREY
-    ink = np.clip((paper - brightest - least) / (most - least), 0, 1)
+    share = against_paper(seen_in(NORM, image, grid.crossings_xy_px), NORM)
+    least, most = INK_SHARE
+    ink = np.clip((least - share) / (least - most), 0, 1)
     x0 = round((TIME_ORIGIN_MM - NORM.origin_mm_xy[0]) * NORM.px_per_mm_xy[0])
     ink = ink[:, x0 : x0 + round(DURATION_S * MM_PER_S * NORM.px_per_mm_xy[0])]
     density = (ink / (ink.sum(axis=0) + 1)).mean(axis=1)  # a steep stroke counts no more

@@ -16,22 +16,25 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from ecg_digitize import geometry
 from ecg_digitize.layout import RECT, SQUARE_MM, Frame, crossings_mm, snapped_mm
+from ecg_digitize.stage1.sight import against_paper, seen_in
 from ecg_digitize.types import Float64, GridMap, Image
 
 LOOK: Final = Frame(RECT.width_px, RECT.height_px // 2, (20.0, 4.0), RECT.origin_mm_xy)
 BAND_MM: Final = 20.0
 REACH_PX: Final = 9  # a line is looked for just less than half a millimetre to either side
 INK_SHARE: Final = 0.55  # of the paper's brightness: what is darker in every channel is ink
-PAPER_PX: Final = (101, 21)  # window of that brightness, 5 mm each way
 INK_REACH_PX: Final = (15, 9)
 LEAST_PAPER: Final = 0.25  # share of a band's column that must be free of ink
 FARTHEST_MM: Final = 0.2
+LEAST_CONTRAST: Final = 0.5  # grey levels of a line, averaged over its band
 LEAST_LINES: Final = 0.5  # share of the lines that must be found
 SNAPPED_LIKE: Final = 0.3  # correlation with the pattern; 0.8 to 1 where it is there, else -0.4
 SMOOTH_MM: Final = (8.0, 4.0)  # sigma down and across
 MOST_CONTRAST: Final = 30.0  # grey levels: a bolder line counts no more
 ROUNDS: Final = 5
 LEAST_SCATTER_MM: Final = 0.004
+MOST_SCATTER_MM: Final = 0.08
+"""Lines leave 0.004 to 0.04; peaks of noise, anywhere within FARTHEST_MM, 0.14."""
 OUTLIERS: Final = 2.0  # scatters away: counts half
 
 
@@ -43,24 +46,24 @@ def follow_lines(image: Image, grid: GridMap) -> GridMap:
         grid: Right to a quarter of a millimetre.
 
     Returns:
-        The grid with its columns on the lines; as it was if few lines are seen, if there is no
-        lattice, or if the paper was fed by jerks, which ``find_feed`` has followed by the lines.
+        The grid with its columns on the lines. It stays as it was if few lines are seen or they
+        scatter as noise does, if there is no lattice, or if the paper was fed by jerks, which
+        ``find_feed`` has followed by the lines already.
     """
     if grid.feed_px is not None or not np.isfinite(grid.residual_px):
         return grid
-    maps = geometry.mesh_maps(grid.crossings_xy_px, LOOK)
-    seen = cv2.remap(
-        image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(255,) * 3
-    )
+    seen = seen_in(LOOK, image, grid.crossings_xy_px)
     lines_mm = np.arange(1.0, np.floor(LOOK.mm_from_px(np.array([LOOK.width_px - 1, 0]))[0]))
-    off_mm, contrast = _offsets(_darkness(np.asarray(seen, np.uint8)), lines_mm)
+    off_mm, contrast = _offsets(_darkness(seen), lines_mm)
     seen_at_all = np.isfinite(off_mm).any(axis=0)
     if np.isfinite(off_mm).mean() < LEAST_LINES:
         return grid
     middle_mm = np.full(len(lines_mm), np.nan)
     middle_mm[seen_at_all] = np.nanmedian(off_mm[:, seen_at_all], axis=0)
     off_mm -= _pattern(middle_mm, lines_mm)
-    field_mm = _smooth(off_mm - np.nanmedian(off_mm), contrast)
+    field_mm, scatter_mm = _smooth(off_mm - np.nanmedian(off_mm), contrast)
+    if scatter_mm > MOST_SCATTER_MM:
+        return grid
     bands_mm = LOOK.origin_mm_xy[1] + BAND_MM * (np.arange(len(field_mm)) + 0.5)
     mm = crossings_mm()
     columns_mm, rows_mm = mm[0, :, 0], mm[:, 0, 1]
@@ -74,9 +77,7 @@ def follow_lines(image: Image, grid: GridMap) -> GridMap:
 def _darkness(seen: Image) -> Float64:
     """Return (bands, W) grey levels a column is darker than those around it; NaN under ink."""
     rows = round(BAND_MM * LOOK.px_per_mm_xy[1])
-    brightest = seen.max(axis=2)
-    paper = cv2.blur(cv2.dilate(brightest, np.ones(PAPER_PX[::-1], np.uint8)), PAPER_PX)
-    ink = (brightest < INK_SHARE * paper).astype(np.uint8)
+    ink = (against_paper(seen, LOOK) < INK_SHARE).astype(np.uint8)
     width, height = INK_REACH_PX
     clear = cv2.dilate(ink, np.ones((height, width), np.uint8)) == 0
     clear = clear.reshape(-1, rows, seen.shape[1])
@@ -102,7 +103,9 @@ def _offsets(darker: Float64, lines_mm: Float64) -> tuple[Float64, Float64]:
     window = padded[:, near[:, None] + np.arange(1, 2 * REACH_PX + 2)]  # (bands, lines, 19)
     peak = np.clip(window.argmax(axis=-1), 1, 2 * REACH_PX - 1)[..., None]
     before, top, after = (np.take_along_axis(window, peak + k, axis=-1)[..., 0] for k in (-1, 0, 1))
-    is_peak = (top > 0) & (top >= before) & (top >= after) & np.isfinite(before + after)
+    is_peak = (
+        (top > LEAST_CONTRAST) & (top >= before) & (top >= after) & np.isfinite(before + after)
+    )
     with np.errstate(invalid="ignore", divide="ignore"):
         parabola = 0.5 * (before - after) / (before - 2 * top + after)
     off_mm = (near - REACH_PX + peak[..., 0] + parabola - at_px) / scale
@@ -113,9 +116,6 @@ def _offsets(darker: Float64, lines_mm: Float64) -> tuple[Float64, Float64]:
 def _pattern(off_mm: Float64, lines_mm: Float64) -> Float64:
     """Return (lines,) mm that lines are printed off their places: snapped to pixels, or not."""
     known = np.isfinite(off_mm)
-    even = np.zeros(len(lines_mm))
-    if not known.any():
-        return even
 
     def rough(values: Float64) -> Float64:
         return np.asarray(values - gaussian_filter1d(np.where(known, values, 0), 3.0))[known]
@@ -123,11 +123,11 @@ def _pattern(off_mm: Float64, lines_mm: Float64) -> Float64:
     patterns = [snapped_mm(lines_mm, edge_mm=edge) - lines_mm for edge in (0.0, SQUARE_MM)]
     like = [np.corrcoef(rough(off_mm), rough(pattern))[0, 1] for pattern in patterns]
     best = int(np.argmax(like))
-    return patterns[best] if like[best] > SNAPPED_LIKE else even
+    return patterns[best] if like[best] > SNAPPED_LIKE else np.zeros(len(lines_mm))
 
 
-def _smooth(off_mm: Float64, contrast: Float64) -> Float64:
-    """Return the (bands, lines) offsets smoothed in both directions, outliers left out."""
+def _smooth(off_mm: Float64, contrast: Float64) -> tuple[Float64, float]:
+    """Return the (bands, lines) offsets smoothed, outliers left out, and their scatter about it."""
     near = np.isfinite(off_mm) & (np.abs(off_mm) < FARTHEST_MM)
     values, trust = np.where(near, off_mm, 0.0), np.where(near, contrast, 0.0)
     sigma = SMOOTH_MM[0] / BAND_MM, SMOOTH_MM[1]
@@ -138,4 +138,4 @@ def _smooth(off_mm: Float64, contrast: Float64) -> Float64:
         off = np.abs(values - field)
         scatter = max(1.48 * float(np.median(off[near])), LEAST_SCATTER_MM) if near.any() else 1.0
         weight = trust / (1 + (off / (OUTLIERS * scatter)) ** 2)
-    return field
+    return field, scatter

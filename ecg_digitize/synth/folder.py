@@ -11,7 +11,7 @@ import numpy as np
 
 from ecg_digitize.files import replacing
 from ecg_digitize.formats.csv import write_csv
-from ecg_digitize.layout import DURATION_S, NAME_KEYS, TRACE_FS_HZ
+from ecg_digitize.layout import DURATION_S, NAME_KEYS, RHYTHM_LEAD, TRACE_FS_HZ
 from ecg_digitize.render.overlay import save_png
 from ecg_digitize.signals import printed_recording, resample_window
 from ecg_digitize.synth.dataset import KINDS, SyntheticPage, make_page
@@ -30,6 +30,7 @@ def write_pages(
     count: int,
     seed: int = 0,
     kind: str | None = None,
+    other_machines: bool = False,
     fs_hz: float = TRACE_FS_HZ,
     progress: Callable[[SyntheticPage], None] | None = None,
 ) -> list[tuple[str, Image]]:
@@ -42,6 +43,7 @@ def write_pages(
         count: How many.
         seed: Family of samples.
         kind: One of `dataset.KINDS`; None mixes them.
+        other_machines: Sheets laid out otherwise than the competition's.
         fs_hz: Sampling rate of the truths.
         progress: Called after each page.
 
@@ -51,12 +53,15 @@ def write_pages(
     thumbs = []
     rows = []
     for index in range(count):
-        page = make_page(source, seed=seed, index=index, kind=kind)
+        page = make_page(
+            source, seed=seed, index=index, kind=kind, other_machines=float(other_machines)
+        )
         name = f"page_{index:06d}"
         if out is not None:
             save_png(out / f"{name}.png", page.image)
             write_labels(page, out / f"{name}.json")
-            write_csv(true_recording(page.signals_mv, fs_hz=fs_hz), out / f"{name}.csv")
+            truth = true_recording(page.signals_mv, fs_hz=fs_hz, rhythm=page.style.rhythm)
+            write_csv(truth, out / f"{name}.csv")
         rows.append((f"{name}.png", f"{name}.csv", f"{fs_hz:g}", page.kind))
         if index < MAX_SHEET_PAGES:
             caption = f"{index} {page.kind} ({KINDS[page.kind].competition_type})"
@@ -72,12 +77,13 @@ def write_pages(
     return thumbs
 
 
-def true_recording(signals_mv: Float32, *, fs_hz: float) -> Recording:
+def true_recording(signals_mv: Float32, *, fs_hz: float, rhythm: str = RHYTHM_LEAD) -> Recording:
     """Return what a perfect digitization of a page gives.
 
     Args:
         signals_mv: (12, 5000) float32 mV, whole leads at 500 Hz.
         fs_hz: Wanted sampling rate; the leads are band-limited to half of it.
+        rhythm: The lead of the rhythm strip.
 
     Returns:
         The recording, NaN outside each lead's printed window.
@@ -87,7 +93,7 @@ def true_recording(signals_mv: Float32, *, fs_hz: float) -> Recording:
         resample_window(lead.astype(np.float64), first=0.0, step=step, count=count)
         for lead in signals_mv
     ]
-    return printed_recording(np.stack(leads), fs_hz=fs_hz)
+    return printed_recording(np.stack(leads), fs_hz=fs_hz, rhythm=rhythm)
 
 
 def write_labels(page: SyntheticPage, path: Path) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ecg_digitize.layout import (
-    GRID_ROWS,
     GRID_SNAP_MM,
     LEADS,
     MM_PER_MV,
@@ -22,6 +21,7 @@ from ecg_digitize.layout import (
     PAGE_GRID_TOP_PX,
     PAGE_SIZE_PX,
     PX_PER_MM,
+    RHYTHM_LEAD,
     RHYTHM_ROW,
     ROW_LEADS,
     SQUARE_MM,
@@ -42,6 +42,9 @@ from ecg_digitize.render.paper import (
 )
 from ecg_digitize.signals import rows_from_signals
 from ecg_digitize.types import Float32, Float64, Image, Mask
+
+SPEED_ABOVE_MM: Final = 6.4
+"""How far above the lower edge the paper speed and the gain are printed."""
 
 FONTS: Final = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSansMono", "DejaVuSerif")
 
@@ -72,6 +75,7 @@ class PageStyle:
     minor_grid: bool
     snapped: bool  # grid lines on whole pixels of the raster, as plotting libraries draw them
     names_off_mm: tuple[float, float] = (0.0, 0.0)  # xy of the names from where NAMES_MM has them
+    rhythm: str = RHYTHM_LEAD  # the lead of the last row
 
 
 @dataclass(frozen=True)
@@ -223,7 +227,7 @@ def other_machine(style: PageStyle, rng: np.random.Generator) -> PageStyle:
 
     Returns:
         Rows 25 to 42 mm apart, names from 9 mm above the baselines to 10 mm below, smaller letters,
-        with or without bars and header: the range seen on scans of other machines' sheets.
+        with or without bars and header, strips of II, V1 or V5: what other machines' sheets show.
     """
     spacing_mm = rng.uniform(25, 42)
     middle_mm = ZERO_MM[1] + rng.uniform(-8, 8)
@@ -234,6 +238,7 @@ def other_machine(style: PageStyle, rng: np.random.Generator) -> PageStyle:
     style = replace(
         style,
         zero_mm=tuple(zero_mm),
+        rhythm=str(rng.choice([RHYTHM_LEAD, "V1", "V5"], p=[0.6, 0.25, 0.15])),
         names_off_mm=(float(rng.uniform(-1, 4)), float(rng.uniform(-15, 4))),
         font_mm=float(rng.uniform(1.9, 4.3)),
         bar_width_mm=style.bar_width_mm if rng.random() < 0.4 else 0.0,
@@ -339,14 +344,15 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
     )
     fine = np.arange(np.floor(min(origin)), 300.0)
     coarse_x = np.arange(-2, 60) * SQUARE_MM
-    coarse_y = np.arange(-1, GRID_ROWS) * SQUARE_MM
+    bottom_mm = style.top_mm + style.height_mm
+    coarse_y = np.arange(-SQUARE_MM, bottom_mm + SQUARE_MM, SQUARE_MM)
     image = draw_paper(
         size, paper,
         lines_x_px=(line_px(x_px(fine)), line_px(x_px(coarse_x))),
         lines_y_px=(line_px(y_px(fine)), line_px(y_px(coarse_y))),
     )  # fmt: skip
 
-    rows_mv = rows_from_signals(signals_mv).astype(np.float32)
+    rows_mv = rows_from_signals(signals_mv, rhythm=style.rhythm).astype(np.float32)
     rows_mm = np.array(style.zero_mm, np.float32)[:, None] - np.float32(MM_PER_MV) * rows_mv
     time_mm = TIME_ORIGIN_MM + np.arange(TRACE_COLUMNS) / TRACE_FS_HZ * MM_PER_S
     coverage = np.zeros((size[1], size[0]), np.float32)
@@ -378,13 +384,13 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
     names_mm = _names_mm(style)
     if style.names:
         for key, (x_mm, y_mm) in zip(NAME_KEYS, names_mm, strict=True):
-            write("II" if key == "rhythm" else key, x_mm + 0.2, y_mm)
+            write(style.rhythm if key == "rhythm" else key, x_mm + 0.2, y_mm)
     if style.header:
         for x_mm, y_mm, text in _header_lines(rng):
             write(text, style.left_mm + x_mm, style.top_mm + y_mm + 2.0)
         speed = style.left_mm + 50.0
-        write("25mm/s", speed, style.top_mm + 209.5)
-        write("10mm/mV", speed + 50.0, style.top_mm + 209.5)
+        write("25mm/s", speed, bottom_mm - SPEED_ABOVE_MM)
+        write("10mm/mV", speed + 50.0, bottom_mm - SPEED_ABOVE_MM)
     if style.frame_line:
         for edge in (coverage[0], coverage[-1], coverage[:, 0], coverage[:, -1]):
             edge[:] = 1.0

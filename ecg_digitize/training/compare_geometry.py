@@ -1,6 +1,7 @@
 """What each step of stages 0 and 1 is worth, end to end."""
 
 from collections.abc import Callable
+from typing import Final
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ from ecg_digitize import geometry
 from ecg_digitize.errors import StageError
 from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, N_ROWS, TRACE_COLUMNS, Frame, crossings_mm
 from ecg_digitize.pipeline import Models, find_crossings, find_sheet, find_traces, refine_trace
+from ecg_digitize.stage1.feed import fed
 from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.rectify import rectify
 from ecg_digitize.stage1.timing import follow_lines
@@ -18,8 +20,17 @@ from ecg_digitize.training.compare import Comparison, Scores
 from ecg_digitize.training.validate import VALIDATION_SEED, pages_of_each_kind
 from ecg_digitize.types import GridMap, Page, Registration, Trace
 
-NORMALIZED = Frame(1440, 1152, (5.0, 5.0), (-4.0, -4.0))
+NORMALIZED: Final = Frame(1440, 1152, (5.0, 5.0), (-4.0, -4.0))
 """The sheet as published solutions normalize it before they look for the grid."""
+
+
+WAYS: Final = (
+    "homography of the names",
+    "crossings of the network",
+    "phases of the lines",
+    "line by line",
+    "the same, pixels resampled twice",
+)
 
 
 def compare_geometry(
@@ -55,15 +66,6 @@ def compare_geometry(
     return scores.comparison("geometry")
 
 
-WAYS = (
-    "homography of the names",
-    "crossings of the network",
-    "phases of the lines",
-    "line by line (ships)",
-    "the same, pixels resampled twice",
-)
-
-
 def _ways(page: Page, models: Models) -> dict[str, tuple[Page, GridMap] | None]:
     """Return by name the picture and the crossings in it to rectify by."""
     registration = find_sheet(page, models)
@@ -89,10 +91,8 @@ def _normalized(page: Page, registration: Registration, grid: GridMap) -> tuple[
     size = (NORMALIZED.width_px, NORMALIZED.height_px)
     white = (255, 255, 255)
     image = cv2.warpPerspective(page.image, norm_from_page, size, borderValue=white)
-    mm = crossings_mm()
-    points = geometry.page_from_sheet(grid.crossings_xy_px, mm)
-    if grid.feed_px is not None:
-        points[..., 0] += np.interp(points[..., 0], np.arange(len(grid.feed_px)), grid.feed_px)
+    points = grid.crossings_xy_px.astype(np.float64)
+    points = points if grid.feed_px is None else fed(points, grid.feed_px)
     crossings = geometry.apply_homography(norm_from_page, points).astype(np.float32)
     there = GridMap(crossings, grid.confidence, grid.residual_px)
     return Page(np.asarray(image, np.uint8), page.source), there

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_digitize.layout import N_ROWS, PX_PER_MV, RECT, TRACE_COLUMNS, TRACE_X0_PX, ZERO_PX
+from ecg_digitize.layout import N_ROWS, PX_PER_MV, RECT, TRACE_COLUMNS, TRACE_X0_PX
 from ecg_digitize.pipeline import Models, find_traces, load_models
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.refine import REACH_PX, bands_from, flipped, refine_input
@@ -88,7 +88,8 @@ class Samples:
         line_px, pixels, clues = refine_input(rectified, trace_map, decode(trace_map))
         offset_px = y_px - line_px
         offset_px[np.abs(offset_px) > REACH_PX] = np.nan
-        energy_px2 = float(np.nanmean((y_px - np.array(ZERO_PX)[:, None]) ** 2))
+        off_mm = page.rows_mm - np.array(page.style.zero_mm)[:, None]
+        energy_px2 = float(np.mean((off_mm * RECT.px_per_mm_xy[1]) ** 2))
         return _PoolPage(pixels, clues, offset_px, TYPICAL_PX2 / (energy_px2 + LEAST_PX2))
 
     def _draw(self, rng: np.random.Generator) -> Sample:

@@ -108,6 +108,7 @@ class ValidationReport:
                     "kind": check.kind,
                     "turns_right": check.turns_right,
                     "grid_median_px": median,
+                    "slipped": check.slipped,
                     "snr_db": check.score.snr_db,
                     "error": check.error,
                 }
@@ -227,7 +228,8 @@ def check_stage2(
     rectified = rectified_by_labels(page)
     trace_map = find_traces(rectified, models)
     trace = refine_trace(rectified, trace_map, decode(trace_map), models, passes=passes)
-    recording = to_recording(levelled(trace, page.grid), fs_hz=TRACE_FS_HZ)
+    paper = levelled(trace, page.grid)
+    recording = to_recording(paper, fs_hz=TRACE_FS_HZ, rhythm=page.style.rhythm)
     none = np.empty(0, np.float32)
     score = page_score(page, recording.signals_mv)
     return PageCheck(index, page.kind, None, none, False, score, None)
@@ -275,7 +277,7 @@ def grid_errors_px(page: SyntheticPage, result: Digitization) -> tuple[Float32 |
 
     Returns:
         Distances, px, from the lattice as it was found, whatever its first column and row; None if
-        stage 1 found no grid. On other machines' sheets any first row will do.
+        stage 1 found no grid.
     """
     if not np.isfinite(result.grid.residual_px):
         return None, False
@@ -286,14 +288,16 @@ def grid_errors_px(page: SyntheticPage, result: Digitization) -> tuple[Float32 |
     some = slice(None, None, 7)
     at_mm = geometry.sheet_from_page(found, true[inside][some])
     slip = np.rint(np.nanmedian(at_mm - node_mm[some], axis=0) / SQUARE_MM) * SQUARE_MM
+    slip = np.nan_to_num(slip)
     off_px = geometry.page_from_sheet(found, node_mm + slip) - true[inside]
-    slipped = bool(slip.any()) and page.grid.rows_mm is None
+    # On other machines' sheets any first row will do.
+    slipped = bool(slip[0]) or (bool(slip[1]) and page.grid.rows_mm is None)
     return np.linalg.norm(off_px, axis=-1).astype(np.float32), slipped
 
 
 def page_score(page: SyntheticPage, signals_mv: Float32) -> ImageScore:
     """Score (12, 5000) signals at 500 Hz against what is printed of a page."""
-    truth = printed_recording(page.signals_mv, fs_hz=TRACE_FS_HZ)
+    truth = printed_recording(page.signals_mv, fs_hz=TRACE_FS_HZ, rhythm=page.style.rhythm)
     return image_snr(truth.signals_mv, signals_mv, fs_hz=TRACE_FS_HZ)
 
 

@@ -25,6 +25,13 @@ def test_csv_round_trip_keeps_every_sample_within_half_a_step(tmp_path_factory, 
     np.testing.assert_allclose(back.signals_mv, signals_mv, rtol=1e-6, atol=HALF_LSB_MV * 1.001)
 
 
+@pytest.mark.parametrize("rhythm", ["II", "V1"])
+def test_csv_knows_the_lead_of_the_strip(tmp_path, rhythm):
+    ramp = np.tile(np.arange(20.0), (12, 1))
+    write_csv(printed_recording(ramp, fs_hz=2, rhythm=rhythm), tmp_path / "page.csv")
+    assert read_csv(tmp_path / "page.csv").rhythm == rhythm
+
+
 def test_csv_is_the_table_of_the_competition(tmp_path):
     ramp = np.tile(np.arange(20.0), (12, 1)) / 3 - 1e-9
     path = tmp_path / "page.csv"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecg_digitize import geometry
+from ecg_digitize import geometry, pipeline
 from ecg_digitize.layout import N_ROWS, RECT, TRACE_COLUMNS, ZERO_MM, ZERO_PX, crossings_mm
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.pipeline import digitize_page, load_models
@@ -72,6 +72,29 @@ def test_the_usual_sheet_stays_as_it_is() -> None:
     assert place_rows(page, grid, replace(registration, names_xy_px=names)) is grid
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_names_of_two_rows_alone_do_not_move_the_usual_rows(seed: int) -> None:
+    page, grid, registration = seen(sheet(ZERO_MM))
+    jitter = np.random.default_rng(seed).normal(0, 0.7 * 7.874, registration.names_xy_px.shape)
+    names = (registration.names_xy_px + jitter).astype(np.float32)
+    names[[k for k in range(13) if k not in (0, 3, 1, 4)]] = np.nan  # I aVR, II aVL
+
+    assert place_rows(page, grid, replace(registration, names_xy_px=names)).rows_mm is None
+
+
+def test_a_row_without_ink_is_taken_to_lie_like_the_others() -> None:
+    page, grid, registration = seen(sheet(CLOSE_MM))
+    strip = slice(round((CLOSE_MM[3] - 14 + 1) * 7.874), None)
+    image = page.image.copy()
+    image[strip] = 255
+
+    placed = place_rows(Page(image, "cut"), grid, registration)
+
+    assert placed.rows_mm is not None
+    assert np.abs(placed.rows_mm[:3] - CLOSE_MM[:3]).max() < 1.0
+    assert abs(placed.rows_mm[3] - CLOSE_MM[3]) < 6.0
+
+
 def test_a_sheet_without_a_lattice_or_with_few_names_stays_as_it_is() -> None:
     page, grid, registration = seen(sheet(CLOSE_MM))
     few = registration.names_xy_px.copy()
@@ -128,6 +151,28 @@ def test_pages_of_other_machines_carry_their_labels(index: int) -> None:
     stretch, offset_mm = np.polyfit(ZERO_MM, page.grid.rows_mm, 1)
     assert 0.6 < stretch < 1.3
     assert abs(offset_mm) < 60
+
+
+def test_the_lattice_is_looked_for_again_without_the_stretch(monkeypatch, tiny_models) -> None:
+    page, grid, registration = seen(sheet(CLOSE_MM))
+    stretched = registration.page_from_sheet @ np.diag([1.0, 0.8, 1.0])
+    asked = []
+
+    def find_crossings(page: Page, registration: Registration, models: object) -> GridMap:
+        asked.append(registration.page_from_sheet)
+        linear = registration.page_from_sheet[:2, :2]
+        seen_well = abs(linear[1, 1] / linear[0, 0] - 1) < 0.02
+        return replace(grid, confidence=np.full((44, 57), 0.6 * seen_well, np.float32))
+
+    monkeypatch.setattr(pipeline, "find_crossings", find_crossings)
+
+    found = pipeline.find_grid(page, replace(registration, page_from_sheet=stretched), tiny_models)
+
+    assert len(asked) == 2
+    assert found.confidence.mean() > 0.5
+    asked.clear()
+    pipeline.find_grid(page, registration, tiny_models)
+    assert len(asked) == 1
 
 
 def test_whole_squares_are_told_from_errors() -> None:

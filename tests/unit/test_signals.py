@@ -13,7 +13,9 @@ from ecg_digitize.signals import (
     rows_from_trace,
     to_recording,
 )
-from ecg_digitize.types import Trace
+from ecg_digitize.synth.signals import to_twelve
+from ecg_digitize.synth.simulator import SimulatorSource
+from ecg_digitize.types import Recording, Trace
 
 RATES_HZ = (100, 250, 256, 500, 512, 1000, 1025)
 
@@ -168,11 +170,40 @@ def test_the_strip_is_the_lead_that_it_repeats(lead):
     assert np.nanstd(off_mv) == pytest.approx(0.03, rel=0.2)
 
 
+def test_the_strip_is_ii_where_the_short_ii_or_the_strip_was_not_seen():
+    signals_mv = twelve_leads()
+    signals_mv[LEADS.index("V5")] = 1.1 * signals_mv[LEADS.index("II")]  # as like as they may be
+    rows_mv = with_strip(signals_mv, "II")
+    rows_mv[1, :1250] = 0.0
+    lost = np.ones(rows_mv.shape)
+    lost[1, :1250] = 0.0
+    assert find_rhythm(trace_of(rows_mv, lost)) == "II"
+
+    rows_mv = with_strip(signals_mv, "II")
+    rows_mv[RHYTHM_ROW] = rows_mv[0, 2500:3750] = 0.0  # no strip, and an electrode was off
+    assert find_rhythm(trace_of(rows_mv)) == "II"
+
+
+def test_limb_leads_are_not_blended_with_a_strip_of_another_lead():
+    signals_mv = to_twelve(SimulatorSource(seed=5).get(4))
+    trace = trace_of(rows_from_signals(signals_mv, rhythm="V1"))
+
+    fused = to_recording(trace, fs_hz=500, fusion=True, rhythm="V1")
+
+    truth = printed_recording(signals_mv, fs_hz=500, rhythm="V1")
+    np.testing.assert_allclose(fused.signals_mv, truth.signals_mv, atol=1e-5)
+
+
 def test_a_strip_that_repeats_nothing_is_ii():
     rows_mv = rows_from_signals(twelve_leads())
     rows_mv[RHYTHM_ROW] = twelve_leads(seed=9)[4]
     assert find_rhythm(trace_of(rows_mv)) == "II"
     assert find_rhythm(trace_of(np.zeros((4, 5000)))) == "II"
+
+
+def test_a_recording_names_a_lead_as_its_strip():
+    with pytest.raises(ValueError, match="rhythm must be one of"):
+        Recording(np.zeros((12, 10), np.float32), 1.0, "V7")
 
 
 def error_power(rows_mv, true_mv):

@@ -86,6 +86,9 @@ def test_without_lines_the_grid_stays() -> None:
         np.testing.assert_array_equal(
             follow_lines(image, grid).crossings_xy_px, grid.crossings_xy_px
         )
+    noise = np.random.default_rng(3).normal(200, 25, (1700, 2200, 1)).clip(0, 255)
+    paper = np.repeat(noise, 3, axis=2).astype(np.uint8)
+    np.testing.assert_array_equal(follow_lines(paper, grid).crossings_xy_px, grid.crossings_xy_px)
     image = sheet()
     fed = replace(grid, feed_px=np.zeros(image.shape[1], np.float32))
     assert follow_lines(image, fed) is fed
