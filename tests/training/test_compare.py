@@ -88,4 +88,5 @@ def test_the_command_prints_a_row_a_way_and_a_column_a_kind(subject, ways, monke
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == [subject, "render", "scan", "all"]
     assert len(lines) == ways + 1
-    assert ("best" if subject == "looks" else "(ships)") in "".join(lines)
+    ships = {"decoders": "(ships)", "geometry": "line by line", "looks": "best"}
+    assert ships[subject] in "".join(lines)
