@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from ecg_digitize import pipeline
 from ecg_digitize.layout import PAGE_GRID_TOP_PX, PAGE_SIZE_PX, PX_PER_MM
@@ -11,6 +12,9 @@ from ecg_digitize.stage0.normalize import registration_from_homography
 from ecg_digitize.stage1.net import Stage1Net
 from ecg_digitize.stage2.refine import RefineNet
 from ecg_digitize.stage2.whole import WholeNet
+
+settings.register_profile("same every time", derandomize=True)
+settings.load_profile("same every time")
 
 TINY_BACKBONE = "test_efficientnet"  # timm's own, for tests
 

@@ -90,7 +90,7 @@ def attempt(work, source):
         return Failure(source, "read", str(error))
 
 
-def digitize_page(page, models, *, fs_hz, lengths):
+def digitize_page(page, models, *, fs_hz, lengths, rhythm):
     noise = np.random.default_rng(0).normal(size=(12, round(10 * fs_hz))).astype(np.float32)
     return Digitization(
         page.source,
