@@ -19,7 +19,12 @@ from ecg_digitize.layout import RECT, SQUARE_MM, Frame, crossings_mm, snapped_mm
 from ecg_digitize.stage1.sight import against_paper, seen_in
 from ecg_digitize.types import Float64, GridMap, Image
 
-LOOK: Final = Frame(RECT.width_px, RECT.height_px // 2, (20.0, 4.0), RECT.origin_mm_xy)
+LOOK: Final = Frame(
+    RECT.width_px,
+    RECT.height_px // 2,
+    (RECT.px_per_mm_xy[0], RECT.px_per_mm_xy[1] / 2),
+    RECT.origin_mm_xy,
+)
 BAND_MM: Final = 20.0
 REACH_PX: Final = 9  # a line is looked for just less than half a millimetre to either side
 INK_SHARE: Final = 0.55  # of the paper's brightness: what is darker in every channel is ink

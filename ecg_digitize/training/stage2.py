@@ -4,11 +4,10 @@ import logging
 from dataclasses import dataclass, replace
 from typing import Final
 
-import cv2
 import numpy as np
 from torch import Tensor, nn
 
-from ecg_digitize.geometry import mesh_maps, page_from_sheet
+from ecg_digitize.geometry import page_from_sheet
 from ecg_digitize.layout import (
     MM_PER_S,
     N_ROWS,
@@ -20,6 +19,7 @@ from ecg_digitize.layout import (
     crossings_mm,
 )
 from ecg_digitize.stage1.rows import laid_out, stretching
+from ecg_digitize.stage1.sight import seen_in
 from ecg_digitize.stage2.whole import BIN_PX
 from ecg_digitize.synth.dataset import OTHER_MACHINES, SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
@@ -64,11 +64,7 @@ def rectified_crop(
         table = page_from_sheet(table, crossings_mm() + np.array(shift_mm)).astype(np.float32)
     origin = (RECT.origin_mm_xy[0] + x0_px / RECT.px_per_mm_xy[0], RECT.origin_mm_xy[1])
     frame = replace(RECT, width_px=width_px, origin_mm_xy=origin)
-    map_x, map_y = mesh_maps(table, frame)
-    image = cv2.remap(
-        page.image, map_x, map_y, cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT, borderValue=(255, 255, 255),
-    )  # fmt: skip
+    image = seen_in(frame, page.image, table)
     x_mm = origin[0] + np.arange(width_px) / RECT.px_per_mm_xy[0] + shift_mm[0]
     sample = (x_mm - TIME_ORIGIN_MM) / MM_PER_S * TRACE_FS_HZ
     y_px = np.empty((N_ROWS, width_px), np.float32)
@@ -81,7 +77,7 @@ def rectified_crop(
         )
         y_px[row] = (y_mm - shift_mm[1] - RECT.origin_mm_xy[1]) * RECT.px_per_mm_xy[1]
     y_px[:, (sample < -0.5) | (sample > TRACE_COLUMNS - 0.5)] = np.nan
-    return Crop(np.asarray(image, np.uint8), y_px, seams)
+    return Crop(image, y_px, seams)
 
 
 @dataclass(frozen=True)
