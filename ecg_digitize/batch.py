@@ -8,23 +8,38 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from ecg_digitize.errors import InputError
 from ecg_digitize.files import replacing
 from ecg_digitize.formats.csv import write_csv
 from ecg_digitize.image import find_images, read_image
 from ecg_digitize.pipeline import Models, attempt, attempt_page, ordered_map
 from ecg_digitize.render.overlay import draw_overlay, save_png
-from ecg_digitize.types import Digitization, Failure, Page
+from ecg_digitize.render.sheet import contact_sheet, thumbnail
+from ecg_digitize.types import Digitization, Failure, Image, Page
 
 OVERLAY_SUFFIX: Final = ".overlay.png"
 REPORT_NAME: Final = "run_report.json"
+DOUBTFUL_MV: Final = 0.1
+MAX_SHEET_PAGES: Final = 96
+SHEET_THUMB_PX: Final = (700, 460)
+
+
+@dataclass(frozen=True)
+class PageOutput:
+    """What a digitized page gave."""
+
+    csv: str
+    rhythm: str | None  # the lead that spans ten seconds
+    einthoven_mv: float | None  # see Digitization
 
 
 @dataclass(frozen=True)
 class BatchReport:
     """What became of a batch, written as run_report.json."""
 
-    outputs: Mapping[str, str]  # picture -> csv, in the order given
+    outputs: Mapping[str, PageOutput]  # by picture, in the order given
     failures: tuple[Failure, ...]
     elapsed_s: float
     timings_s: Mapping[str, float]  # stage -> seconds a digitized page, mean
@@ -36,10 +51,18 @@ class BatchReport:
             "digitized": len(self.outputs),
             "elapsed_s": round(self.elapsed_s, 3),
             "timings_s": {stage: round(value, 4) for stage, value in self.timings_s.items()},
-            "outputs": dict(self.outputs),
+            "outputs": {source: vars(output) for source, output in self.outputs.items()},
             "failures": [asdict(failure) for failure in self.failures],
         }
         return json.dumps(document, indent=2) + "\n"
+
+    def doubtful(self) -> list[str]:
+        """Return the pictures whose limb leads disagree by more than DOUBTFUL_MV."""
+        return [
+            source
+            for source, output in self.outputs.items()
+            if output.einthoven_mv is not None and output.einthoven_mv > DOUBTFUL_MV
+        ]
 
 
 def find_pages(paths: Iterable[str | Path]) -> list[Path]:
@@ -60,6 +83,7 @@ def digitize_into(
     *,
     fs_hz: float = 500.0,
     overlay: bool = True,
+    sheet: Path | None = None,
     progress: Callable[[Path, Failure | None], None] | None = None,
 ) -> BatchReport:
     """Digitize pictures into a folder; a page that fails is reported and the others go on.
@@ -70,6 +94,7 @@ def digitize_into(
         models: See `pipeline.load_models`.
         fs_hz: Samples a second of the tables.
         overlay: Draw the decoded trace on each picture.
+        sheet: PNG for the first overlays, all on one sheet.
         progress: Called after each picture with its path and, if it failed, why.
 
     Returns:
@@ -83,17 +108,27 @@ def digitize_into(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot be the output folder ({error}); name another") from error
-    outputs: dict[str, str] = {}
+    outputs: dict[str, PageOutput] = {}
+    thumbs: list[tuple[str, Image]] = []
     failures: list[Failure] = []
     seconds: defaultdict[str, float] = defaultdict(float)
     pages = ordered_map(_read, sources, workers=2)
     for source, name, page in zip(sources, output_names(sources), pages, strict=True):
         result = page if isinstance(page, Failure) else attempt_page(page, models, fs_hz=fs_hz)
         if isinstance(page, Page) and isinstance(result, Digitization):
-            result = _write(result, page, out, name, overlay=overlay)
+            drawn = draw_overlay(page, result) if overlay or sheet else None
+            result = _write(result, out, name, drawn if overlay else None)
+            if drawn is not None and isinstance(result, Digitization):
+                thumbs.append((_caption(name, result), thumbnail(drawn, size_px=SHEET_THUMB_PX)))
+                del thumbs[MAX_SHEET_PAGES:]
         failure = result if isinstance(result, Failure) else None
         if isinstance(result, Digitization):
-            outputs[str(source)] = str(out / f"{name}.csv")
+            apart_mv = result.einthoven_mv
+            outputs[str(source)] = PageOutput(
+                csv=str(out / f"{name}.csv"),
+                rhythm=result.recording.rhythm,
+                einthoven_mv=round(apart_mv, 4) if np.isfinite(apart_mv) else None,
+            )
             for stage, value in result.timings_s.items():
                 seconds[stage] += value
         if failure is not None:
@@ -106,6 +141,8 @@ def digitize_into(
         elapsed_s=time.monotonic() - began,
         timings_s={stage: total / len(outputs) for stage, total in seconds.items()},
     )
+    if sheet is not None and thumbs:
+        save_png(sheet, contact_sheet(thumbs))
     with replacing(out / REPORT_NAME) as partial:
         partial.write_text(report.to_json(), encoding="utf-8")
     return report
@@ -132,13 +169,17 @@ def _read(source: Path) -> Page | Failure:
     return attempt(lambda: read_image(source), str(source))
 
 
+def _caption(name: str, result: Digitization) -> str:
+    return f"{name}  strip {result.recording.rhythm}  I - II + III {result.einthoven_mv:.3f} mV"
+
+
 def _write(
-    result: Digitization, page: Page, out: Path, name: str, *, overlay: bool
+    result: Digitization, out: Path, name: str, drawn: Image | None
 ) -> Digitization | Failure:
     try:
         write_csv(result.recording, out / f"{name}.csv")
-        if overlay:
-            save_png(out / f"{name}{OVERLAY_SUFFIX}", draw_overlay(page, result))
+        if drawn is not None:
+            save_png(out / f"{name}{OVERLAY_SUFFIX}", drawn)
     except (OSError, InputError) as error:
-        return Failure(page.source, "write", f"{error}; free space or name another folder")
+        return Failure(result.source, "write", f"{error}; free space or name another folder")
     return result

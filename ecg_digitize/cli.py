@@ -76,6 +76,7 @@ def _add_using(command: Command) -> None:
     add("-o", "--out", type=Path, required=True, metavar="DIR")
     add("--fs", type=_positive, default=500.0, help="samples a second (default: 500)")
     add("--no-overlay", action="store_true", help="write tables only")
+    add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 96 overlays on one sheet")
     _add_model_options(add)
 
     add = command(
@@ -99,6 +100,7 @@ def _add_using(command: Command) -> None:
     add("--pages", type=_count, default=200, help="default: 200")
     add("--each-kind", action="store_true", help="--pages of each kind, records as they are")
     _add_other_machines(add)
+    add("--megapixels", type=_positive, default=5.0, help="of photos at most (default: 5)")
     _add_validation(add)
     which = judge.add_mutually_exclusive_group()
     which.add_argument("--true-geometry", action="store_true", help="judge stage 2 alone")

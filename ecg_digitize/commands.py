@@ -25,7 +25,7 @@ PAGES_FAILED: Final = 3
 
 def digitize(arguments: argparse.Namespace) -> int:
     """Write a csv and an overlay for each picture."""
-    from ecg_digitize.batch import digitize_into, find_pages
+    from ecg_digitize.batch import DOUBTFUL_MV, digitize_into, find_pages
 
     sources = find_pages(arguments.paths)
     models = _models(arguments)
@@ -36,6 +36,7 @@ def digitize(arguments: argparse.Namespace) -> int:
             models,
             fs_hz=arguments.fs,
             overlay=not arguments.no_overlay,
+            sheet=arguments.contact_sheet,
             progress=lambda source, failure: step(),
         )
     for failure in report.failures:
@@ -43,6 +44,12 @@ def digitize(arguments: argparse.Namespace) -> int:
         reason = failure.error if named else f"{failure.source}: {failure.error}"
         print(f"{reason} ({failure.stage})", file=sys.stderr)
     print(f"{arguments.out}: {len(report.outputs)} of {len(sources)} pages", file=sys.stderr)
+    if doubtful := report.doubtful():
+        print(
+            f"look at {', '.join(doubtful)}: leads I, II and III disagree by more than "
+            f"{DOUBTFUL_MV} mV",
+            file=sys.stderr,
+        )
     return PAGES_FAILED if report.failures else DONE
 
 
@@ -75,7 +82,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 def synth(arguments: argparse.Namespace) -> int:
     """Write synthetic pages, a contact sheet, or the shipped samples."""
-    from ecg_digitize.synth.folder import contact_sheet, write_pages
+    from ecg_digitize.synth.folder import write_pages
     from ecg_digitize.synth.samples import SAMPLES, write_samples
     from ecg_digitize.synth.signals import open_source
 
@@ -101,6 +108,7 @@ def synth(arguments: argparse.Namespace) -> int:
         )
     if arguments.contact_sheet:
         from ecg_digitize.render.overlay import save_png
+        from ecg_digitize.render.sheet import contact_sheet
 
         save_png(arguments.contact_sheet, contact_sheet(thumbs))
     return DONE
@@ -207,6 +215,7 @@ def validate(arguments: argparse.Namespace) -> int:
             each_kind=arguments.each_kind,
             seed=arguments.seed,
             other_machines=arguments.other_machines,
+            max_megapixels=arguments.megapixels,
             true_geometry=arguments.true_geometry,
             passes=arguments.passes,
             progress=lambda check: step(),

@@ -147,13 +147,13 @@ LEAD_COLUMNS: Final = _lead_columns()
 """Row and trace columns of each of the thirteen printed leads, row by row."""
 
 
-def lead_window(lead: str, n_total: int, *, rhythm: str = RHYTHM_LEAD) -> tuple[int, int]:
+def lead_window(lead: str, n_total: int, *, rhythm: str | None = RHYTHM_LEAD) -> tuple[int, int]:
     """Return the [start, stop) samples of a lead's printed window in a 10 s record.
 
     Args:
         lead: One of LEADS.
         n_total: Samples in 10 s (10 * fs).
-        rhythm: The lead of the rhythm strip, which spans everything.
+        rhythm: The lead of the rhythm strip, which spans everything; None if there is none.
 
     Returns:
         Start and stop index; windows start at int(k * n_total / 4), as in the competition's truth.

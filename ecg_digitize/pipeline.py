@@ -21,13 +21,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from ecg_digitize.alignment import find_skew, find_start, set_upright, without_pulses
 from ecg_digitize.errors import ImageError, InputError, StageError, WeightsError
 from ecg_digitize.geometry import quarter_turning
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
 from ecg_digitize.manifest import read_manifest
+from ecg_digitize.metrics import einthoven_residual_mv
 from ecg_digitize.runtime import autocast_dtype, choose_device, placed
-from ecg_digitize.signals import find_rhythm, to_recording
+from ecg_digitize.signals import find_rhythm, rows_from_trace, to_recording
 from ecg_digitize.stage0.normalize import TRUSTED_NAMES, register, unstretched
 from ecg_digitize.stage0.prepare import stage0_input
 from ecg_digitize.stage1.grid import fit_grid
@@ -144,7 +146,7 @@ def digitize_page(
         models: See load_models.
         fs_hz: Samples a second wanted.
         lengths: Samples wanted of each lead's window; None follows from fs_hz.
-        rhythm: The lead of the rhythm strip; None takes the one that it repeats.
+        rhythm: The lead of the rhythm strip; None takes the one that it repeats, if any.
         fusion: Blend limb leads that follow from each other where they agree; on 25 real and
             rendered pages it is worth 0.35 dB in the mean and loses in no group.
         passes: How often the decoded lines are refined on the ink; see refine.PASSES.
@@ -160,6 +162,56 @@ def digitize_page(
     clock.lap("stage0")
     grid = find_grid(page, registration, models)
     clock.lap("stage1")
+    trace = _read_traces(page, grid, models, clock, passes=passes)
+    paper = levelled(trace, grid)
+    start_mm = find_start(rows_from_trace(paper), paper.confidence)
+    read = _set_in_time(grid, trace, rhythm)
+    if start_mm:
+        moved = replace(grid, start_mm=start_mm)
+        again = _read_traces(page, moved, models, clock, passes=passes)
+        read = min(read, _set_in_time(moved, again, rhythm), key=lambda one: one.einthoven_mv)
+    recording = to_recording(
+        read.upright, fs_hz=fs_hz, lengths=lengths, fusion=fusion, rhythm=read.rhythm
+    )
+    clock.lap("signals")
+    return Digitization(
+        page.source,
+        recording,
+        read.trace,
+        read.grid,
+        registration,
+        clock.laps_s,
+        read.einthoven_mv,
+    )
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Traces as they were read by a grid, and set in time."""
+
+    grid: GridMap
+    trace: Trace  # as rectified
+    upright: Trace  # as on the paper, recorded at once in one column
+    rhythm: str | None
+    einthoven_mv: float
+
+
+def _set_in_time(grid: GridMap, trace: Trace, rhythm: str | None) -> _Reading:
+    """Find the strip's lead, unless it is known, and the skew of the print."""
+    paper = levelled(trace, grid)
+    if rhythm is None:
+        rhythm = find_rhythm(paper)
+    skew = find_skew(rows_from_trace(paper), paper.confidence, grid, rhythm=rhythm)
+    upright = without_pulses(set_upright(paper, grid, skew))
+    plain = to_recording(upright, fs_hz=TRACE_FS_HZ, rhythm=rhythm)
+    einthoven_mv = einthoven_residual_mv(plain.signals_mv, remove_offset=True)
+    return _Reading(grid, trace, upright, rhythm, einthoven_mv)
+
+
+def _read_traces(
+    page: Page, grid: GridMap, models: Models, clock: "_Clock", *, passes: int
+) -> Trace:
+    """Stage 2, as a whole."""
     rectified = rectify(page, grid)
     clock.lap("rectify")
     trace_map = find_traces(rectified, models)
@@ -168,11 +220,7 @@ def digitize_page(
     clock.lap("decode")
     trace = refine_trace(rectified, trace_map, trace, models, passes=passes)
     clock.lap("refine")
-    paper = levelled(trace, grid)
-    rhythm = find_rhythm(paper) if rhythm is None else rhythm
-    recording = to_recording(paper, fs_hz=fs_hz, lengths=lengths, fusion=fusion, rhythm=rhythm)
-    clock.lap("signals")
-    return Digitization(page.source, recording, trace, grid, registration, clock.laps_s)
+    return trace
 
 
 def find_sheet(page: Page, models: Models) -> Registration:

@@ -44,6 +44,8 @@ RHYTHM_UNLIKE: Final = 0.8
 does, 1 and more where it does not."""
 _LEAST_SWING_MV: Final = 0.02
 _MOSTLY: Final = 0.6
+_HARDLY: Final = 0.2
+_RHYTHM_LAG: Final = 30  # columns, 60 ms: three times what skewed prints show
 _JUDGED_COLUMNS: Final = 51
 _FADE_COLUMNS: Final = 25
 _CONFIDENT: Final = 0.5
@@ -63,7 +65,7 @@ def to_recording(
     fs_hz: float,
     lengths: Mapping[str, int] | None = None,
     fusion: bool = False,
-    rhythm: str = RHYTHM_LEAD,
+    rhythm: str | None = RHYTHM_LEAD,
 ) -> Recording:
     """Turn centre lines into the twelve leads at a wanted sampling rate.
 
@@ -76,7 +78,8 @@ def to_recording(
             twelve. Left out, the windows divide the ten seconds as `layout.lead_window` does.
         fusion: Blend limb leads that are printed twice or follow from each other, see
             `fuse_rows`.
-        rhythm: The lead that the last row shows; nothing is blended if it is not II.
+        rhythm: The lead that the last row shows; nothing is blended if it is not II. None: the row
+            is not used, and no lead spans ten seconds.
 
     Returns:
         (12, n) float32 mV, NaN outside each lead's window; n = lengths[rhythm] or
@@ -90,7 +93,9 @@ def to_recording(
     rows_mv = rows_from_trace(trace)
     if fusion and rhythm == RHYTHM_LEAD:
         rows_mv = fuse_rows(rows_mv, trace.confidence)
-    n_total = round(DURATION_S * fs_hz) if lengths is None else _length(lengths, rhythm)
+    n_total = round(DURATION_S * fs_hz)
+    if lengths is not None and rhythm is not None:
+        n_total = _length(lengths, rhythm)
     signals_mv = np.full((len(LEADS), n_total), np.nan, dtype=np.float32)
     for lead in LEADS:
         row, source_start, source_stop = _row_window(lead, rhythm)
@@ -111,32 +116,43 @@ def to_recording(
     return Recording(signals_mv, float(fs_hz), rhythm)
 
 
-def find_rhythm(trace: Trace) -> str:
+def find_rhythm(trace: Trace) -> str | None:
     """Say which lead the last row repeats.
 
-    It is II unless another lead's window is repeated at the same time and II's is not, all of them
-    clearly seen. Machines print V1 or V5 as well.
+    It is II unless II's window, clearly seen, is not repeated at the same time. Machines print V1
+    or V5 as well, or leave the strip out.
 
     Args:
         trace: Centre lines, rect-frame px at 500 Hz.
 
     Returns:
-        One of LEADS.
+        One of LEADS; None if the row is hardly seen, or is none of the twelve leads.
     """
     rows_mv = rows_from_trace(trace)
     seen = trace.confidence > _CONFIDENT
+    if seen[RHYTHM_ROW].mean() < _HARDLY:
+        return None
     unlike = {}
     for lead in LEADS:
-        row, start, stop = _row_window(lead, "")
+        row, start, stop = _row_window(lead, None)
         short_mv, long_mv = rows_mv[row, start:stop], rows_mv[RHYTHM_ROW, start:stop]
         clear = (seen[row, start:stop] & seen[RHYTHM_ROW, start:stop]).mean() > _MOSTLY
         swing_mv = min(float(np.std(short_mv)), float(np.std(long_mv)))
         if clear and swing_mv > _LEAST_SWING_MV:
-            unlike[lead] = float(np.std(long_mv - short_mv)) / float(np.std(short_mv))
+            unlike[lead] = _difference_mv(short_mv, long_mv) / float(np.std(short_mv))
     if unlike.get(RHYTHM_LEAD, 0.0) < RHYTHM_UNLIKE:
         return RHYTHM_LEAD
     best = min(unlike, key=unlike.__getitem__)
-    return best if unlike[best] < RHYTHM_ALIKE else RHYTHM_LEAD
+    return best if unlike[best] < RHYTHM_ALIKE else None
+
+
+def _difference_mv(short_mv: Float64, long_mv: Float64) -> float:
+    """Return the standard deviation of the difference at the best lag: prints stand askew."""
+    least = np.inf
+    inside = short_mv[_RHYTHM_LAG:-_RHYTHM_LAG]
+    for lag in range(0, 2 * _RHYTHM_LAG + 1, 2):
+        least = min(least, float(np.std(long_mv[lag : lag + len(inside)] - inside)))
+    return least
 
 
 def rows_from_trace(trace: Trace) -> Float64:
@@ -280,7 +296,7 @@ def _kernel(n: int, first: float, step: float, count: int) -> tuple[NDArray[np.i
     return index + pad, weights, pad
 
 
-def _row_window(lead: str, rhythm: str) -> tuple[int, int, int]:
+def _row_window(lead: str, rhythm: str | None) -> tuple[int, int, int]:
     """Return the row that a lead is graded from, and its [start, stop) trace columns there."""
     row = next(row for row in range(N_ROWS) if lead in ROW_LEADS[row])
     return (

@@ -69,5 +69,5 @@ def read_csv(path: Path, *, fs_hz: float | None = None) -> Recording:
     except ValueError as error:
         raise InputError(f"{path}: expected numbers or empty cells: {error}") from error
     whole = [lead for lead in LEADS if np.isfinite(signals_mv[:, LEADS.index(lead)]).all()]
-    rhythm = whole[0] if len(whole) == 1 else RHYTHM_LEAD
+    rhythm = (whole[0] if len(whole) == 1 else RHYTHM_LEAD) if whole else None
     return Recording(np.ascontiguousarray(signals_mv.T), float(fs_hz), rhythm)

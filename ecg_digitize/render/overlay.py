@@ -61,7 +61,8 @@ def draw_overlay(
 
     if grid:
         dots = page_from_rect(
-            replace(sheet, rows_mm=None), RECT.px_from_mm(crossings_mm().reshape(-1, 2))
+            replace(sheet, rows_mm=None, start_mm=0.0),
+            RECT.px_from_mm(crossings_mm().reshape(-1, 2)),
         )
         canvas.dots(dots, GRID_RGB, _GRID_ALPHA)
     trace = digitization.trace

@@ -12,6 +12,8 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
 
 from ecg_digitize import geometry
 from ecg_digitize.layout import (
@@ -35,15 +37,17 @@ SAME_MM: Final = 2.5
 AGREE_MM: Final = 2.5
 LEAST_NAMES: Final = 4
 STRETCH: Final = (0.6, 1.4)  # rows 22 to 50 mm apart
-BELOW_MM: Final = (-16.0, 7.0)
+BELOW: Final = (-0.72, 0.22)
 """How much farther below its baseline a name may stand than the competition's, which stand 5.6 mm
-below: from 10 mm above it to 12 mm below, less than any two rows are apart."""
-NEAR_MM: Final = 3.0  # of a row from where evenly spaced ones put it
+below, in distances of rows: with rows 31 mm apart from 17 mm above it to 12 mm below."""
+NEAR_MM: Final = 4.0  # of a row from where evenly spaced ones put it
+CLEARLY: Final = 1.5  # more ink than on the usual rows that rows elsewhere must have
 STEP_MM: Final = 0.25  # of the places tried
 INK_SHARE: Final = (0.75, 0.5)
 """Brightness against the paper's at which ink begins to count, and at which it counts fully: lines
 of the grid are brighter, in their brightest channel."""
 _ZERO: Final = np.array(ZERO_MM)
+_FAR: Final = 5  # rows beyond the outermost: past the edges of the sheet
 
 
 def place_rows(page: Page, grid: GridMap, registration: Registration) -> GridMap:
@@ -65,18 +69,16 @@ def place_rows(page: Page, grid: GridMap, registration: Registration) -> GridMap
     density = _ink_density(page.image, grid)
     # The last row lies as far from the third as the others from each other, or somewhat nearer.
     best: tuple[float, Float64] = (0.0, named)
-    for rhythm_mm in (named[RHYTHM_ROW], named[2] + named[1] - named[0]):
+    apart_mm = (named[2] - named[0]) / 2
+    for rhythm_mm in (named[RHYTHM_ROW], named[2] + apart_mm):
         rows = np.append(named[:RHYTHM_ROW], rhythm_mm)
-        for below_mm in np.arange(*BELOW_MM, STEP_MM):
+        for below_mm in np.arange(BELOW[0] * apart_mm, BELOW[1] * apart_mm, STEP_MM):
             seen = float(_density_at(density, rows - below_mm).sum())
             if seen > best[0]:
                 best = seen, rows - below_mm
-    if best[0] == 0.0:
-        return grid
-    steps = np.arange(-NEAR_MM, NEAR_MM + STEP_MM / 2, STEP_MM)
-    steps = steps[np.argsort(np.abs(steps), kind="stable")]  # a row without ink stays
-    rows = best[1] + steps[_density_at(density, best[1][:, None] + steps).argmax(axis=1)]
-    return replace(grid, rows_mm=elsewhere(rows))
+    rows, seen = _on_ink(density, best[1], NEAR_MM)
+    _, usually = _on_ink(density, _ZERO, SAME_MM)
+    return replace(grid, rows_mm=elsewhere(rows)) if seen > CLEARLY * usually else grid
 
 
 def elsewhere(rows_mm: Float64) -> Float64 | None:
@@ -84,23 +86,42 @@ def elsewhere(rows_mm: Float64) -> Float64 | None:
     return None if np.abs(rows_mm - _ZERO).max() < SAME_MM else rows_mm
 
 
-def stretching(rows_mm: Float64 | None) -> tuple[float, float]:
-    """Return a, b such that what lies at y mm of a sheet laid out anew lies at a + b y of it."""
+def as_printed(y_mm: NDArray[np.floating], rows_mm: Float64 | None) -> Float64:
+    """Return where on the paper lies what lies at y mm of the sheet laid out anew.
+
+    Every baseline comes from where it is printed to where stage 2 expects it; between them the
+    stretch changes smoothly, and beyond them it stays.
+
+    Args:
+        y_mm: Any shape, sheet mm.
+        rows_mm: (4,) sheet y of the baselines; None where they are as expected.
+    """
     if rows_mm is None:
-        return 0.0, 1.0
-    stretch, offset_mm = np.polyfit(_ZERO, rows_mm, 1)
-    return float(offset_mm), float(stretch)
+        return np.asarray(y_mm, np.float64)
+    expected, printed = (
+        np.concatenate(
+            [row[:1] - _FAR * (row[1] - row[0]), row, row[-1:] + _FAR * (row[-1] - row[-2])]
+        )
+        for row in (_ZERO, rows_mm)
+    )
+    return np.asarray(PchipInterpolator(expected, printed)(y_mm))
+
+
+def as_laid_out(y_mm: Float64, rows_mm: Float64 | None) -> Float64:
+    """Return the inverse of ``as_printed``."""
+    expected_mm = np.arange(-100.0, 400.0, 0.05)
+    return np.asarray(np.interp(y_mm, as_printed(expected_mm, rows_mm), expected_mm))
 
 
 def laid_out(grid: GridMap) -> GridMap:
-    """Return the grid of the same picture on which the rows lie where stage 2 expects them."""
-    if grid.rows_mm is None:
+    """Return the grid of the same picture on which the rows lie and begin where stage 2 expects."""
+    if grid.rows_mm is None and not grid.start_mm:
         return grid
-    offset_mm, stretch = stretching(grid.rows_mm)
     mm = crossings_mm()
-    mm[..., 1] = offset_mm + stretch * mm[..., 1]
+    mm[..., 0] += grid.start_mm
+    mm[..., 1] = as_printed(mm[..., 1], grid.rows_mm)
     points = geometry.page_from_sheet(grid.crossings_xy_px, mm)
-    return replace(grid, crossings_xy_px=points.astype(np.float32), rows_mm=None)
+    return replace(grid, crossings_xy_px=points.astype(np.float32), rows_mm=None, start_mm=0.0)
 
 
 def levelled(trace: Trace, grid: GridMap) -> Trace:
@@ -115,9 +136,8 @@ def levelled(trace: Trace, grid: GridMap) -> Trace:
     """
     if grid.rows_mm is None:
         return trace
-    offset_mm, stretch = stretching(grid.rows_mm)
     expected_mm = trace.y_px / RECT.px_per_mm_xy[1] + RECT.origin_mm_xy[1]
-    off_mm = offset_mm + stretch * expected_mm - grid.rows_mm[:, None]
+    off_mm = as_printed(expected_mm, grid.rows_mm) - grid.rows_mm[:, None]
     y_px = np.array(ZERO_PX)[:, None] + off_mm * RECT.px_per_mm_xy[1]
     return replace(trace, y_px=y_px.astype(np.float32))
 
@@ -125,7 +145,7 @@ def levelled(trace: Trace, grid: GridMap) -> Trace:
 def _named_rows(grid: GridMap, registration: Registration) -> Float64 | None:
     """Return (4,) sheet y of the baselines, were the names as far below as the competition's.
 
-    None if few names agree, or if those that do lie where the competition's lie.
+    None if few names agree.
     """
     which = np.flatnonzero(np.isfinite(registration.names_xy_px).all(axis=1))
     which = which[which != NAME_KEYS.index("rhythm")]
@@ -143,8 +163,6 @@ def _named_rows(grid: GridMap, registration: Registration) -> Float64 | None:
     if best[0] < LEAST_NAMES:
         return None
     slope, offset = np.polyfit(row[best[1]], off_mm[best[1]], 1)
-    if np.abs(offset + slope * row[best[1]]).max() < SAME_MM:
-        return None
     below_mm = NAMES_MM[0, 1] - _ZERO[0]
     return np.asarray(_ZERO + offset + slope * (_ZERO + below_mm))
 
@@ -158,6 +176,14 @@ def _ink_density(image: Image, grid: GridMap) -> Float64:
     ink = ink[:, x0 : x0 + round(DURATION_S * MM_PER_S * NORM.px_per_mm_xy[0])]
     density = (ink / (ink.sum(axis=0) + 1)).mean(axis=1)  # a steep stroke counts no more
     return np.asarray(cv2.GaussianBlur(density[None], (0, 0), 2.0)[0], np.float64)
+
+
+def _on_ink(density: Float64, rows_mm: Float64, reach_mm: float) -> tuple[Float64, float]:
+    """Move each of (4,) rows to the most ink within reach; return also how much all have."""
+    steps = np.arange(-reach_mm, reach_mm + STEP_MM / 2, STEP_MM)
+    steps = steps[np.argsort(np.abs(steps), kind="stable")]  # a row without ink stays
+    seen = _density_at(density, rows_mm[:, None] + steps)
+    return rows_mm + steps[seen.argmax(axis=1)], float(seen.max(axis=1).sum())
 
 
 def _density_at(density: Float64, y_mm: Float64) -> Float64:

@@ -2,17 +2,17 @@
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 
 from ecg_digitize.files import replacing
 from ecg_digitize.formats.csv import write_csv
 from ecg_digitize.layout import DURATION_S, NAME_KEYS, RHYTHM_LEAD, TRACE_FS_HZ
 from ecg_digitize.render.overlay import save_png
+from ecg_digitize.render.sheet import thumbnail
 from ecg_digitize.signals import printed_recording, resample_window
 from ecg_digitize.synth.dataset import KINDS, SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
@@ -20,7 +20,6 @@ from ecg_digitize.types import Float32, Image, Recording
 
 PAIRED_NAME: Final = "paired.csv"
 MAX_SHEET_PAGES: Final = 48
-_THUMB_PX: Final = (440, 340)
 
 
 def write_pages(
@@ -108,39 +107,6 @@ def write_labels(page: SyntheticPage, path: Path) -> None:
     }
     with replacing(path) as partial:
         partial.write_text(json.dumps(document) + "\n", encoding="utf-8")
-
-
-def thumbnail(image: Image) -> Image:
-    """Fit a picture into a thumbnail's box, on grey."""
-    width, height = _THUMB_PX
-    scale = min(width / image.shape[1], height / image.shape[0])
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    box = np.full((height, width, 3), 90, np.uint8)
-    box[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return box
-
-
-def contact_sheet(thumbs: Sequence[tuple[str, Image]], *, columns: int = 4) -> Image:
-    """Lay thumbnails out in rows, their captions below them.
-
-    Args:
-        thumbs: Caption and (340, 440, 3) uint8 RGB; at least one.
-        columns: Thumbnails a row.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
-    columns = min(columns, len(thumbs))
-    width, height = _THUMB_PX[0] + 8, _THUMB_PX[1] + 28
-    sheet = np.full((-(-len(thumbs) // columns) * height, columns * width, 3), 40, np.uint8)
-    for k, (caption, thumb) in enumerate(thumbs):
-        y, x = k // columns * height, k % columns * width
-        sheet[y + 4 : y + 4 + thumb.shape[0], x + 4 : x + 4 + thumb.shape[1]] = thumb
-        origin = (x + 6, y + height - 7)
-        cv2.putText(
-            sheet, caption, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (230, 230, 230), 1, cv2.LINE_AA
-        )
-    return sheet
 
 
 def _rounded(xy_px: Float32) -> Any:

@@ -18,7 +18,7 @@ from ecg_digitize.layout import (
     TRACE_FS_HZ,
     crossings_mm,
 )
-from ecg_digitize.stage1.rows import laid_out, stretching
+from ecg_digitize.stage1.rows import as_laid_out, laid_out
 from ecg_digitize.stage1.sight import seen_in
 from ecg_digitize.stage2.whole import BIN_PX
 from ecg_digitize.synth.dataset import OTHER_MACHINES, SyntheticPage, make_page
@@ -58,7 +58,6 @@ def rectified_crop(
         The crop.
     """
     grid = page.grid
-    offset_mm, stretch = stretching(grid.rows_mm)
     table = laid_out(grid).crossings_xy_px
     if any(shift_mm):
         table = page_from_sheet(table, crossings_mm() + np.array(shift_mm)).astype(np.float32)
@@ -67,14 +66,13 @@ def rectified_crop(
     image = seen_in(frame, page.image, table)
     x_mm = origin[0] + np.arange(width_px) / RECT.px_per_mm_xy[0] + shift_mm[0]
     sample = (x_mm - TIME_ORIGIN_MM) / MM_PER_S * TRACE_FS_HZ
+    rows_mm = as_laid_out(page.rows_mm.astype(np.float64), grid.rows_mm)
     y_px = np.empty((N_ROWS, width_px), np.float32)
     seams = np.zeros((N_ROWS, width_px), np.bool_)
     for row in range(N_ROWS):
         n = TRACE_COLUMNS // len(ROW_LEADS[row])
         seams[row] = np.abs((sample + n / 2) % n - n / 2) <= SEAM_REACH_PX
-        y_mm = np.interp(
-            sample, np.arange(TRACE_COLUMNS), (page.rows_mm[row] - offset_mm) / stretch
-        )
+        y_mm = np.interp(sample, np.arange(TRACE_COLUMNS), rows_mm[row])
         y_px[row] = (y_mm - shift_mm[1] - RECT.origin_mm_xy[1]) * RECT.px_per_mm_xy[1]
     y_px[:, (sample < -0.5) | (sample > TRACE_COLUMNS - 0.5)] = np.nan
     return Crop(image, y_px, seams)

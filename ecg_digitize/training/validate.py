@@ -30,6 +30,9 @@ from ecg_digitize.types import Digitization, Failure, Float32, Page, RectifiedPa
 VALIDATION_SEED: Final = 990_001
 """A family of pages that no training uses; `TrainOptions.seed` counts from 1."""
 
+POOR_DB: Final = 8.0
+"""A page below it is lost: its error is two fifths of its signal."""
+
 
 @dataclass(frozen=True)
 class PageCheck:
@@ -54,6 +57,7 @@ class KindSummary:
     n_turned_wrong: int
     n_without_grid: int
     n_slipped: int
+    n_poor: int  # below POOR_DB
     grid_median_px: float  # over all crossings inside the pictures, px of the picture
     grid_p95_px: float
     snr_db: float  # mean without cap
@@ -65,7 +69,8 @@ class KindSummary:
         """Return one line of the table."""
         return (
             f"{self.kind:<9}{self.n_pages:6d}{self.n_failed:8d}{self.n_turned_wrong:8d}"
-            f"{self.n_without_grid:9d}{self.n_slipped:7d}{self.grid_median_px:9.2f}{self.grid_p95_px:8.2f}"
+            f"{self.n_without_grid:9d}{self.n_slipped:7d}{self.n_poor:7d}"
+            f"{self.grid_median_px:9.2f}{self.grid_p95_px:8.2f}"
             f"{self.snr_db:9.2f}{self.snr_median_db:9.2f}"
             f"{self.snr_capped_db:8.2f}{self.score_db:8.2f}"
         )
@@ -88,8 +93,8 @@ class ValidationReport:
     def to_text(self) -> str:
         """Return the table to read; without stages 0 and 1, their columns say nothing."""
         lines = [
-            f"{'kind':<9}{'pages':>6}{'failed':>8}{'turned':>8}{'no grid':>9}{'slips':>7}"
-            f"{'grid px':>9}{'p95 px':>8}{'SNR dB':>9}{'median':>9}"
+            f"{'kind':<9}{'pages':>6}{'failed':>8}{'turned':>8}{'no grid':>9}"
+            f"{'slips':>7}{'<8 dB':>7}{'grid px':>9}{'p95 px':>8}{'SNR dB':>9}{'median':>9}"
             f"{'capped':>8}{'score':>8}",
             *(summary.to_line() for summary in self.summaries()),
             *(f"page {c.index} {c.kind}: {c.error}" for c in self.checks if c.error),
@@ -128,6 +133,7 @@ def validate_pages(
     each_kind: bool = False,
     seed: int = VALIDATION_SEED,
     other_machines: bool = False,
+    max_megapixels: float = 5.0,
     true_geometry: bool = False,
     passes: int = PASSES,
     progress: Callable[[PageCheck], None] | None = None,
@@ -142,6 +148,7 @@ def validate_pages(
             mixes the kinds and augments the records as training does.
         seed: Family of pages.
         other_machines: Sheets laid out otherwise than the competition's.
+        max_megapixels: Size limit of photos.
         true_geometry: Rectify by the labels, so that only stage 2 and what follows is judged.
         passes: How often the decoded lines are refined.
         progress: Called after each page.
@@ -151,7 +158,13 @@ def validate_pages(
     """
     check = check_stage2 if true_geometry else check_page
     pages_of = pages_of_each_kind if each_kind else _mixed_pages
-    made = pages_of(source, pages=pages, seed=seed, other_machines=other_machines)
+    made = pages_of(
+        source,
+        pages=pages,
+        seed=seed,
+        other_machines=other_machines,
+        max_megapixels=max_megapixels,
+    )
     checks = []
     for index, page in made:
         checks.append(check(index, page, models, passes=passes))
@@ -161,16 +174,27 @@ def validate_pages(
 
 
 def _mixed_pages(
-    source: SignalSource, *, pages: int, seed: int, other_machines: bool
+    source: SignalSource, *, pages: int, seed: int, other_machines: bool, max_megapixels: float
 ) -> Iterator[tuple[int, SyntheticPage]]:
     def make(index: int) -> SyntheticPage:
-        return make_page(source, seed=seed, index=index, other_machines=float(other_machines))
+        return make_page(
+            source,
+            seed=seed,
+            index=index,
+            other_machines=float(other_machines),
+            max_megapixels=max_megapixels,
+        )
 
     return enumerate(ordered_map(make, range(pages), workers=1))
 
 
 def pages_of_each_kind(
-    source: SignalSource, *, pages: int, seed: int = VALIDATION_SEED, other_machines: bool = False
+    source: SignalSource,
+    *,
+    pages: int,
+    seed: int = VALIDATION_SEED,
+    other_machines: bool = False,
+    max_megapixels: float = 5.0,
 ) -> Iterator[tuple[int, SyntheticPage]]:
     """Make the fixed pages by which kinds are compared, one ahead of the reader.
 
@@ -179,6 +203,7 @@ def pages_of_each_kind(
         pages: Of each kind, in the order of KINDS; all kinds show the same records as they are.
         seed: Family of pages.
         other_machines: Sheets laid out otherwise than the competition's.
+        max_megapixels: Size limit of photos.
 
     Yields:
         The index among those of a kind, and the page.
@@ -194,6 +219,7 @@ def pages_of_each_kind(
             kind=kind,
             vary_signals=False,
             other_machines=float(other_machines),
+            max_megapixels=max_megapixels,
         )
 
     return ordered_map(make, wanted, workers=1)
@@ -291,7 +317,8 @@ def grid_errors_px(page: SyntheticPage, result: Digitization) -> tuple[Float32 |
     slip = np.nan_to_num(slip)
     off_px = geometry.page_from_sheet(found, node_mm + slip) - true[inside]
     # On other machines' sheets any first row will do.
-    slipped = bool(slip[0]) or (bool(slip[1]) and page.grid.rows_mm is None)
+    late_mm = abs(float(slip[0]) - result.grid.start_mm)
+    slipped = late_mm > SQUARE_MM / 2 or (bool(slip[1]) and page.grid.rows_mm is None)
     return np.linalg.norm(off_px, axis=-1).astype(np.float32), slipped
 
 
@@ -314,6 +341,7 @@ def _summarize(kind: str, checks: Iterable[PageCheck]) -> KindSummary:
         n_turned_wrong=sum(check.turns_right is False for check in members),
         n_without_grid=sum(check.grid_errors_px is None for check in members),
         n_slipped=sum(check.slipped for check in members),
+        n_poor=sum(check.score.snr_db < POOR_DB for check in members),
         grid_median_px=float(median),
         grid_p95_px=float(p95),
         snr_db=float(np.mean(snr_db)),

@@ -1,0 +1,175 @@
+"""When things were recorded, by what the limb leads know of each other.
+
+Lead I + III is II, and the augmented leads sum to zero: where the one ends and the other begins is
+where the first leads end, which is sure on sheets whose names stand anywhere.
+
+Many machines print on paper whose grid is printed already, and pull it in a little crooked: the
+traces are then turned against the grid by up to half a degree, which sets rows 36 mm apart off by
+10 to 20 ms. On one row nothing is amiss; but lead II would no longer be I + III, nor the strip what
+it repeats. The one angle at which they agree best is the angle of the print.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from ecg_digitize.layout import (
+    MM_PER_S,
+    PX_PER_MV,
+    RHYTHM_LEAD,
+    RHYTHM_ROW,
+    ROW_LEADS,
+    TRACE_COLUMNS,
+    TRACE_FS_HZ,
+    ZERO_MM,
+    ZERO_PX,
+)
+from ecg_digitize.types import Float32, Float64, GridMap, Trace
+
+MOST: Final = 0.03
+"""Steepest skew looked for, mm along time a mm down; 0.012 was seen on phone photos."""
+STEP: Final = 0.001
+BETTER: Final = 0.8
+"""Share of the disagreement that an angle may leave to be believed; where nothing is askew the best
+one leaves more than 0.9, where the traces are 0.1 to 0.6."""
+LOST_MV: Final = 0.3  # of disagreement: more is a lost beat, which no angle brings back
+START_REACH: Final = 150  # columns, 0.3 s: names stand up to a square and a half off
+START_GAIN_MV: Final = 0.03
+"""How much less the leads must disagree in what is given to the other side."""
+LEAST_START_MM: Final = 1.0
+BEGINNING: Final = 75  # columns, 0.15 s
+SETTLED_MV: Final = 0.1  # of disagreement that does not speak of pulses any more
+_SEEN: Final = 0.5
+_WIDTH: Final = TRACE_COLUMNS // len(ROW_LEADS[0])
+_RELATIONS: Final = (
+    (slice(0, _WIDTH), np.array([1.0, -1.0, 1.0, 0.0])),  # I + III = II
+    (slice(_WIDTH, 2 * _WIDTH), np.array([1.0, 1.0, 1.0, 0.0])),  # aVR + aVL + aVF = 0
+    (slice(0, _WIDTH), np.array([0.0, 1.0, 0.0, -1.0])),  # II = the strip's
+)
+
+
+def find_start(rows_mv: Float64, confidence: Float32) -> float:
+    """Find where the traces begin, by where the first leads of the rows give way to the second.
+
+    Args:
+        rows_mv: (4, 5000) float64 mV at 500 Hz.
+        confidence: (4, 5000) float32 in [0, 1].
+
+    Returns:
+        mm farther right than they were taken to begin; 0 unless the limb leads clearly say so.
+    """
+    off_mv = []
+    for window, weights in _RELATIONS[:2]:
+        residual = weights @ rows_mv
+        inner = slice(window.start + START_REACH, window.stop - START_REACH)
+        off_mv.append(np.minimum(np.abs(residual - np.median(residual[inner])), LOST_MV))
+        if np.median(off_mv[-1][inner]) > START_GAIN_MV:
+            return 0.0
+    near = slice(_WIDTH - START_REACH, _WIDTH + START_REACH + 1)
+    seen = confidence[:RHYTHM_ROW, near].min(axis=0) > _SEEN
+    gain = np.where(seen, off_mv[1][near] - off_mv[0][near], 0.0)  # if the first leads go on
+    total = np.concatenate([[0.0], np.cumsum(gain)])
+    change = int(np.argmax(total)) - START_REACH
+    moved = total[START_REACH + change] - total[START_REACH]
+    start_mm = change / TRACE_FS_HZ * MM_PER_S
+    if abs(start_mm) < LEAST_START_MM or moved < START_GAIN_MV * abs(change):
+        return 0.0
+    return start_mm
+
+
+def find_skew(rows_mv: Float64, confidence: Float32, grid: GridMap, *, rhythm: str | None) -> float:
+    """Find how far the traces stand askew on the grid.
+
+    Args:
+        rows_mv: (4, 5000) float64 mV at 500 Hz.
+        confidence: (4, 5000) float32 in [0, 1].
+        grid: Where the rows lie.
+        rhythm: The lead of the last row.
+
+    Returns:
+        mm along time a mm down; 0 unless the limb leads agree clearly better askew.
+    """
+    relations = _RELATIONS if rhythm == RHYTHM_LEAD else _RELATIONS[:2]
+    tried = np.arange(-MOST, MOST + STEP / 2, STEP)
+    apart = np.array([_disagreement_mv(rows_mv, confidence, grid, s, relations) for s in tried])
+    best = int(np.argmin(apart))
+    upright = apart[len(tried) // 2]
+    if not 0 < best < len(tried) - 1 or not apart[best] < BETTER * upright:
+        return 0.0
+    before, least, after = apart[best - 1 : best + 2]
+    return float(tried[best] + 0.5 * STEP * (before - after) / (before - 2 * least + after))
+
+
+def set_upright(trace: Trace, grid: GridMap, skew: float) -> Trace:
+    """Move each row of a trace along time so that what was recorded at once stands at one column.
+
+    Args:
+        trace: As on the paper, rect-frame px.
+        grid: Where its rows lie.
+        skew: See ``find_skew``.
+
+    Returns:
+        The trace about the middle of the rows; ends are held.
+    """
+    if skew == 0.0:
+        return trace
+    y_px = _shifted(trace.y_px, grid, skew)
+    confidence = _shifted(trace.confidence, grid, skew)
+    return replace(trace, y_px=y_px.astype(np.float32), confidence=confidence.astype(np.float32))
+
+
+def without_pulses(trace: Trace) -> Trace:
+    """Take pulses and names off the beginning of the rows.
+
+    They stand close to where the traces begin, and may have been read as if they were trace. No
+    beat looks like it: I + III is II.
+
+    Args:
+        trace: As on the paper, rect-frame px.
+
+    Returns:
+        The trace; where leads that agree well elsewhere disagree in the first 0.15 s, and in the
+        rows that leap there, the first value behind is held and confidence is 0.
+    """
+    rows_mv = (np.array(ZERO_PX)[:, None] - trace.y_px) / PX_PER_MV
+    window, weights = _RELATIONS[0]
+    residual = weights @ rows_mv[:, window]
+    off_mv = np.abs(residual - np.median(residual))
+    apart = np.flatnonzero(off_mv[:BEGINNING] > LOST_MV)
+    if not apart.size or np.median(off_mv) > START_GAIN_MV:
+        return trace
+    end = int(apart[-1]) + int(np.argmax(off_mv[apart[-1] :] < SETTLED_MV))
+    leaps = np.abs(rows_mv[:, :end] - rows_mv[:, end : end + 1]).max(axis=1) > LOST_MV
+    y_px, confidence = trace.y_px.copy(), trace.confidence.copy()
+    y_px[leaps, :end], confidence[leaps, :end] = y_px[leaps, end : end + 1], 0.0
+    return replace(trace, y_px=y_px, confidence=confidence)
+
+
+def _disagreement_mv(
+    rows_mv: Float64,
+    confidence: Float32,
+    grid: GridMap,
+    skew: float,
+    relations: tuple[tuple[slice, Float64], ...],
+) -> float:
+    """Return how far the leads disagree on the whole, a lost beat counting little, mV."""
+    rows_mv = _shifted(rows_mv, grid, skew)
+    apart = []
+    for window, weights in relations:
+        used = weights != 0
+        seen = confidence[used, window].min(axis=0) > _SEEN
+        residual = (weights @ rows_mv[:, window])[seen]
+        if residual.size:
+            off = np.abs(residual - np.median(residual))
+            apart.append(float(np.minimum(off, LOST_MV).mean()))
+    return float(np.mean(apart)) if apart else np.inf
+
+
+def _shifted(rows: Float64 | Float32, grid: GridMap, skew: float) -> Float64:
+    """Return (4, 5000) rows as they are where a line of the skew crosses them."""
+    y_mm = np.array(ZERO_MM) if grid.rows_mm is None else grid.rows_mm
+    late_columns = skew * (y_mm - y_mm.mean()) / MM_PER_S * TRACE_FS_HZ
+    columns = np.arange(TRACE_COLUMNS)
+    pairs = zip(rows, late_columns, strict=True)
+    return np.stack([np.interp(columns + late, columns, row) for row, late in pairs])
