@@ -25,7 +25,7 @@ from ecg_digitize.alignment import find_skew, find_start, set_upright, without_p
 from ecg_digitize.errors import ImageError, InputError, StageError, WeightsError
 from ecg_digitize.geometry import quarter_turning
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
+from ecg_digitize.layout import RHYTHM_LEAD, TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
 from ecg_digitize.manifest import read_manifest
 from ecg_digitize.metrics import einthoven_residual_mv
 from ecg_digitize.runtime import autocast_dtype, choose_device, placed
@@ -200,7 +200,8 @@ def _set_in_time(grid: GridMap, trace: Trace, rhythm: str | None) -> _Reading:
     """Find the strip's lead, unless it is known, and the skew of the print."""
     paper = levelled(trace, grid)
     if rhythm is None:
-        rhythm = find_rhythm(paper)
+        usual = grid.rows_mm is None
+        rhythm = find_rhythm(paper, otherwise=RHYTHM_LEAD if usual else None)
     skew = find_skew(rows_from_trace(paper), paper.confidence, grid, rhythm=rhythm)
     upright = without_pulses(set_upright(paper, grid, skew))
     plain = to_recording(upright, fs_hz=TRACE_FS_HZ, rhythm=rhythm)

@@ -116,7 +116,7 @@ def to_recording(
     return Recording(signals_mv, float(fs_hz), rhythm)
 
 
-def find_rhythm(trace: Trace) -> str | None:
+def find_rhythm(trace: Trace, *, otherwise: str | None = RHYTHM_LEAD) -> str | None:
     """Say which lead the last row repeats.
 
     It is II unless II's window, clearly seen, is not repeated at the same time. Machines print V1
@@ -124,9 +124,10 @@ def find_rhythm(trace: Trace) -> str | None:
 
     Args:
         trace: Centre lines, rect-frame px at 500 Hz.
+        otherwise: What a strip is that repeats none of the leads.
 
     Returns:
-        One of LEADS; None if the row is hardly seen, or is none of the twelve leads.
+        One of LEADS; None if the row is hardly seen.
     """
     rows_mv = rows_from_trace(trace)
     seen = trace.confidence > _CONFIDENT
@@ -143,7 +144,7 @@ def find_rhythm(trace: Trace) -> str | None:
     if unlike.get(RHYTHM_LEAD, 0.0) < RHYTHM_UNLIKE:
         return RHYTHM_LEAD
     best = min(unlike, key=unlike.__getitem__)
-    return best if unlike[best] < RHYTHM_ALIKE else None
+    return best if unlike[best] < RHYTHM_ALIKE else otherwise
 
 
 def _difference_mv(short_mv: Float64, long_mv: Float64) -> float:
@@ -188,14 +189,14 @@ def rows_from_signals(
 
 
 def printed_recording(
-    signals_mv: NDArray[np.floating[Any]], *, fs_hz: float, rhythm: str = RHYTHM_LEAD
+    signals_mv: NDArray[np.floating[Any]], *, fs_hz: float, rhythm: str | None = RHYTHM_LEAD
 ) -> Recording:
     """Keep of twelve full-length leads what a page shows: NaN outside each lead's window.
 
     Args:
         signals_mv: (12, n) floating, LEADS order, mV, n = round(10 fs_hz).
         fs_hz: Its sampling rate.
-        rhythm: The lead of the rhythm strip.
+        rhythm: The lead of the rhythm strip, if there is one.
 
     Returns:
         The recording that a perfect digitization of the page would give.

@@ -84,7 +84,10 @@ def test_help_needs_no_torch():
 def test_digitize_a_batch_with_a_failure(pictures, capsys):
     out = pictures / "out"
 
-    code = main(["digitize", str(pictures / "a"), str(pictures / "b"), "-o", str(out)])
+    sheet = pictures / "sheet.png"
+    where = [str(pictures / "a"), str(pictures / "b"), "-o", str(out)]
+
+    code = main(["digitize", *where, "--contact-sheet", str(sheet)])
 
     assert code == 3
     assert sorted(path.name for path in out.iterdir()) == [
@@ -93,7 +96,10 @@ def test_digitize_a_batch_with_a_failure(pictures, capsys):
     assert len(read_csv(out / "page.csv", fs_hz=500).signals_mv) == len(LEADS)
     report = json.loads((out / "run_report.json").read_text())
     assert (report["pages"], report["digitized"]) == (3, 2)
-    assert report["outputs"][str(pictures / "b" / "page.png")] == str(out / "page-2.csv")
+    output = report["outputs"][str(pictures / "b" / "page.png")]
+    assert output["csv"] == str(out / "page-2.csv")
+    assert set(output) == {"csv", "rhythm", "einthoven_mv"}
+    assert read_image(sheet).image.shape == (488, 2 * 708, 3)
     (failure,) = report["failures"]
     assert failure["source"] == str(pictures / "b" / "broken.png")
     assert failure["stage"] == "read"

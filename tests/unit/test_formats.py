@@ -32,6 +32,12 @@ def test_csv_knows_the_lead_of_the_strip(tmp_path, rhythm):
     assert read_csv(tmp_path / "page.csv").rhythm == rhythm
 
 
+def test_csv_of_a_sheet_without_a_strip(tmp_path):
+    ramp = np.arange(12 * 20, dtype=np.float32).reshape(12, 20)
+    write_csv(printed_recording(ramp, fs_hz=2, rhythm=None), tmp_path / "page.csv")
+    assert read_csv(tmp_path / "page.csv").rhythm is None
+
+
 def test_csv_is_the_table_of_the_competition(tmp_path):
     ramp = np.tile(np.arange(20.0), (12, 1)) / 3 - 1e-9
     path = tmp_path / "page.csv"

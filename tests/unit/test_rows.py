@@ -8,13 +8,21 @@ import numpy as np
 import pytest
 
 from ecg_digitize import geometry, pipeline
-from ecg_digitize.layout import N_ROWS, RECT, TRACE_COLUMNS, ZERO_MM, ZERO_PX, crossings_mm
+from ecg_digitize.layout import (
+    N_ROWS,
+    NAMES_MM,
+    RECT,
+    TRACE_COLUMNS,
+    ZERO_MM,
+    ZERO_PX,
+    crossings_mm,
+)
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.pipeline import digitize_page, load_models
 from ecg_digitize.signals import printed_recording
 from ecg_digitize.stage0.normalize import registration_from_homography
 from ecg_digitize.stage1.rectify import page_from_rect, rectify
-from ecg_digitize.stage1.rows import laid_out, levelled, place_rows
+from ecg_digitize.stage1.rows import as_laid_out, as_printed, laid_out, levelled, place_rows
 from ecg_digitize.synth.dataset import make_page
 from ecg_digitize.synth.page import CleanPage, default_style, draw_page
 from ecg_digitize.synth.signals import to_twelve
@@ -26,6 +34,7 @@ from ecg_digitize.types import Digitization, GridMap, Page, Recording, Registrat
 SOURCE = SimulatorSource(seed=5)
 SIGNALS_MV = to_twelve(0.6 * SOURCE.get(4))  # rows that do not reach each other
 CLOSE_MM = (100.0, 130.0, 160.0, 190.0)
+UNEVEN_MM = (97.0, 133.0, 168.0, 205.0)
 WIDE_MM = (70.0, 110.0, 150.0, 190.0)
 MANIFEST = Path(__file__).parents[2] / "weights_manifest.json"
 
@@ -49,8 +58,8 @@ def seen(clean: CleanPage) -> tuple[Page, GridMap, Registration]:
     return Page(clean.image, "made"), grid, registration
 
 
-@pytest.mark.parametrize("zero_mm", [CLOSE_MM, WIDE_MM])
-@pytest.mark.parametrize("below_mm", [-9.0, 0.0, 6.0])
+@pytest.mark.parametrize("zero_mm", [CLOSE_MM, WIDE_MM, UNEVEN_MM])
+@pytest.mark.parametrize("below_mm", [-14.0, -9.0, 0.0, 6.0])
 def test_rows_are_found_wherever_the_names_stand(
     zero_mm: tuple[float, ...], below_mm: float
 ) -> None:
@@ -62,6 +71,37 @@ def test_rows_are_found_wherever_the_names_stand(
     assert placed.rows_mm is not None
     # Half of a lead lies above its zero line or below: the densest ink is within a millimetre.
     assert np.abs(placed.rows_mm - zero_mm).max() < 1.0
+
+
+def test_rows_are_found_where_the_names_stand_as_usual_and_the_rows_do_not() -> None:
+    page, grid, registration = seen(sheet(UNEVEN_MM))
+    usual = geometry.page_from_sheet(grid.crossings_xy_px, NAMES_MM).astype(np.float32)
+
+    placed = place_rows(page, grid, replace(registration, names_xy_px=usual))
+
+    assert placed.rows_mm is not None
+    assert np.abs(placed.rows_mm - UNEVEN_MM).max() < 1.0
+
+
+def test_every_baseline_comes_where_it_is_expected_and_goes_back() -> None:
+    uneven = np.array(UNEVEN_MM)
+    y_mm = np.linspace(0, 215, 100)
+    np.testing.assert_allclose(as_printed(np.array(ZERO_MM), uneven), uneven)
+    np.testing.assert_allclose(as_laid_out(as_printed(y_mm, uneven), uneven), y_mm, atol=1e-3)
+    assert (np.diff(as_printed(y_mm, uneven)) > 0).all()
+    np.testing.assert_array_equal(as_printed(y_mm, None), y_mm)
+
+
+def test_traces_that_begin_elsewhere_are_read_from_there() -> None:
+    page, grid, _ = seen(sheet(ZERO_MM))
+    late = replace(grid, start_mm=3.0)
+
+    there = page_from_rect(late, np.array([[300.0, 400.0]]))
+    usual = page_from_rect(grid, np.array([[300.0, 400.0]]))
+
+    np.testing.assert_allclose(there - usual, [[3 * 7.874, 0.0]], atol=1e-3)
+    assert rectify(page, late).image.shape == rectify(page, grid).image.shape
+    assert laid_out(late).start_mm == 0.0
 
 
 def test_the_usual_sheet_stays_as_it_is() -> None:
@@ -108,8 +148,7 @@ def test_the_rectified_page_has_its_rows_where_stage_2_looks_and_millivolts_are_
     clean = sheet(CLOSE_MM)
     page, grid, _ = seen(clean)
     grid = replace(grid, rows_mm=np.array(CLOSE_MM))
-    stretch, offset_mm = np.polyfit(ZERO_MM, CLOSE_MM, 1)
-    y_mm = (clean.rows_mm - offset_mm) / stretch
+    y_mm = as_laid_out(clean.rows_mm.astype(np.float64), np.array(CLOSE_MM))
     y_px = ((y_mm - RECT.origin_mm_xy[1]) * RECT.px_per_mm_xy[1]).astype(np.float32)
     trace = Trace(y_px, np.ones((N_ROWS, TRACE_COLUMNS), np.float32))
 

@@ -183,6 +183,27 @@ def test_the_strip_is_ii_where_the_short_ii_or_the_strip_was_not_seen():
     rows_mv[RHYTHM_ROW] = rows_mv[0, 2500:3750] = 0.0  # no strip, and an electrode was off
     assert find_rhythm(trace_of(rows_mv)) == "II"
 
+    lost = np.ones(rows_mv.shape)
+    lost[RHYTHM_ROW, 400:] = 0.0
+    assert find_rhythm(trace_of(rows_mv, lost)) is None
+
+
+def test_the_strip_may_be_printed_askew():
+    rows_mv = with_strip(twelve_leads(), "V1")
+    rows_mv[RHYTHM_ROW] = np.roll(rows_mv[RHYTHM_ROW], 12)
+    assert find_rhythm(trace_of(rows_mv)) == "V1"
+
+
+def test_a_sheet_without_a_strip_has_twelve_short_leads():
+    signals_mv = twelve_leads()
+    trace = trace_of(with_strip(signals_mv, "V1"))
+
+    recording = to_recording(trace, fs_hz=250, fusion=True, rhythm=None)
+
+    assert recording.rhythm is None
+    assert recording.signals_mv.shape == (12, 2500)
+    assert set(np.isfinite(recording.signals_mv).sum(axis=1)) == {625}
+
 
 def test_limb_leads_are_not_blended_with_a_strip_of_another_lead():
     signals_mv = to_twelve(SimulatorSource(seed=5).get(4))
@@ -194,10 +215,11 @@ def test_limb_leads_are_not_blended_with_a_strip_of_another_lead():
     np.testing.assert_allclose(fused.signals_mv, truth.signals_mv, atol=1e-5)
 
 
-def test_a_strip_that_repeats_nothing_is_ii():
+def test_a_strip_that_repeats_nothing_is_what_the_layout_says():
     rows_mv = rows_from_signals(twelve_leads())
     rows_mv[RHYTHM_ROW] = twelve_leads(seed=9)[4]
     assert find_rhythm(trace_of(rows_mv)) == "II"
+    assert find_rhythm(trace_of(rows_mv), otherwise=None) is None
     assert find_rhythm(trace_of(np.zeros((4, 5000)))) == "II"
 
 
