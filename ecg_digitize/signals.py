@@ -41,7 +41,9 @@ stops the rest: 0.5 dB on four scans; 0.1 to 0.2 are worth the same."""
 RHYTHM_ALIKE: Final = 0.4
 RHYTHM_UNLIKE: Final = 0.8
 """Difference of a short lead from the strip that repeats it, as a share of the lead: 0.1 where it
-does, 1 and more where it does not."""
+does, 1 and more where it does not, 0.6 between limb leads that look alike."""
+RHYTHM_CLEARLY: Final = 2.5
+"""How much more like another lead than II the strip must be."""
 _LEAST_SWING_MV: Final = 0.02
 _MOSTLY: Final = 0.6
 _HARDLY: Final = 0.2
@@ -141,10 +143,13 @@ def find_rhythm(trace: Trace, *, otherwise: str | None = RHYTHM_LEAD) -> str | N
         swing_mv = min(float(np.std(short_mv)), float(np.std(long_mv)))
         if clear and swing_mv > _LEAST_SWING_MV:
             unlike[lead] = _difference_mv(short_mv, long_mv) / float(np.std(short_mv))
-    if unlike.get(RHYTHM_LEAD, 0.0) < RHYTHM_UNLIKE:
+    usual = unlike.get(RHYTHM_LEAD, 0.0)
+    if usual < RHYTHM_ALIKE:
         return RHYTHM_LEAD
     best = min(unlike, key=unlike.__getitem__)
-    return best if unlike[best] < RHYTHM_ALIKE else otherwise
+    if unlike[best] < RHYTHM_ALIKE and RHYTHM_CLEARLY * unlike[best] < usual:
+        return best
+    return RHYTHM_LEAD if usual < RHYTHM_UNLIKE else otherwise
 
 
 def _difference_mv(short_mv: Float64, long_mv: Float64) -> float:

@@ -188,6 +188,16 @@ def test_the_strip_is_ii_where_the_short_ii_or_the_strip_was_not_seen():
     assert find_rhythm(trace_of(rows_mv, lost)) is None
 
 
+def test_the_strip_may_be_a_lead_that_looks_like_ii():
+    signals_mv = 4 * twelve_leads()
+    second = signals_mv[LEADS.index("II")]
+    signals_mv[LEADS.index("III")] = 0.5 * second
+    rows_mv = with_strip(signals_mv, "III")
+    assert find_rhythm(trace_of(rows_mv)) == "III"
+    rows_mv[RHYTHM_ROW] = 0.7 * second  # nearer to II and to III than to any other
+    assert find_rhythm(trace_of(rows_mv)) == "II"
+
+
 def test_the_strip_may_be_printed_askew():
     rows_mv = with_strip(twelve_leads(), "V1")
     rows_mv[RHYTHM_ROW] = np.roll(rows_mv[RHYTHM_ROW], 12)
