@@ -1,7 +1,8 @@
 """The whole way from a picture to twelve signals. READ THIS FIRST.
 
     Page -> stage 0 -> Registration -> stage 1 -> GridMap -> one remap -> RectifiedPage
-         -> stage 2 -> TraceMap -> decode -> Trace -> refine -> Trace -> signals -> Recording
+         -> stage 2 -> TraceMap -> decode -> Trace -> refine -> Trace -> set in time -> Trace
+         -> signals -> Recording
 
 `digitize_page` walks it for one page; everything else here loads networks and walks many pages.
 """
@@ -164,9 +165,8 @@ def digitize_page(
     clock.lap("stage1")
     trace = _read_traces(page, grid, models, clock, passes=passes)
     paper = levelled(trace, grid)
-    start_mm = find_start(rows_from_trace(paper), paper.confidence)
     read = _set_in_time(grid, trace, rhythm)
-    if start_mm:
+    if start_mm := find_start(rows_from_trace(paper), paper.confidence):
         moved = replace(grid, start_mm=start_mm)
         again = _read_traces(page, moved, models, clock, passes=passes)
         read = min(read, _set_in_time(moved, again, rhythm), key=lambda one: one.einthoven_mv)
@@ -420,4 +420,5 @@ class _Clock:
 
     def lap(self, name: str) -> None:
         now = time.perf_counter()
-        self.laps_s[name], self._last = now - self._last, now
+        self.laps_s[name] = self.laps_s.get(name, 0.0) + now - self._last
+        self._last = now
