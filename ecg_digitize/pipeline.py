@@ -68,7 +68,9 @@ SPECKS_PX: Final = 5
 
 
 TRUSTED_CONFIDENCE: Final = 0.2
-"""Mean over the crossings of the lattice, most of them found, below which another may be better."""
+"""Mean over the crossings of the lattice, when most of them were found."""
+CLEARLY: Final = 1.2
+"""How much more of them must be found for another look at the sheet to be the right one."""
 
 
 @dataclass(frozen=True)
@@ -279,9 +281,10 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
     without the stretch that its lead names suggest.
     """
     found, seen_as = find_crossings(page, registration, models), registration
-    if found.confidence.mean() < TRUSTED_CONFIDENCE and (other := unstretched(registration)):
+    if other := unstretched(registration):
         again = find_crossings(page, other, models)
-        if again.confidence.mean() > max(2 * found.confidence.mean(), TRUSTED_CONFIDENCE):
+        clearly = CLEARLY * found.confidence.mean()
+        if again.confidence.mean() > max(clearly, TRUSTED_CONFIDENCE):
             found, seen_as = again, other
     grid = refine_grid(page.image, found, page_from_sheet=seen_as.page_from_sheet)
     return place_rows(page, follow_lines(page.image, grid), registration)

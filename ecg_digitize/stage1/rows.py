@@ -41,6 +41,11 @@ BELOW: Final = (-0.72, 0.22)
 """How much farther below its baseline a name may stand than the competition's, which stand 5.6 mm
 below, in distances of rows: with rows 31 mm apart from 17 mm above it to 12 mm below."""
 NEAR_MM: Final = 4.0  # of a row from where evenly spaced ones put it
+ROWS_SIGMA_MM: Final = 2.0
+WIDER: Final = np.arange(0.82, 1.2, 0.03)
+WIDER_SIGMA: Final = 0.3
+"""How much farther apart the rows may be than their names, which stage 0 finds a little nearer to
+where it is used to them."""
 CLEARLY: Final = 1.5  # more ink than on the usual rows that rows elsewhere must have
 STEP_MM: Final = 0.25  # of the places tried
 INK_SHARE: Final = (0.75, 0.5)
@@ -68,14 +73,18 @@ def place_rows(page: Page, grid: GridMap, registration: Registration) -> GridMap
         return grid
     density = _ink_density(page.image, grid)
     # The last row lies as far from the third as the others from each other, or somewhat nearer.
-    best: tuple[float, Float64] = (0.0, named)
     apart_mm = (named[2] - named[0]) / 2
+    shift_mm = np.arange(BELOW[0] * apart_mm, BELOW[1] * apart_mm, STEP_MM)[:, None]
+    best: tuple[float, Float64] = (0.0, named)
     for rhythm_mm in (named[RHYTHM_ROW], named[2] + apart_mm):
         rows = np.append(named[:RHYTHM_ROW], rhythm_mm)
-        for below_mm in np.arange(BELOW[0] * apart_mm, BELOW[1] * apart_mm, STEP_MM):
-            seen = float(_density_at(density, rows - below_mm).sum())
-            if seen > best[0]:
-                best = seen, rows - below_mm
+        for wider in WIDER:
+            tried = rows[1] + wider * (rows - rows[1]) - shift_mm
+            together = _together(_density_at(density, tried))
+            k = int(together.argmax())
+            likely = float(together[k]) * np.exp(-0.5 * ((wider - 1) / WIDER_SIGMA) ** 2)
+            if likely > best[0]:
+                best = likely, tried[k]
     rows, seen = _on_ink(density, best[1], NEAR_MM)
     _, usually = _on_ink(density, _ZERO, SAME_MM)
     return replace(grid, rows_mm=elsewhere(rows)) if seen > CLEARLY * usually else grid
@@ -179,11 +188,18 @@ def _ink_density(image: Image, grid: GridMap) -> Float64:
 
 
 def _on_ink(density: Float64, rows_mm: Float64, reach_mm: float) -> tuple[Float64, float]:
-    """Move each of (4,) rows to the most ink within reach; return also how much all have."""
+    """Move each of (4,) rows to ink within reach, the nearer the better; say how much they have."""
     steps = np.arange(-reach_mm, reach_mm + STEP_MM / 2, STEP_MM)
     steps = steps[np.argsort(np.abs(steps), kind="stable")]  # a row without ink stays
     seen = _density_at(density, rows_mm[:, None] + steps)
-    return rows_mm + steps[seen.argmax(axis=1)], float(seen.max(axis=1).sum())
+    best = (seen * np.exp(-0.5 * (steps / ROWS_SIGMA_MM) ** 2)).argmax(axis=1)
+    return rows_mm + steps[best], float(_together(seen[np.arange(len(best)), best]))
+
+
+def _together(density: Float64) -> Float64:
+    """Return the sum over (..., 4) rows, none of them, say a monitor's edge, above the others."""
+    least = 2 * np.sort(density, axis=-1)[..., 1:2]
+    return np.asarray(np.minimum(density, least).sum(axis=-1))
 
 
 def _density_at(density: Float64, y_mm: Float64) -> Float64:

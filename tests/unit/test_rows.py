@@ -112,6 +112,14 @@ def test_the_usual_sheet_stays_as_it_is() -> None:
     assert place_rows(page, grid, replace(registration, names_xy_px=names)) is grid
 
 
+def test_a_monitors_edge_is_no_row() -> None:
+    page, grid, registration = seen(sheet(ZERO_MM))
+    image = page.image.copy()
+    image[round(213 * 7.874) : round(214 * 7.874)] = 10
+
+    assert place_rows(Page(image, "screen"), grid, registration).rows_mm is None
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_names_of_two_rows_alone_do_not_move_the_usual_rows(seed: int) -> None:
     page, grid, registration = seen(sheet(ZERO_MM))
