@@ -11,6 +11,7 @@ from ecg_digitize import geometry, pipeline
 from ecg_digitize.layout import (
     N_ROWS,
     NAMES_MM,
+    NORM,
     RECT,
     TRACE_COLUMNS,
     ZERO_MM,
@@ -21,6 +22,7 @@ from ecg_digitize.metrics import image_snr
 from ecg_digitize.pipeline import digitize_page, load_models
 from ecg_digitize.signals import printed_recording
 from ecg_digitize.stage0.normalize import registration_from_homography
+from ecg_digitize.stage1 import rows
 from ecg_digitize.stage1.rectify import page_from_rect, rectify
 from ecg_digitize.stage1.rows import as_laid_out, as_printed, laid_out, levelled, place_rows
 from ecg_digitize.synth.dataset import make_page
@@ -112,12 +114,19 @@ def test_the_usual_sheet_stays_as_it_is() -> None:
     assert place_rows(page, grid, replace(registration, names_xy_px=names)) is grid
 
 
-def test_a_monitors_edge_is_no_row() -> None:
+def test_a_monitors_edge_is_no_row(monkeypatch) -> None:
     page, grid, registration = seen(sheet(ZERO_MM))
-    image = page.image.copy()
-    image[round(213 * 7.874) : round(214 * 7.874)] = 10
+    ink_density = rows._ink_density
 
-    assert place_rows(Page(image, "screen"), grid, registration).rows_mm is None
+    def with_edge(image: np.ndarray, grid: GridMap) -> np.ndarray:
+        density = ink_density(image, grid)
+        edge = round((213.0 - NORM.origin_mm_xy[1]) * NORM.px_per_mm_xy[1])
+        density[edge : edge + 4] = 1.0
+        return density
+
+    monkeypatch.setattr(rows, "_ink_density", with_edge)
+
+    assert place_rows(page, grid, registration).rows_mm is None
 
 
 @pytest.mark.parametrize("seed", range(20))
