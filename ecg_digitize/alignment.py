@@ -16,15 +16,14 @@ import numpy as np
 
 from ecg_digitize.layout import (
     MM_PER_S,
-    PX_PER_MV,
     RHYTHM_LEAD,
     RHYTHM_ROW,
     ROW_LEADS,
     TRACE_COLUMNS,
     TRACE_FS_HZ,
     ZERO_MM,
-    ZERO_PX,
 )
+from ecg_digitize.signals import rows_from_trace
 from ecg_digitize.types import Float32, Float64, GridMap, Trace
 
 MOST: Final = 0.03
@@ -132,7 +131,7 @@ def without_pulses(trace: Trace) -> Trace:
         The trace; where leads that agree well elsewhere disagree in the first 0.15 s, and in the
         rows that leap there, the first value behind is held and confidence is 0.
     """
-    rows_mv = (np.array(ZERO_PX)[:, None] - trace.y_px) / PX_PER_MV
+    rows_mv = rows_from_trace(trace)
     window, weights = _RELATIONS[0]
     residual = weights @ rows_mv[:, window]
     off_mv = np.abs(residual - np.median(residual))

@@ -277,8 +277,8 @@ def _find_sheet_turned(page: Page, models: Models, turns: int, *, faint: bool) -
 def find_grid(page: Page, registration: Registration, models: Models) -> GridMap:
     """Stage 1: grid crossings in the picture, sub-pixel, and the rows among them.
 
-    Where hardly a crossing is found the sheet may be laid out otherwise: it is looked at again
-    without the stretch that its lead names suggest.
+    Where the lead names suggest a stretch the sheet may be laid out otherwise: it is looked at once
+    more without it, and taken so if that shows clearly more crossings.
     """
     found, seen_as = find_crossings(page, registration, models), registration
     if other := unstretched(registration):
