@@ -8,7 +8,7 @@ whole millimetre: the crossings decide that.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
@@ -27,14 +27,19 @@ CLIP: Final = 60.0  # grey levels: what a line may stand out, so that a trace co
 TRUSTED_MM: Final = 0.25
 """Phases beyond this are near the half millimetre where they wrap round."""
 LEAST_CONTRAST: Final = 0.3  # grey levels of the harmonic; scans of faint paper have 5
-TRUSTED_SHARE: Final = 0.95
-"""Share of the crossings among the traces with trusted phases that a surface needs."""
-FLAT_EXCESS: Final = 1.6
-"""How much more scatter a homography may leave than a soft surface. On renders, which are exactly
-flat, it leaves 1.2 to 1.4 times as much; on real scans 1.9 to 3.4 times."""
+LEAST_SHARE: Final = 0.6
+"""Share of the crossings among the traces with trusted phases that a surface needs; the true one
+has as few as 0.7 where specks hide the lines, surfaces off by whole millimetres 0.3 to 0.6."""
+SIMPLER: Final = 0.88
+"""Share of a simpler surface's scatter that another must stay below; nets cast over the noise stay
+at 0.9 to 1, true slips and creases at 0.4 to 0.87."""
+FLAT_BEND: Final = 0.3
+"""Of the phases' scatter: a sheet that bends less is flat. Exactly flat renders seem to bend by
+0.05 to 0.2 of it, paper on scanners by 0.35 to 4 times it."""
 OUTLIER_MM: Final = 0.15
-STIFFNESS: Final = 1.0
+STIFFNESS: Final = 10.0
 """Of the soft surface through the phases, see ``surface.smooth_bend``."""
+ROUNDS: Final = 2
 FED_STIFFNESS: Final = 1e3
 FED_SHARE: Final = 0.8
 """Whole columns move together if that leaves less than this share of their offsets."""
@@ -62,22 +67,49 @@ def refine_grid(image: Image, grid: GridMap, *, page_from_sheet: Float64) -> Gri
     if not np.isfinite(grid.residual_px):
         return grid
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+    best: _Led | None = None
     for base in _bases(grey, grid, page_from_sheet):
-        offset_mm, weight = measure_lines(grey, base)
-        if _is_trusted(offset_mm, weight):
-            break
-    else:
+        led = _lead_on(grey, base)
+        if led.share < LEAST_SHARE:
+            continue
+        if base is not grid and led.bend_mm < FLAT_BEND * led.scatter_mm:
+            return base
+        if best is None or led.scatter_mm < SIMPLER * best.scatter_mm:
+            best = led
+    if best is None:
         return grid
-    bend_mm = smooth_bend(offset_mm, weight, stiffness=STIFFNESS)
-    if base.feed_px is not None:  # what moves whole columns is in the feed, to a millimetre
-        bend_mm[..., 0] = smooth_bend(offset_mm, weight, stiffness=FED_STIFFNESS)[..., 0]
-    scatter_mm = _scatter_mm(offset_mm - bend_mm)
-    if base is not grid and _scatter_mm(offset_mm) < FLAT_EXCESS * scatter_mm:
-        return base
-    points = geometry.page_from_sheet(base.crossings_xy_px, crossings_mm() + bend_mm)
-    px_per_mm = float(np.sqrt(abs(np.linalg.det(_linear(base)))))
-    return replace(
-        base, crossings_xy_px=points.astype(np.float32), residual_px=scatter_mm * px_per_mm
+    px_per_mm = float(np.sqrt(abs(np.linalg.det(_linear(best.surface)))))
+    return replace(best.surface, residual_px=best.scatter_mm * px_per_mm)
+
+
+@dataclass(frozen=True)
+class _Led:
+    """Where the phases led a surface."""
+
+    surface: GridMap
+    bend_mm: float  # RMS of what led there
+    scatter_mm: float  # of the phases about the surface
+    share: float  # of the phases that are small about it
+
+
+def _lead_on(grey: Image, base: GridMap) -> _Led:
+    """Lead a surface on to the lines by rounds of phases, each smoothed."""
+    surface, mm = base, crossings_mm()
+    for _ in range(ROUNDS):
+        offset_mm, weight = measure_lines(grey, surface)
+        bend_mm = smooth_bend(offset_mm, weight, stiffness=STIFFNESS)
+        if base.feed_px is not None:  # what moves whole columns is in the feed, to a millimetre
+            stiff_mm = smooth_bend(offset_mm, weight, stiffness=FED_STIFFNESS)
+            bend_mm[..., 0] = stiff_mm[..., 0]
+        points = geometry.page_from_sheet(surface.crossings_xy_px, mm + bend_mm)
+        surface = replace(surface, crossings_xy_px=points.astype(np.float32))
+    left_mm = offset_mm - bend_mm
+    led_mm = geometry.sheet_from_page(base.crossings_xy_px, surface.crossings_xy_px) - mm
+    return _Led(
+        surface,
+        bend_mm=_scatter_mm(led_mm - np.median(led_mm, axis=(0, 1))),
+        scatter_mm=_scatter_mm(left_mm),
+        share=_trusted_share(left_mm, weight),
     )
 
 
@@ -120,14 +152,14 @@ def measure_lines(grey: Image, grid: GridMap) -> tuple[Float64, Float64]:
 _SHEET_MM: Final = ((GRID_COLUMNS - 1) * SQUARE_MM, (GRID_ROWS - 1) * SQUARE_MM)
 
 
-def _is_trusted(offset_mm: Float64, weight: Float64) -> bool:
-    """Say whether nearly all phases among the traces, where lines are seen, are small."""
+def _trusted_share(offset_mm: Float64, weight: Float64) -> float:
+    """Return how many of the phases among the traces, where lines are seen, are small."""
     typical = float(np.median(weight[_AMONG_TRACES]))
     if typical < LEAST_CONTRAST:
-        return False
+        return 0.0
     seen = weight[_AMONG_TRACES] > 0.2 * typical
     small = np.abs(offset_mm[_AMONG_TRACES]).max(axis=-1) < TRUSTED_MM
-    return bool(small[seen].mean() > TRUSTED_SHARE)
+    return float(small[seen].mean())
 
 
 def _scatter_mm(offset_mm: Float64) -> float:

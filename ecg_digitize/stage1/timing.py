@@ -34,6 +34,9 @@ FARTHEST_MM: Final = 0.2
 LEAST_CONTRAST: Final = 0.5  # grey levels of a line, averaged over its band
 LEAST_LINES: Final = 0.5  # share of the lines that must be found
 SNAPPED_LIKE: Final = 0.3  # correlation with the pattern; 0.8 to 1 where it is there, else -0.4
+SNAPPED_SHARE: Final = 0.5
+"""Of the pattern's size: lines that are not snapped seem to be, by a fifth, if their raster is the
+pattern's, because a peak between two pixels is drawn to the nearer one."""
 SMOOTH_MM: Final = (8.0, 4.0)  # sigma down and across
 MOST_CONTRAST: Final = 30.0  # grey levels: a bolder line counts no more
 ROUNDS: Final = 5
@@ -65,7 +68,7 @@ def follow_lines(image: Image, grid: GridMap) -> GridMap:
         return grid
     middle_mm = np.full(len(lines_mm), np.nan)
     middle_mm[seen_at_all] = np.nanmedian(off_mm[:, seen_at_all], axis=0)
-    off_mm -= _pattern(middle_mm, lines_mm)
+    off_mm -= _pattern(middle_mm, lines_mm, grid)
     field_mm, scatter_mm = _smooth(off_mm - np.nanmedian(off_mm), contrast)
     if scatter_mm > MOST_SCATTER_MM:
         return grid
@@ -118,17 +121,36 @@ def _offsets(darker: Float64, lines_mm: Float64) -> tuple[Float64, Float64]:
     return off_mm, np.where(np.isfinite(off_mm), np.clip(top, 0, MOST_CONTRAST), 0.0)
 
 
-def _pattern(off_mm: Float64, lines_mm: Float64) -> Float64:
-    """Return (lines,) mm that lines are printed off their places: snapped to pixels, or not."""
+def _pattern(off_mm: Float64, lines_mm: Float64, grid: GridMap) -> Float64:
+    """Return (lines,) mm that lines are printed off their places: snapped to pixels, or not.
+
+    The raster is the competition's, with or without pulses, or, on a picture as it was plotted, its
+    own, whatever its scale.
+    """
     known = np.isfinite(off_mm)
 
     def rough(values: Float64) -> Float64:
         return np.asarray(values - gaussian_filter1d(np.where(known, values, 0), 3.0))[known]
 
     patterns = [snapped_mm(lines_mm, edge_mm=edge) - lines_mm for edge in (0.0, SQUARE_MM)]
-    like = [np.corrcoef(rough(off_mm), rough(pattern))[0, 1] for pattern in patterns]
+    patterns.append(_own_raster(lines_mm, grid))
+    seen, wanted = rough(off_mm), [rough(pattern) for pattern in patterns]
+    like = [np.corrcoef(seen, one)[0, 1] for one in wanted]
     best = int(np.argmax(like))
-    return patterns[best] if like[best] > SNAPPED_LIKE else np.zeros(len(lines_mm))
+    share = seen @ wanted[best] / (wanted[best] @ wanted[best])
+    is_snapped = like[best] > SNAPPED_LIKE and share > SNAPPED_SHARE
+    return patterns[best] if is_snapped else np.zeros(len(lines_mm))
+
+
+def _own_raster(lines_mm: Float64, grid: GridMap) -> Float64:
+    """Return (lines,) mm from where lines belong to the middle of the picture's nearest pixel."""
+    middle_mm = LOOK.mm_from_px(np.array([0.0, LOOK.height_px / 2]))[1]
+    at_mm = np.column_stack([lines_mm, np.full(len(lines_mm), middle_mm)])
+    xy_px = geometry.page_from_sheet(grid.crossings_xy_px, at_mm)
+    ends_px = xy_px[-1] - xy_px[0]
+    along = int(np.abs(ends_px).argmax())  # a page on its side has its lines along y
+    px_per_mm = ends_px[along] / (lines_mm[-1] - lines_mm[0])
+    return np.asarray((np.rint(xy_px[:, along]) - xy_px[:, along]) / px_per_mm)
 
 
 def _smooth(off_mm: Float64, contrast: Float64) -> tuple[Float64, float]:
