@@ -132,6 +132,8 @@ def _add_making(command: Command) -> None:
     add("--count", type=_count, default=12, help="default: 12")
     add("--seed", type=int, default=0, help="family of pages (default: 0)")
     add("--kind", help="e.g. scan_bw; a wrong name lists all (default: mixed)")
+    severity_help = "how bad pages look: 0 mild, 1 usual, 2 worst (default: 1)"
+    add("--severity", type=float, default=1.0, help=severity_help)
     add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
     _add_other_machines(add)
     add("--fs", type=_positive, default=500.0, help="of the truths (default: 500)")

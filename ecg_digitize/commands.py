@@ -8,6 +8,7 @@ import argparse
 import json
 import shlex
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,6 +96,7 @@ def synth(arguments: argparse.Namespace) -> int:
     if not (arguments.out or arguments.contact_sheet):
         return DONE
     source = open_source(arguments.source)
+    started = time.perf_counter()
     with _bar(arguments.count) as step:
         thumbs = write_pages(
             source,
@@ -103,9 +105,17 @@ def synth(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             kind=arguments.kind,
             other_machines=arguments.other_machines,
+            severity=arguments.severity,
             fs_hz=arguments.fs,
             progress=lambda page: step(),
         )
+    took_s = time.perf_counter() - started
+    written = ", files written" if arguments.out else ""
+    print(
+        f"{arguments.count} pages in {took_s:.1f} s, "
+        f"{arguments.count / took_s:.2f} pages/s in one process{written}",
+        file=sys.stderr,
+    )
     if arguments.contact_sheet:
         from ecg_digitize.render.overlay import save_png
         from ecg_digitize.render.sheet import contact_sheet

@@ -67,13 +67,16 @@ class GridMap:
     """Stage 1: the 5 mm grid crossings of the sheet in the picture, sub-pixel, without holes."""
 
     crossings_xy_px: Float32  # (44, 57, 2) page px, may lie outside the picture
-    confidence: Float32  # (44, 57) in [0, 1], 0 where the surface fit filled in
+    confidence: Float32  # (44, 57) in [0, 1]: by residual_mm, or as the network saw them
     residual_px: float  # RMS about the smooth surface, page px; inf if no grid was found
     feed_px: Float32 | None = None
     """(W,) what a scanner's feed slipped: the point that the crossings put at page x = i lies at
     i + feed_px[i]. None where the paper was not fed."""
     rows_mm: Float64 | None = None
     """(4,) sheet y of the rows' baselines, where these are not at layout.ZERO_MM."""
+    residual_mm: Float32 | None = None
+    """(44, 57) RMS, round each crossing, from the surface to the printed 1 mm lines; None where
+    these were not to be seen."""
     start_mm: float = 0.0
     """How much farther right than layout.TIME_ORIGIN_MM the traces begin."""
 
@@ -86,6 +89,8 @@ class GridMap:
             _check("GridMap.rows_mm", self.rows_mm, (N_ROWS,), np.float64)
         _check("GridMap.crossings_xy_px", self.crossings_xy_px, (*shape, 2), np.float32)
         _check("GridMap.confidence", self.confidence, shape, np.float32)
+        if self.residual_mm is not None:
+            _check("GridMap.residual_mm", self.residual_mm, shape, np.float32)
         if not np.isfinite(self.crossings_xy_px).all():
             raise ValueError("GridMap.crossings_xy_px must be finite everywhere")
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from ecg_digitize import geometry
 from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, Frame, crossings_mm
@@ -43,6 +44,9 @@ ROUNDS: Final = 2
 FED_STIFFNESS: Final = 1e3
 FED_SHARE: Final = 0.8
 """Whole columns move together if that leaves less than this share of their offsets."""
+RESIDUAL_NODES: Final = 1.5  # sigma of the windows in which phases tell how good a surface is
+CHANCE_MM: Final = float(np.sqrt(2 / 12))
+"""RMS of phases that know nothing, even between -0.5 and 0.5 mm in both directions."""
 
 _AMONG_TRACES: Final = (slice(12, 42), slice(3, 54))  # rows and columns of crossings
 
@@ -61,8 +65,8 @@ def refine_grid(image: Image, grid: GridMap, *, page_from_sheet: Float64) -> Gri
         page_from_sheet: (3, 3) homography of stage 0, sheet mm to page px.
 
     Returns:
-        The refined crossings, with the feed if there is one; the grid as it was if the paper shows
-        no lines that agree with it.
+        The refined crossings, with the feed if there is one, and how far to trust them; the grid
+        as it was if the paper shows no lines that agree with it.
     """
     if not np.isfinite(grid.residual_px):
         return grid
@@ -73,13 +77,22 @@ def refine_grid(image: Image, grid: GridMap, *, page_from_sheet: Float64) -> Gri
         if led.share < LEAST_SHARE:
             continue
         if base is not grid and led.bend_mm < FLAT_BEND * led.scatter_mm:
-            return base
+            return _judged(grey, base)
         if best is None or led.scatter_mm < SIMPLER * best.scatter_mm:
             best = led
     if best is None:
         return grid
     px_per_mm = float(np.sqrt(abs(np.linalg.det(_linear(best.surface)))))
-    return replace(best.surface, residual_px=best.scatter_mm * px_per_mm)
+    return _judged(grey, replace(best.surface, residual_px=best.scatter_mm * px_per_mm))
+
+
+def _judged(grey: Image, grid: GridMap) -> GridMap:
+    """Add what the lines leave round each crossing, and the confidence that follows from it."""
+    offset_mm, _ = measure_lines(grey, grid)
+    squared = gaussian_filter((offset_mm**2).sum(axis=-1), RESIDUAL_NODES)
+    residual_mm = np.sqrt(squared).astype(np.float32)
+    confidence = np.clip(1 - residual_mm / CHANCE_MM, 0, 1)
+    return replace(grid, residual_mm=residual_mm, confidence=confidence)
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,20 @@
-"""How a page becomes a picture: printed or not, plotted, on a scanner, by phone, off a monitor.
+"""How a page becomes a picture: plotted, or printed and then scanned or photographed on a desk.
 
 Captures take a page, what they draw from and the size limit of photos in megapixels, and return the
-picture and the warp that led there.
+picture and the warp that led there. Photos off a monitor are in monitor.py.
 """
 
 from dataclasses import replace
-from typing import Final
 
 import cv2
 import numpy as np
 
-from ecg_digitize.synth import degrade
+from ecg_digitize.synth import degrade, desk, light
+from ecg_digitize.synth.chance import Chance
 from ecg_digitize.synth.page import CleanPage
-from ecg_digitize.synth.warp import SheetWarp, camera_warp, flat_warp
+from ecg_digitize.synth.warp import SheetWarp, camera_warp, flat_warp, ripple
 from ecg_digitize.synth.wear import crease
-from ecg_digitize.types import Float32, Image, Mask
+from ecg_digitize.types import Float32, Float64, Image
 
 
 def paint(background: Image, page: CleanPage, maps: tuple[Float32, Float32]) -> Image:
@@ -32,51 +32,50 @@ def paint(background: Image, page: CleanPage, maps: tuple[Float32, Float32]) -> 
     return out
 
 
-def on_paper(clean: CleanPage, rng: np.random.Generator, *, margin_mm: float) -> CleanPage:
+def on_paper(clean: CleanPage, chance: Chance, *, margin_mm: float) -> CleanPage:
     """Print: put white margins round the printed area and let the ink spread."""
-    pad = [round(m * clean.px_per_mm) for m in rng.uniform(0.3, 1.0, 4) * margin_mm]
+    pad = [round(m * clean.px_per_mm) for m in chance.rng.uniform(0.3, 1.0, 4) * margin_mm]
     top, bottom, left, right = pad
     white = clean.style.paper.paper
     padded = cv2.copyMakeBorder(
         clean.image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=white
     )
-    image = degrade.blur(np.asarray(padded, np.uint8), rng.uniform(0.1, 0.8))
+    image = degrade.blur(np.asarray(padded, np.uint8), chance.strength(0.1, 0.8))
     x, y = clean.origin_mm
     origin = (x - left / clean.px_per_mm, y - top / clean.px_per_mm)
     return replace(clean, image=image, origin_mm=origin)
 
 
-def _never_printed(clean: CleanPage) -> None:
+def never_printed(clean: CleanPage) -> None:
+    """Refuse torn sheets."""
     if clean.gone is not None:
         raise ValueError("only a sheet of paper can be torn: give the kind a capture of prints")
 
 
-def plot(
-    clean: CleanPage, rng: np.random.Generator, _max_megapixels: float
-) -> tuple[Image, SheetWarp]:
+def plot(clean: CleanPage, chance: Chance, _max_megapixels: float) -> tuple[Image, SheetWarp]:
     """As plotted; sometimes with the wrinkles, blur and compression of ECG-Image-Kit's options."""
-    _never_printed(clean)
-    image = clean.image
+    never_printed(clean)
+    rng, image = chance.rng, clean.image
     if rng.random() < 0.2:
-        image = crease(image, rng, strength=rng.uniform(0.3, 1.3))
+        image = crease(image, rng, strength=chance.strength(0.3, 1.3))
         if rng.random() < 0.5:
-            image = degrade.expose(image, rng, unevenness=0.0, noise=rng.uniform(0, 6), cast=0.15,
-                                   contrast=rng.uniform(0.8, 1.3))  # fmt: skip
+            image = degrade.expose(
+                image, rng,
+                noise=chance.strength(0, 6), cast=chance.scaled(0.15),
+                contrast=chance.strength(0.8, 1.3, mild=1.0),
+            )  # fmt: skip
     if rng.random() < 0.25:
-        image = degrade.blur(image, rng.uniform(0.2, 1.0))
+        image = degrade.blur(image, chance.strength(0.2, 1.0))
     if rng.random() < 0.3:
-        image = degrade.jpeg(image, int(rng.integers(40, 96)))
+        image = degrade.jpeg(image, chance.scaled(int(rng.integers(40, 96)), mild=96))
     return image, flat_warp(rng, px_per_mm=clean.px_per_mm, origin_mm=clean.origin_mm)
 
 
 def scan(
-    clean: CleanPage,
-    rng: np.random.Generator,
-    _max_megapixels: float,
-    *,
-    black_and_white: bool = False,
+    clean: CleanPage, chance: Chance, _max_megapixels: float, *, black_and_white: bool = False
 ) -> tuple[Image, SheetWarp]:
     """A flatbed scan: slight turn and scale, margins or cropped edges, colour or black."""
+    rng = chance.rng
     px_per_mm = float(np.clip(rng.normal(7.6, 0.9), 5.5, 11.8))
     height_mm = clean.image.shape[0] / clean.px_per_mm
     width_mm = clean.image.shape[1] / clean.px_per_mm
@@ -89,151 +88,142 @@ def scan(
         rng,
         px_per_mm=px_per_mm,
         origin_mm=(clean.origin_mm[0] + crop[0], clean.origin_mm[1] + crop[2]),
-        turn_deg=float(rng.normal(0, 0.8)),
-        anisotropy=float(rng.normal(0, 0.006)),
-        shear=float(rng.normal(0, 0.002)),
-        wave_mm=float(rng.uniform(0, 0.35)),
+        turn_deg=chance.scaled(rng.normal(0, 0.8)),
+        anisotropy=chance.scaled(rng.normal(0, 0.006)),
+        shear=chance.scaled(rng.normal(0, 0.002)),
+        wave_mm=chance.strength(0, 0.35),
     )
-    lid = np.full((size[1], size[0], 3), int(rng.choice([255, 250, 235, 30])), np.uint8)
-    maps = warp.sheet_maps(size)
-    image = paint(lid, clean, maps)
-    image = degrade.blur(image, rng.uniform(0.0, 0.9))
+    white = int(rng.choice([255, 250, 235, 30]))
+    lid = light.drop_shadow(
+        np.full((size[1], size[0], 3), white, np.uint8),
+        light.outline_px(warp, clean.box_mm),
+        offset_px=chance.scenery.normal(0, 0.5, 2) * px_per_mm,
+        soft_px=chance.scenery.uniform(0.2, 0.8) * px_per_mm,
+        strength=chance.aside.strength(0.1, 0.8),
+    )
+    image = paint(lid, clean, warp.sheet_maps(size))
+    image = degrade.blur(image, chance.strength(0.0, 0.9))
     image = degrade.expose(
         image, rng,
-        unevenness=rng.uniform(0, 0.03), noise=rng.uniform(0, 5), cast=0.03,
-        gamma=rng.uniform(0.7, 1.3), contrast=rng.uniform(0.9, 1.3),
+        unevenness=chance.strength(0, 0.03), noise=chance.strength(0, 5), cast=chance.scaled(0.03),
+        gamma=chance.strength(0.8, 1.3, mild=1.0), contrast=chance.strength(0.9, 1.3, mild=1.0),
+        light=_lid_light(chance.aside, size),
     )  # fmt: skip
+    image = _bands(image, chance.aside)
     if black_and_white:
-        image = degrade.to_black_and_white(image, rng)
+        image = degrade.to_black_and_white(image, chance)
         if rng.random() < 0.6:
-            image = degrade.blur(image, rng.uniform(0.15, 0.9))
+            image = degrade.blur(image, chance.strength(0.15, 0.9))
     if rng.random() < 0.6:
-        image = degrade.jpeg(image, int(rng.integers(40, 96)))
+        image = degrade.jpeg(image, chance.scaled(int(rng.integers(40, 96)), mild=96))
     return image, warp
 
 
+def _lid_light(chance: Chance, size_px: tuple[int, int]) -> Float32:
+    """Return the light beneath a lid: on a third of the scans one that does not close.
+
+    Light escapes there, or enters: one edge is dark or bright.
+    """
+    width, height = 96, 72
+    edge, reach = int(chance.rng.integers(4)), chance.rng.uniform(0.005, 0.03)
+    change = chance.strength(0.02, 0.5) * chance.rng.choice([-1, -1, 1])
+    if chance.rng.random() > 0.35:
+        return np.ones((height, width), np.float32)
+    away = np.linspace(0, 1, width if edge < 2 else height)
+    profile = 1 + np.clip(change, -0.9, 0.4) * np.exp(-(away if edge % 2 else away[::-1]) / reach)
+    field = np.broadcast_to(profile if edge < 2 else profile[:, None], (height, width))
+    return np.ascontiguousarray(field, np.float32)
+
+
+def _bands(image: Image, chance: Chance) -> Image:
+    """Stripe half of the scans along one side: cells of the sensor that see more or less light."""
+    height, width = image.shape[:2]
+    down = chance.rng.random() < 0.7
+    length = width if down else height
+    profile = np.ones(length, np.float32)
+    for _ in range(chance.rng.integers(1, 7)):
+        start, wide = chance.rng.uniform(0, length), chance.rng.exponential(0.02) * length + 1
+        sign = chance.rng.choice([-1, 1])
+        profile[int(start) : int(start + wide)] *= 1 + sign * chance.strength(0.003, 0.035)
+    if chance.rng.random() < 0.5:
+        return image
+    field = np.broadcast_to(profile if down else profile[:, None], (height, width))
+    return degrade.multiply(image, np.ascontiguousarray(field))
+
+
+def camera_size(
+    chance: Chance, max_megapixels: float, *, shares: tuple[float, ...]
+) -> tuple[int, int]:
+    """Draw the longer and shorter side of a photo, px: 1.6, 3, 5 or 12 megapixels of 4:3."""
+    drawn = float(chance.rng.choice([1.6, 3.0, 5.0, 12.0], p=shares))
+    short = round(np.sqrt(min(max_megapixels, drawn) * 1e6 * 3 / 4))
+    return short * 4 // 3, short
+
+
 def photo(
-    clean: CleanPage, rng: np.random.Generator, max_megapixels: float
+    clean: CleanPage, chance: Chance, max_megapixels: float, *, ripple_mm: float = 0.0
 ) -> tuple[Image, SheetWarp]:
-    """A phone photo on a desk: perspective, bend, uneven light, sensor noise."""
-    drawn = float(rng.choice([1.6, 3.0, 5.0, 12.0], p=[0.15, 0.35, 0.35, 0.15]))
-    megapixels = min(max_megapixels, drawn)
-    height = round(np.sqrt(megapixels * 1e6 * 3 / 4))
-    size = (height * 4 // 3, height)
+    """A phone photo on a desk: perspective, bend, shadows, uneven light, sensor noise."""
+    rng, aside = chance.rng, chance.aside
+    size = camera_size(chance, max_megapixels, shares=(0.15, 0.35, 0.35, 0.15))
     warp = camera_warp(
         rng,
         size_px=size,
         box_mm=clean.box_mm,
         fill=float(rng.uniform(0.82, 1.02)),
-        tilt_deg=float(rng.uniform(0.5, 7)),
-        turn_deg=float(rng.normal(0, 2.0)),
-        bend_mm=float(rng.choice([0.0, rng.uniform(0, 5)])),
+        tilt_deg=chance.strength(0.5, 7),
+        turn_deg=chance.scaled(rng.normal(0, 2.0)),
+        bend_mm=chance.scaled(bend) if (bend := rng.choice([0.0, rng.uniform(0, 5)])) else None,
+        wave_mm=chance.scaled(0.5),
     )
-    maps = warp.sheet_maps(size)
-    image = paint(degrade.desk(rng, size), clean, maps)
-    image = degrade.blur(image, rng.uniform(0.3, 1.2) * np.sqrt(megapixels / 4))
+    if ripple_mm:
+        height_mm = chance.scaled(ripple_mm, mild=0.2 * ripple_mm)
+        waves = ripple(aside.rng, box_mm=clean.box_mm, height_mm=height_mm)
+        warp = replace(warp, ripple=waves)
+    image = paint(
+        _desk_beneath(clean, warp, aside, size),
+        light.shaded(clean, warp, aside),
+        warp.sheet_maps(size),
+    )
+    image = degrade.blur(image, chance.strength(0.3, 1.2) * np.sqrt(size[0] * size[1] / 4e6))
     image = degrade.expose(
         image, rng,
-        unevenness=rng.uniform(0.02, 0.14), noise=rng.uniform(1, 8), cast=0.08,
-        gamma=rng.uniform(0.8, 1.5), contrast=rng.uniform(0.8, 1.1),
-        brightness=rng.uniform(0.6, 1.0),
+        unevenness=chance.strength(0.02, 0.14), noise=chance.strength(1, 8),
+        cast=chance.scaled(0.045),
+        gamma=chance.strength(0.8, 1.3, mild=1.0), contrast=chance.strength(0.8, 1.1, mild=1.0),
+        brightness=chance.strength(0.75, 1.0, mild=1.0),
+        saturation=aside.strength(0.6, 1.0, mild=1.0),
+        light=light.lamp(aside, size) * light.shadows(aside, size),
     )  # fmt: skip
-    return degrade.jpeg(image, int(rng.integers(50, 96))), warp
+    return degrade.jpeg(image, chance.scaled(int(rng.integers(50, 96)), mild=96)), warp
 
 
-def screen(
-    clean: CleanPage, rng: np.random.Generator, max_megapixels: float
-) -> tuple[Image, SheetWarp]:
-    """A phone photo of the page on a monitor: its pixels and the camera's beat as moire."""
-    _never_printed(clean)
-    drawn = float(rng.choice([1.6, 3.0, 5.0, 12.0], p=[0.1, 0.35, 0.35, 0.2]))
-    megapixels = min(drawn, max_megapixels)
-    short_px = round(np.sqrt(megapixels * 1e6 * 3 / 4))
-    long_px = short_px * 4 // 3
-    size_px = (long_px, short_px) if rng.random() < 0.6 else (short_px, long_px)
-    monitor_px_per_mm = float(rng.uniform(5.5, 8.0))
-    zoom = monitor_px_per_mm / clean.px_per_mm
-    pixels = cv2.resize(clean.image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
-    warp = camera_warp(
-        rng,
-        size_px=size_px,
-        box_mm=clean.box_mm,
-        fill=float(rng.uniform(0.78, 1.0)),
-        tilt_deg=float(rng.uniform(0.5, 6)),
-        turn_deg=float(rng.normal(0, 1.5)),
-        bend_mm=0.0,
-        wave_mm=0.0,
-    )
-    panel_mm = np.array(clean.box_mm) + np.array([-1, -1, 1, 1]) * rng.uniform(1, 25, 4)
-    bezel_mm = panel_mm + np.array([-1, -1, 1, 1]) * rng.uniform(5, 22, 4)
-    room = degrade.desk(rng, size_px)
-    dark = int(rng.integers(8, 45))
-    desktop = rng.choice([[250, 250, 250], [225, 225, 228], [40, 42, 48], [60, 90, 140]])
-    for area_mm, color in ((bezel_mm, (dark, dark, dark)), (panel_mm, desktop.tolist())):
-        corners = warp.page_from_sheet(area_mm[[[0, 1], [2, 1], [2, 3], [0, 3]]])
-        cv2.fillConvexPoly(room, np.rint(corners).astype(np.int32), color)
-    maps = warp.sheet_maps(size_px)
-    shown = replace(clean, image=np.asarray(pixels, np.uint8), px_per_mm=monitor_px_per_mm)
-    image = paint(room, shown, maps)
-    image = degrade.blur(image, rng.uniform(0.2, 0.8) * np.sqrt(megapixels / 4))
-    left, top, right, bottom = panel_mm
-    lit = (maps[0] > left) & (maps[0] < right) & (maps[1] > top) & (maps[1] < bottom)
-    image = _moire(image, maps, rng, monitor_px_per_mm=monitor_px_per_mm, lit=lit)
-    image = degrade.expose(
-        image, rng,
-        unevenness=rng.uniform(0.02, 0.12), noise=rng.uniform(1, 7), cast=0.06,
-        gamma=rng.uniform(0.7, 1.3), contrast=rng.uniform(0.8, 1.15),
-        brightness=rng.uniform(0.7, 1.05),
-    )  # fmt: skip
-    return degrade.jpeg(image, int(rng.integers(50, 96))), warp
-
-
-_STRIPES: Final = (0.0, 1 / 3, 2 / 3)
-"""Where in a monitor's pixel its red, green and blue stripe lie."""
-
-
-def _moire(
-    image: Image,
-    maps: tuple[Float32, Float32],
-    rng: np.random.Generator,
-    *,
-    monitor_px_per_mm: float,
-    lit: Mask,
+def _desk_beneath(
+    clean: CleanPage, warp: SheetWarp, chance: Chance, size_px: tuple[int, int]
 ) -> Image:
-    """Beat the grid of a monitor's stripes and rows against the camera's pixels.
+    """Draw a desk, on some pictures other sheets on it, and the shadows they and the page cast."""
+    rng = chance.rng
+    box = np.array(clean.box_mm)
+    image = desk.lay(rng, warp, middle_mm=(box[:2] + box[2:]) / 2, size_px=size_px)
+    px_a_mm = float(np.hypot(*np.diff(warp.page_from_sheet(box.reshape(2, 2)), axis=0)[0]))
+    px_a_mm /= float(np.hypot(*(box[2:] - box[:2])))
+    away = rng.normal(0, 1, 2)
+    away *= rng.uniform(0.5, 3.0) / np.hypot(*away)
+    soft_mm, strength = rng.uniform(0.8, 5), rng.uniform(0.3, 0.7)
 
-    The first harmonic of the stripes, seen through the camera's pixel and blur, is sampled where
-    the camera has a pixel of that colour, which for red and blue is every second; what it aliases
-    to follows by itself. Colours swing most near two camera pixels a monitor pixel.
-    """
-    blur_px = rng.uniform(0.15, 0.45)
-    depth_across, depth_down = rng.uniform(0.3, 1.0), rng.uniform(0.0, 0.5)
-    across, down = (m * np.float32(monitor_px_per_mm) for m in maps)
+    def shadow(below: Image, outline: Float64) -> Image:
+        return light.drop_shadow(
+            below, outline, offset_px=away * px_a_mm, soft_px=soft_mm * px_a_mm, strength=strength
+        )
 
-    def seen(phase: Float32, depth: float) -> Float32:
-        """Depth of a grating after a square pixel and a Gaussian blur."""
-        slope_y, slope_x = np.gradient(phase[::16, ::16], 16.0)
-        frequency = np.hypot(slope_x, slope_y)
-        kept = np.sinc(slope_x) * np.sinc(slope_y) * np.exp(-2 * (np.pi * blur_px * frequency) ** 2)
-        size = (phase.shape[1], phase.shape[0])
-        return np.asarray(cv2.resize((depth * kept).astype(np.float32), size), np.float32) * lit
-
-    stripes, rows = seen(across, depth_across), seen(down, depth_down)
-    turn = np.float32(2 * np.pi)
-    lines = 1 + rows * np.cos(turn * down)
-    out = np.empty_like(image)
-    for channel, offset in enumerate(_STRIPES):
-        light = lines * (1 + stripes * np.cos(turn * (across - np.float32(offset))))
-        value = np.clip(image[..., channel] * light + 0.5, 0, 255).astype(np.uint8)
-        out[..., channel] = value if channel == 1 else _every_second(value, first=channel // 2)
-    return out
-
-
-def _every_second(value: Image, *, first: int) -> Image:
-    """Keep every second pixel, from `first` on in both directions, and interpolate the others."""
-    kept = value[first::2, first::2]
-    matrix = np.array([[0.5, 0, -first / 2], [0, 0.5, -first / 2]])  # kept px from px
-    size = (value.shape[1], value.shape[0])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    full = cv2.warpAffine(kept, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(full, np.uint8)
+    for _ in range(int(rng.choice([0, 1, 2, 3, 4], p=[0.55, 0.15, 0.12, 0.1, 0.08]))):
+        outline = light.outline_px(
+            warp,
+            box + np.array([-1, -1, 1, 1]) * rng.uniform(-1, 3, 4),
+            turn_rad=float(rng.normal(0, 0.012)),
+            shift_mm=rng.normal(0, 3.0, 2),
+        )
+        image = shadow(image, outline)
+        white = int(rng.integers(205, 250))
+        light.fill(image, outline, (white, white, white - int(rng.integers(0, 12))))
+    return shadow(image, light.outline_px(warp, box))

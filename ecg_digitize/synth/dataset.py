@@ -10,7 +10,8 @@ import numpy as np
 from ecg_digitize.errors import InputError
 from ecg_digitize.layout import crossings_mm
 from ecg_digitize.stage1.rows import elsewhere
-from ecg_digitize.synth import capture, degrade, wear
+from ecg_digitize.synth import capture, degrade, monitor, wear
+from ecg_digitize.synth.chance import Chance
 from ecg_digitize.synth.page import (
     CleanPage,
     PageStyle,
@@ -30,35 +31,34 @@ class Kind:
 
     share: float  # of the pages, where no kind is asked for
     competition_type: str  # as in the names of Kaggle's files
-    capture: Callable[[CleanPage, np.random.Generator, float], tuple[Image, SheetWarp]]
-    wear: tuple[
-        Callable[[CleanPage, np.random.Generator], CleanPage], ...
-    ] = ()  # what befell the sheet before
+    capture: Callable[[CleanPage, Chance, float], tuple[Image, SheetWarp]]
+    wear: tuple[Callable[[CleanPage, Chance], CleanPage], ...] = ()  # what befell the sheet before
     margin_mm: float = 0.0  # white round the printed area; 0: never printed
     turns: bool = False  # may lie on its side or upside down
 
 
 _scan_bw = partial(capture.scan, black_and_white=True)
+_photo_wet = partial(capture.photo, ripple_mm=3.5)
 
 KINDS: Final = {
     "render": Kind(0.25, "0001", capture.plot),
-    "scan": Kind(0.14, "0003", capture.scan, margin_mm=6.0),
-    "scan_bw": Kind(0.15, "0004", _scan_bw, margin_mm=6.0),
+    "scan": Kind(0.14, "0003", capture.scan, wear=(wear.punch,), margin_mm=6.0),
+    "scan_bw": Kind(0.15, "0004", _scan_bw, wear=(wear.punch,), margin_mm=6.0),
     "photo": Kind(0.13, "0005", capture.photo, margin_mm=9.0, turns=True),
-    "screen": Kind(0.08, "0006", capture.screen, turns=True),
+    "screen": Kind(0.08, "0006", monitor.screen, turns=True),
     "stained": Kind(
-        0.07, "0009", capture.photo, wear=(wear.soak, wear.stains), margin_mm=9.0, turns=True
+        0.07, "0009", _photo_wet, wear=(wear.soak, wear.stains), margin_mm=9.0, turns=True
     ),
     "damaged": Kind(
         0.06,
         "0010",
-        capture.photo,
+        _photo_wet,
         wear=(wear.soak, wear.mould, wear.fold, wear.tear),
         margin_mm=9.0,
         turns=True,
     ),
-    "mould": Kind(0.06, "0011", capture.scan, wear=(wear.mould,), margin_mm=6.0),
-    "mould_bw": Kind(0.06, "0012", _scan_bw, wear=(wear.mould,), margin_mm=6.0),
+    "mould": Kind(0.06, "0011", capture.scan, wear=(wear.mould, wear.punch), margin_mm=6.0),
+    "mould_bw": Kind(0.06, "0012", _scan_bw, wear=(wear.mould, wear.punch), margin_mm=6.0),
 }
 """The competition's nine types by name."""
 
@@ -92,7 +92,7 @@ class SyntheticPage:
 def make_page(
     source: SignalSource, *, seed: int, index: int, kind: str | None = None,
     vary_signals: bool = True, turns: bool = True, max_megapixels: float = 5.0,
-    other_machines: float = 0.0,
+    other_machines: float = 0.0, severity: float = 1.0,
 ) -> SyntheticPage:  # fmt: skip
     """Make one page.
 
@@ -105,14 +105,16 @@ def make_page(
         turns: Let photos lie on their side or upside down.
         max_megapixels: Size limit of photos; cameras have 12, training does with fewer.
         other_machines: Share of the sheets that are laid out otherwise than the competition's.
+        severity: 0 as mild as the kind gets, 1 as usual, 2 at worst. The page printed is the same.
 
     Returns:
         The picture and its labels.
 
     Raises:
-        InputError: If the kind is unknown.
+        InputError: If the kind is unknown or the severity out of range.
     """
     rng = np.random.default_rng([seed, index])
+    chance = Chance(rng, np.random.default_rng([seed, index, 1]), severity)
     drawn = str(rng.choice(list(KINDS), p=[one.share for one in KINDS.values()]))
     kind = drawn if kind is None else kind
     if kind not in KINDS:
@@ -138,10 +140,10 @@ def make_page(
         clean = replace(clean, image=degrade.scribble(clean.image, rng, px_per_mm=clean.px_per_mm))
 
     if how.margin_mm:
-        clean = capture.on_paper(clean, rng, margin_mm=how.margin_mm)
+        clean = capture.on_paper(clean, chance, margin_mm=how.margin_mm)
     for befall in how.wear:
-        clean = befall(clean, rng)
-    image, warp = how.capture(clean, rng, max_megapixels)
+        clean = befall(clean, chance)
+    image, warp = how.capture(clean, chance, max_megapixels)
     crossings = warp.page_from_sheet(crossings_mm())
     printed = warp.page_from_sheet(clean.printed_mm)
     names = warp.page_from_sheet(clean.names_mm)

@@ -1,9 +1,8 @@
 """What printers, scanners and cameras do to the pixels of a page.
 
-Geometry is in warp.py, what befalls the paper in wear.py.
+Geometry is in warp.py, what befalls the paper in wear.py, the light of a room in light.py.
 
-All functions take and return (H, W, 3) uint8 RGB and draw their randomness from the generator
-passed in.
+All take and return (H, W, 3) uint8 RGB and draw their randomness from what is passed in.
 """
 
 from typing import Final
@@ -13,7 +12,12 @@ import numba
 import numpy as np
 
 from ecg_digitize.render.paper import blend_ink, cover_polyline
+from ecg_digitize.synth.chance import Chance
 from ecg_digitize.types import Float32, Image
+
+WARMER: Final = np.array([1.0, 0.0, -1.0])
+GREENER: Final = np.array([-0.1, 0.2, -0.1])
+"""Log gains of red, green and blue that light gets between daylight and a lamp, and in tubes'."""
 
 
 def smooth_field(
@@ -29,13 +33,22 @@ def smooth_field(
     return out
 
 
+def enlarged(field: Float32, image: Image) -> Float32:
+    """Resize a small field to the size of a picture."""
+    size = (image.shape[1], image.shape[0])
+    return np.asarray(cv2.resize(field, size, interpolation=cv2.INTER_LINEAR), np.float32)
+
+
 @numba.njit(nogil=True, cache=True)
-def _expose(image, light, noise, gain, lut):  # type: ignore[no-untyped-def]
+def _expose(image, light, noise, gain, saturation, lut):  # type: ignore[no-untyped-def]
     height, width = light.shape
     for y in range(height):
         for x in range(width):
+            red, green, blue = image[y, x, 0], image[y, x, 1], image[y, x, 2]
+            grey = 0.3 * red + 0.59 * green + 0.11 * blue
             for c in range(3):
-                value = image[y, x, c] * light[y, x] * gain[c]
+                color = grey + (image[y, x, c] - grey) * saturation
+                value = color * light[y, x] * gain[c]
                 index = int(min(max(value, 0.0), 255.0))
                 value = lut[index] + noise[y, x]
                 image[y, x, c] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
@@ -45,42 +58,48 @@ def expose(
     image: Image,
     rng: np.random.Generator,
     *,
-    unevenness: float,
     noise: float,
     cast: float,
+    unevenness: float | None = None,
     gamma: float = 1.0,
     contrast: float = 1.0,
     brightness: float = 1.0,
+    saturation: float = 1.0,
+    light: Float32 | None = None,
 ) -> Image:
     """Light the page unevenly, tint it, bend its tone curve and add sensor noise.
 
     Args:
         image: (H, W, 3) uint8.
         rng: Source of randomness.
-        unevenness: Standard deviation of the log of the light.
         noise: Standard deviation of the luminance noise, grey levels.
-        cast: Standard deviation of the log gain of each colour channel.
+        cast: Standard deviation of the log gain that red has over green and green over blue, as
+            between lamp and daylight; a fifth of it from green to magenta.
+        unevenness: Standard deviation of the log of the light; None for even light.
         gamma: Exponent of the tone curve.
         contrast: Slope round mid grey.
         brightness: Overall gain.
+        saturation: 0 leaves grey, 1 the colours as they are.
+        light: Small field of further light, of any size; exposure makes up for its mean.
     """
     height, width = image.shape[:2]
-    light = np.full((height, width), brightness, np.float32)
-    if unevenness > 0:
+    lit = np.full((height, width), brightness, np.float32)
+    if unevenness is not None:
         small = smooth_field(rng, (96, 72), 3, octaves=2)
         field = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
-        light *= np.exp(field * np.float32(unevenness))
-    grain = np.zeros((height, width), np.float32)
-    if noise > 0:
-        grain = rng.standard_normal((height, width), np.float32) * np.float32(noise)
-        if rng.random() < 0.5:
-            grain = cv2.GaussianBlur(grain, (3, 3), 0.6) * np.float32(1.6)
-    gain = np.exp(rng.normal(0, 1, 3) * cast).astype(np.float32)
+        lit *= np.exp(field * np.float32(unevenness))
+    if light is not None:
+        lit *= cv2.resize(light / light.mean(), (width, height), interpolation=cv2.INTER_CUBIC)
+    grain = rng.standard_normal((height, width), np.float32) * np.float32(noise)
+    if rng.random() < 0.5:
+        grain = cv2.GaussianBlur(grain, (3, 3), 0.6) * np.float32(1.6)
+    warm, green, _ = rng.normal(0, 1, 3) * cast
+    gain = np.exp(warm * WARMER + green * GREENER).astype(np.float32)
     gain /= gain.max()
     level = np.arange(256, dtype=np.float32) / 255
     lut = ((level**gamma - 0.5) * contrast + 0.5) * 255
     out = np.ascontiguousarray(image).copy()
-    _expose(out, light, grain, gain, lut.astype(np.float32))
+    _expose(out, lit, grain, gain, np.float32(saturation), lut.astype(np.float32))
     return out
 
 
@@ -91,10 +110,10 @@ def blur(image: Image, sigma_px: float) -> Image:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px), np.uint8)
 
 
-def jpeg(image: Image, quality: int) -> Image:
-    """Compress and expand."""
+def jpeg(image: Image, quality: float) -> Image:
+    """Compress and expand, at a quality from 8 to 98."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, round(min(max(quality, 8), 98))])[1]
     decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
     return np.ascontiguousarray(decoded[..., ::-1])
 
@@ -119,11 +138,12 @@ def _error_diffusion(grey, noise):  # type: ignore[no-untyped-def]
                     grey[y + 1, x + 1] += error * 0.0625
 
 
-def to_black_and_white(image: Image, rng: np.random.Generator) -> Image:
+def to_black_and_white(image: Image, chance: Chance) -> Image:
     """Turn a colour page into what a black-and-white scanner or fax delivers.
 
     One of: error-diffused or random-threshold dots (type 0004), a hard tone curve, plain grey.
     """
+    rng = chance.rng
     # Scanners weigh channels differently: red grids vanish in red light and turn black in green.
     weights = np.array(
         [[0.299, 0.587, 0.114], [0.1, 0.6, 0.3], [0.0, 0.7, 0.3], [0.33, 0.33, 0.34]]
@@ -143,10 +163,10 @@ def to_black_and_white(image: Image, rng: np.random.Generator) -> Image:
         shape = grey.shape
         if way == "diffuse":
             grey = np.clip(grey, 0, 255)
-            noise = rng.standard_normal(shape, np.float32) * np.float32(rng.uniform(5, 60))
+            noise = rng.standard_normal(shape, np.float32) * np.float32(chance.strength(5, 60))
             _error_diffusion(grey, noise)
         else:
-            spread = np.float32(rng.uniform(40, 120))
+            spread = np.float32(chance.strength(40, 120))
             noise = (rng.random(shape, np.float32) - 0.5) * 2 * spread
             if rng.random() < 0.4:  # specks of two and three pixels
                 noise = cv2.blur(noise, [(2, 1), (1, 2), (2, 2)][rng.integers(3)]) * 1.6
@@ -199,28 +219,3 @@ def scribble(image: Image, rng: np.random.Generator, *, px_per_mm: float) -> Ima
     ink = rng.choice([[20, 20, 25], [20, 30, 120], [120, 20, 25]])
     blend_ink(out, coverage, ink.astype(np.float32), np.float32(rng.uniform(0.7, 1)))
     return out
-
-
-DESKS: Final = (
-    (150, 110, 70),
-    (90, 60, 40),
-    (170, 170, 172),
-    (60, 60, 65),
-    (200, 195, 185),
-    (40, 60, 90),
-    (120, 120, 120),
-)
-
-
-def desk(rng: np.random.Generator, size_px: tuple[int, int]) -> Image:
-    """Return a plain desk: one colour with a soft texture and grain along one direction."""
-    width, height = size_px
-    base = np.array(DESKS[rng.integers(len(DESKS))], np.float32)
-    texture = smooth_field(rng, (width // 4, height // 4), 5, octaves=3)
-    grain = rng.standard_normal((height // 4, max(4, width // 160)), np.float32)
-    if rng.random() < 0.5:
-        grain = np.ascontiguousarray(grain.T)
-    fibre = cv2.resize(grain, (width // 4, height // 4), interpolation=cv2.INTER_CUBIC)
-    shade = 1 + 0.05 * texture + rng.uniform(0, 0.12) * fibre
-    small = np.clip(shade[..., None] * base, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.resize(small, size_px, interpolation=cv2.INTER_LINEAR), np.uint8)

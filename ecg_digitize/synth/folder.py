@@ -30,6 +30,7 @@ def write_pages(
     seed: int = 0,
     kind: str | None = None,
     other_machines: bool = False,
+    severity: float = 1.0,
     fs_hz: float = TRACE_FS_HZ,
     progress: Callable[[SyntheticPage], None] | None = None,
 ) -> list[tuple[str, Image]]:
@@ -43,6 +44,7 @@ def write_pages(
         seed: Family of samples.
         kind: One of `dataset.KINDS`; None mixes them.
         other_machines: Sheets laid out otherwise than the competition's.
+        severity: How bad the pages look, see ``make_page``.
         fs_hz: Sampling rate of the truths.
         progress: Called after each page.
 
@@ -53,7 +55,12 @@ def write_pages(
     rows = []
     for index in range(count):
         page = make_page(
-            source, seed=seed, index=index, kind=kind, other_machines=float(other_machines)
+            source,
+            seed=seed,
+            index=index,
+            kind=kind,
+            other_machines=float(other_machines),
+            severity=severity,
         )
         name = f"page_{index:06d}"
         if out is not None:

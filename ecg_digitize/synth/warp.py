@@ -5,6 +5,7 @@ is made by inverting it numerically on a lattice.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 
 from ecg_digitize.types import Float32, Float64
 
-LATTICE_PX = 16
+LATTICE_PX: Final = 16
+INNER_RIPPLE: Final = 0.12
+"""Height of a ripple in the middle of a sheet, of that at an edge."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,33 @@ class Bend:
 
 
 @dataclass(frozen=True)
+class Ripple:
+    """Paper that was wet and dried: low waves all over, high ones along the edges.
+
+    Attributes:
+        box_mm: x0, y0, x1, y1 of the paper.
+        reach_mm: How far from the edges the high waves die out.
+        height_mm: (K,) amplitudes at the edges.
+        wave_k: (K, 2) wave vectors, rad/mm.
+        phase_rad: (K,) phases.
+    """
+
+    box_mm: tuple[float, float, float, float]
+    reach_mm: float
+    height_mm: Float64
+    wave_k: Float64
+    phase_rad: Float64
+
+    def lift(self, xy_mm: Float64) -> Float64:
+        """Return the (...) height at (..., 2) sheet mm."""
+        box = np.array(self.box_mm)
+        inside = np.concatenate([xy_mm - box[:2], box[2:] - xy_mm], -1).clip(0)
+        edge = np.exp(-inside / self.reach_mm).sum(-1)
+        waves = np.sin(xy_mm @ self.wave_k.T + self.phase_rad) @ self.height_mm
+        return np.asarray(waves * (INNER_RIPPLE + edge))
+
+
+@dataclass(frozen=True)
 class SheetWarp:
     """page px <- sheet mm: bend, smooth in-plane distortion, then a camera or scanner matrix.
 
@@ -54,6 +84,7 @@ class SheetWarp:
         wave_mm: (K, 2) amplitudes of in-plane waves, mm.
         wave_k: (K, 2) wave vectors, rad/mm.
         wave_phase_rad: (K,) phases.
+        ripple: Waves out of the plane, or None.
     """
 
     matrix: Float64
@@ -61,17 +92,29 @@ class SheetWarp:
     wave_mm: Float64
     wave_k: Float64
     wave_phase_rad: Float64
+    ripple: Ripple | None = None
+
+    @property
+    def plane(self) -> Float64:
+        """(3, 3) homography from mm on the desk beneath the sheet to page px."""
+        return self.matrix[:, [0, 1, 3]]
+
+    def solid_mm(self, xy_mm: NDArray[np.floating]) -> tuple[Float64, Float64]:
+        """Return where (..., 2) sheet mm lie in space: (..., 2) xy on the desk, (...) height."""
+        xy = np.asarray(xy_mm, np.float64)
+        flat, height = xy, np.zeros(xy.shape[:-1])
+        if len(self.wave_mm):
+            flat = xy + np.sin(xy @ self.wave_k.T + self.wave_phase_rad) @ self.wave_mm
+        if self.bend is not None:
+            flat, height = self.bend.lift(flat)
+        if self.ripple is not None:
+            height = height + self.ripple.lift(xy)
+        return flat, height
 
     def page_from_sheet(self, xy_mm: NDArray[np.floating]) -> Float64:
         """Map (..., 2) sheet mm to (..., 2) page px."""
-        xy = np.asarray(xy_mm, np.float64)
-        flat = xy
-        if len(self.wave_mm):
-            flat = xy + np.sin(xy @ self.wave_k.T + self.wave_phase_rad) @ self.wave_mm
-        height = np.zeros(xy.shape[:-1])
-        if self.bend is not None:
-            flat, height = self.bend.lift(flat)
-        solid = np.concatenate([flat, height[..., None], np.ones((*xy.shape[:-1], 1))], axis=-1)
+        flat, height = self.solid_mm(xy_mm)
+        solid = np.concatenate([flat, height[..., None], np.ones((*flat.shape[:-1], 1))], axis=-1)
         out = solid @ self.matrix.T
         return np.asarray(out[..., :2] / out[..., 2:], np.float64)
 
@@ -85,7 +128,7 @@ class SheetWarp:
         Returns:
             (..., 2) sheet mm.
         """
-        flat = np.linalg.inv(self.matrix[:, [0, 1, 3]])
+        flat = np.linalg.inv(self.plane)
         start = np.concatenate([xy_px, np.ones((*xy_px.shape[:-1], 1))], -1) @ flat.T
         s: Float64 = start[..., :2] / start[..., 2:]
         step = 0.05
@@ -135,7 +178,7 @@ def flat_warp(
     anisotropy: float = 0.0,
     shear: float = 0.0,
     offset_px: tuple[float, float] = (0.0, 0.0),
-    wave_mm: float = 0.0,
+    wave_mm: float | None = None,
 ) -> SheetWarp:
     """Return a scanner's map: similarity, slight anisotropy, shear and smooth distortion.
 
@@ -147,7 +190,7 @@ def flat_warp(
         anisotropy: Relative difference of horizontal and vertical scale.
         shear: Horizontal shift a vertical unit.
         offset_px: Page position of the origin.
-        wave_mm: Amplitude of smooth distortion.
+        wave_mm: Amplitude of smooth distortion; None draws none.
     """
     t = np.deg2rad(turn_deg)
     turn = np.array([[np.cos(t), -np.sin(t)], [np.sin(t), np.cos(t)]])
@@ -157,7 +200,7 @@ def flat_warp(
     matrix[:2, 3] = -linear @ np.array(origin_mm) + np.array(offset_px) - 0.5
     matrix[2, 3] = 1.0
     amplitude, k, phase = (
-        waves(rng, wave_mm) if wave_mm else (np.zeros((0, 2)),) * 2 + (np.zeros(0),)
+        (np.zeros((0, 2)),) * 2 + (np.zeros(0),) if wave_mm is None else waves(rng, wave_mm)
     )
     return SheetWarp(matrix, None, amplitude, k, phase)
 
@@ -170,7 +213,7 @@ def camera_warp(
     fill: float,
     tilt_deg: float,
     turn_deg: float,
-    bend_mm: float,
+    bend_mm: float | None,
     wave_mm: float = 0.5,
 ) -> SheetWarp:
     """Return a pinhole camera's map of a bent sheet.
@@ -182,7 +225,7 @@ def camera_warp(
         fill: Share of the picture's tighter side that the paper spans, about.
         tilt_deg: Standard deviation of the two tilts of the camera.
         turn_deg: Rotation in the picture.
-        bend_mm: Height of the bend.
+        bend_mm: Height of the bend; None draws none.
         wave_mm: In-plane distortion.
     """
     width, height = size_px
@@ -204,7 +247,7 @@ def camera_warp(
     matrix = intrinsic @ np.concatenate([rotation, translation[:, None]], axis=1)
     matrix = matrix / matrix[2, 3]
     bend = None
-    if bend_mm > 0:
+    if bend_mm is not None:
         n = 3
         amplitude = rng.normal(0, 1, n) * bend_mm / np.array([1, 2, 4])
         bend = Bend(
@@ -215,3 +258,19 @@ def camera_warp(
         )
     amplitude2, k, phase = waves(rng, wave_mm)
     return SheetWarp(matrix, bend, amplitude2, k, phase)
+
+
+def ripple(
+    rng: np.random.Generator, *, box_mm: tuple[float, float, float, float], height_mm: float
+) -> Ripple:
+    """Draw waves of 45 to 130 mm that reach about height_mm at the edges of a sheet."""
+    count = 6
+    direction = rng.uniform(0, 2 * np.pi, count)
+    k = (2 * np.pi / rng.uniform(45, 130, count))[:, None]
+    return Ripple(
+        box_mm=box_mm,
+        reach_mm=float(rng.uniform(10, 30)),
+        height_mm=rng.normal(0, height_mm / np.sqrt(count), count),
+        wave_k=k * np.stack([np.cos(direction), np.sin(direction)], -1),
+        phase_rad=rng.uniform(0, 2 * np.pi, count),
+    )

@@ -1,18 +1,23 @@
 """What befalls a sheet of paper: folds, soaking, stains, mould, tears.
 
-What a kind of page names takes a printed page; `stain` and `crease` take its pixels. All draw their
-randomness from the generator passed in; lengths are those of the paper, whatever the raster.
+What a kind of page names takes a printed page and the chance that decides how bad it gets; `stain`
+and `crease` take its pixels. Lengths are those of the paper, whatever the raster.
 """
 
 from dataclasses import replace
+from typing import Final
 
 import cv2
 import numpy as np
 
 from ecg_digitize.render.paper import blend_ink
-from ecg_digitize.synth.degrade import blur, multiply, smooth_field
+from ecg_digitize.synth.chance import Chance
+from ecg_digitize.synth.degrade import blur, enlarged, multiply, smooth_field
 from ecg_digitize.synth.page import CleanPage
-from ecg_digitize.types import Float32, Image
+from ecg_digitize.types import Float32, Image, Mask
+
+BROWN: Final = np.array([0.5, 0.7, 1.0])
+"""How much of red, green and blue a brown stain takes."""
 
 
 def crease(image: Image, rng: np.random.Generator, *, strength: float) -> Image:
@@ -38,74 +43,86 @@ def crease(image: Image, rng: np.random.Generator, *, strength: float) -> Image:
     return multiply(image, np.asarray(full, np.float32))
 
 
-def _enlarged(field: Float32, image: Image) -> Float32:
-    size = (image.shape[1], image.shape[0])
-    return np.asarray(cv2.resize(field, size, interpolation=cv2.INTER_LINEAR), np.float32)
-
-
 def _quarter(image: Image) -> tuple[int, int]:
     return image.shape[1] // 4, image.shape[0] // 4
 
 
-def stain(image: Image, rng: np.random.Generator, *, strength: float) -> Image:
+def _tide(above: Float32, *, dry: float, wet: float) -> Float32:
+    """Return where dirt settled: a line where a field crosses zero, sharp towards the dry side."""
+    return np.asarray(np.exp(np.minimum(above / dry, 0) - np.maximum(above, 0) / wet), np.float32)
+
+
+def _ragged(level: Float32, rng: np.random.Generator) -> Float32:
+    """Roughen a field, so that the edges of spots follow the fibres of the paper."""
+    rough = smooth_field(rng, (level.shape[1], level.shape[0]), 60, octaves=3)
+    return level + np.float32(0.03) * rough
+
+
+def stain(image: Image, chance: Chance) -> Image:
     """Spill something that browns the paper: soft spots, each darker towards its edge."""
+    rng = chance.rng
+    strength = chance.strength(0.1, 0.6)
     spots = smooth_field(rng, _quarter(image), int(rng.integers(3, 7)), octaves=3)
-    above = spots - np.float32(rng.uniform(0.6, 1.5))
-    mask = np.clip(above * rng.uniform(0.5, 3), 0, 1)
-    mask += np.exp(-((above / rng.uniform(0.02, 0.08)) ** 2)) * rng.uniform(0, 0.6)
+    above = _ragged(spots, chance.scenery) - np.float32(rng.uniform(0.6, 1.5))
+    mask = np.clip(above * 0.5 * rng.uniform(0.5, 3), 0, 1)
+    mask += _tide(above, dry=0.02, wet=rng.uniform(0.02, 0.08)) * rng.uniform(0, 0.6)
     field = np.clip(1 - strength * mask, 0, 1).astype(np.float32)
-    red, green, blue = np.clip(np.array([0.5, 0.7, 1.0]) + rng.normal(0, 0.1, 3), 0.2, 1.0)
-    return multiply(image, _enlarged(field, image), (red, green, blue))
+    red, green, blue = np.clip(BROWN + rng.normal(0, 0.1, 3), 0.2, 1.0)
+    return multiply(image, enlarged(field, image), (red, green, blue))
 
 
-def stains(page: CleanPage, rng: np.random.Generator) -> CleanPage:
+def stains(page: CleanPage, chance: Chance) -> CleanPage:
     """Spill once, twice or thrice; half of such sheets are crumpled too."""
     image = page.image
-    for _ in range(rng.integers(1, 4)):
-        image = stain(image, rng, strength=rng.uniform(0.1, 0.6))
-    if rng.random() < 0.5:
-        image = crease(image, rng, strength=rng.uniform(0.1, 0.6))
+    for _ in range(chance.rng.integers(1, 4)):
+        image = stain(image, chance)
+    if chance.rng.random() < 0.5:
+        image = crease(image, chance.rng, strength=chance.strength(0.1, 0.6))
     return replace(page, image=image)
 
 
-def soak(page: CleanPage, rng: np.random.Generator) -> CleanPage:
+def soak(page: CleanPage, chance: Chance) -> CleanPage:
     """Wet part of the sheet and let it dry: run ink, a tide line, dulled and cockled paper."""
-    image = page.image
+    rng, image = chance.rng, page.image
     level = smooth_field(rng, _quarter(image), int(rng.integers(2, 5)), octaves=2)
-    above = level - np.float32(rng.uniform(-0.8, 0.9))
-    wet = _enlarged(np.clip(above * 4, 0, 1).astype(np.float32), image)
-    spread_px = rng.uniform(0.1, 0.32) * page.px_per_mm
+    above = _ragged(level, chance.scenery) - np.float32(rng.uniform(-0.8, 0.9))
+    wet = enlarged(np.clip(above * 4, 0, 1).astype(np.float32), image)
+    spread_px = chance.strength(0.1, 0.32) * page.px_per_mm
     run = np.minimum(blur(image, spread_px), blur(image, 4 * spread_px))
-    share = (wet * np.float32(rng.uniform(0.4, 0.95)))[..., None]
+    share = (wet * np.float32(min(1, chance.strength(0.4, 0.95))))[..., None]
     image = np.rint(image + (run.astype(np.float32) - image) * share).astype(np.uint8)
-    tide = np.exp(-((above / rng.uniform(0.02, 0.07)) ** 2)) * rng.uniform(0.05, 0.4)
-    cockle = smooth_field(rng, _quarter(image), 14, octaves=2) * rng.uniform(0.01, 0.05)
-    field = 1 - tide - np.clip(above, 0, 1) * (rng.uniform(0, 0.12) + cockle)
-    tint = tuple(np.clip(np.array([0.6, 0.75, 1.0]) + rng.normal(0, 0.1, 3), 0.3, 1.0))
-    image = multiply(image, _enlarged(field.astype(np.float32), image), tint)  # type: ignore[arg-type]
-    return replace(page, image=image)
+    tide = _tide(above, dry=0.015, wet=rng.uniform(0.02, 0.07)) * chance.strength(0.05, 0.4)
+    cockle = smooth_field(rng, _quarter(image), 14, octaves=2) * chance.strength(0.01, 0.05)
+    field = 1 - tide - np.clip(above, 0, 1) * (chance.strength(0, 0.12) + cockle)
+    red, green, blue = np.clip(BROWN + rng.normal(0, 0.1, 3), 0.3, 1.0)
+    field = np.clip(field, 0.05, 2).astype(np.float32)
+    return replace(page, image=multiply(image, enlarged(field, image), (red, green, blue)))
 
 
-def mould(page: CleanPage, rng: np.random.Generator) -> CleanPage:
-    """Grow colonies: brown shades round patches of dark specks, a few millimetres each."""
-    image = page.image
+def mould(page: CleanPage, chance: Chance) -> CleanPage:
+    """Grow colonies: a faint wash, round patches of grey and brown in it, dark specks in those."""
+    rng, image = chance.rng, page.image
     size = _quarter(image)
     for _ in range(rng.integers(1, 4)):
         where = smooth_field(rng, size, int(rng.integers(4, 9)), octaves=2)
         colony = np.clip((where - rng.uniform(0.5, 1.6)) * rng.uniform(1, 3), 0, 1)
         patches = smooth_field(rng, size, int(rng.integers(18, 45)), octaves=4)
         cover = np.clip((patches - rng.uniform(0.3, 1.5)) * rng.uniform(0.4, 1.2), 0, 1)
-        shade = colony * (rng.uniform(0.0, 0.15) + rng.uniform(0.25, 0.9) * cover)
-        brown = np.array([0.55, 0.75, 1.0]) + rng.normal(0, 0.12, 3)
+        grit = smooth_field(chance.scenery, size, size[0] // 4, octaves=2)
+        specks = np.clip(0.55 + 0.45 * grit + cover, 0.1, 1.4)
+        wash, dark = chance.strength(0.0, 0.15), chance.strength(0.2, 0.65)
+        shade = colony * (wash * np.clip(0.6 + 0.4 * patches, 0, 1) + dark * cover * specks)
+        brown = np.array([0.72, 0.84, 1.0]) + rng.normal(0, 0.08, 3)
         black = np.array([0.9, 0.92, 1.0])
-        tint = tuple(np.clip(black if rng.random() < 0.25 else brown, 0.3, 1.0))
-        field = np.clip(1 - shade, 0.03, 1).astype(np.float32)
-        image = multiply(image, _enlarged(field, image), tint)
+        red, green, blue = np.clip(black if rng.random() < 0.25 else brown, 0.3, 1.0)
+        field = np.clip(1 - shade, 0.15, 1).astype(np.float32)
+        image = multiply(image, enlarged(field, image), (red, green, blue))
     return replace(page, image=image)
 
 
-def fold(page: CleanPage, rng: np.random.Generator) -> CleanPage:
+def fold(page: CleanPage, chance: Chance) -> CleanPage:
     """Fold hard a few times: dark lines with ink rubbed off along them."""
+    rng = chance.rng
     height, width = page.image.shape[:2]
     image = page.image.copy()
     for _ in range(rng.integers(1, 5)):
@@ -121,15 +138,16 @@ def fold(page: CleanPage, rng: np.random.Generator) -> CleanPage:
             points = np.rint(steps).astype(np.int32)[:, None]
             cv2.polylines(line, [points], False, 255, max(1, round(width_mm * page.px_per_mm)))
             line = blur(line, 0.1 * page.px_per_mm)
-            grain = _enlarged(smooth_field(rng, _quarter(image), 120), image)
+            grain = enlarged(smooth_field(rng, _quarter(image), 120), image)
             share = line * np.clip(0.6 + 0.5 * grain, 0, 1)
-            share *= np.float32(rng.uniform(0.2, 1) * strength / 255)
+            share *= np.float32(chance.strength(0.2, 1) * strength / 255)
             blend_ink(image, share, np.full(3, grey, np.float32), np.float32(1))
     return replace(page, image=image)
 
 
-def tear(page: CleanPage, rng: np.random.Generator) -> CleanPage:
+def tear(page: CleanPage, chance: Chance) -> CleanPage:
     """Take paper off the edges: rips, a corner, small holes. What lies beneath shows there."""
+    rng = chance.rng
     height, width = page.image.shape[:2]
     px_per_mm = page.px_per_mm
     gone = np.zeros((height, width), np.uint8)
@@ -145,8 +163,9 @@ def tear(page: CleanPage, rng: np.random.Generator) -> CleanPage:
 
     for _ in range(rng.integers(0, 5)):  # rips, open towards an edge
         sides = (height, width) if rng.random() < 0.5 else (width, height)
-        depth_mm = rng.uniform(3, 15) * (rng.uniform(1, 4) if rng.random() < 0.25 else 1)
-        half_mm, slant_mm = rng.uniform(0.5, 4), rng.normal(0, 4)
+        deep_mm = rng.uniform(3, 15) * (rng.uniform(1, 4) if rng.random() < 0.25 else 1)
+        depth_mm = chance.scaled(deep_mm, mild=3)
+        half_mm, slant_mm = chance.strength(0.5, 4), rng.normal(0, 4)
         at_mm = rng.uniform(0, sides[1] / px_per_mm)
         rip_mm = [[-9, at_mm - half_mm], [-9, at_mm + half_mm], [depth_mm, at_mm + slant_mm]]
         rip = np.array(rip_mm, np.float32) * np.float32(px_per_mm)
@@ -154,10 +173,67 @@ def tear(page: CleanPage, rng: np.random.Generator) -> CleanPage:
             rip[:, 0] = sides[0] - rip[:, 0]
         ragged(rip if sides[0] == width else rip[:, ::-1])
     if rng.random() < 0.4:  # a corner
-        corner = np.array([[0, 0], [rng.uniform(8, 40), 0], [0, rng.uniform(8, 40)]]) * px_per_mm
+        legs_mm = chance.strength(8, 40), chance.strength(8, 40)
+        corner = np.array([[0, 0], [legs_mm[0], 0], [0, legs_mm[1]]]) * px_per_mm
         corner = np.where(rng.random(2) < 0.5, corner, np.array([width, height]) - corner)
         ragged(corner.astype(np.float32))
     for _ in range(rng.integers(0, 3)):  # holes
         centre = [round(rng.uniform(0, width)), round(rng.uniform(0, height))]
-        cv2.circle(gone, centre, round(rng.uniform(1, 3) * px_per_mm), 255, -1)
-    return replace(page, gone=gone > 0)
+        cv2.circle(gone, centre, round(chance.strength(1, 3) * px_per_mm), 255, -1)
+    return _without(page, gone > 0)
+
+
+def _without(page: CleanPage, gone: Mask) -> CleanPage:
+    """Take paper off, next to what is missing already."""
+    return replace(page, gone=gone if page.gone is None else page.gone | gone)
+
+
+def punch(page: CleanPage, chance: Chance) -> CleanPage:
+    """File the sheet: on some, holes along an edge or the marks of a staple in a corner.
+
+    Lid or desk shows through holes, whose rims lie in shadow.
+    """
+    rng = chance.scenery
+    image, scale = page.image, page.px_per_mm
+    height, width = image.shape[:2]
+    way = rng.random()
+    if way < 0.14:
+        return _holes(page, chance)
+    if way > 0.3:
+        return page
+    image = image.copy()
+    corner = np.array([rng.uniform(5, 14), rng.uniform(4, 9)]) * scale
+    if rng.random() < 0.3:
+        corner[0] = width - corner[0]
+    angle = rng.choice([0.0, np.pi / 4, -np.pi / 4]) + rng.normal(0, 0.1)
+    half = 0.5 * rng.uniform(9, 12) * scale * np.array([np.cos(angle), np.sin(angle)])
+    ends = [tuple(int(v) for v in np.rint(corner + side * half)) for side in (-1, 1)]
+    if rng.random() < 0.5:
+        shadow = np.ones((height, width), np.float32)
+        cv2.line(shadow, ends[0], ends[1], 0.6, max(1, round(1.3 * scale)))
+        soft = cv2.GaussianBlur(shadow, (0, 0), 0.3 * scale)
+        image = multiply(image, np.asarray(soft, np.float32))
+        cv2.line(image, ends[0], ends[1], (150, 150, 155), max(1, round(0.6 * scale)), cv2.LINE_AA)
+    for end in ends:
+        cv2.circle(image, end, max(1, round(0.45 * scale)), (45, 42, 40), -1, cv2.LINE_AA)
+    return replace(page, image=image)
+
+
+def _holes(page: CleanPage, chance: Chance) -> CleanPage:
+    """Punch two to four holes along the left or upper edge, clear of the traces."""
+    rng, scale = chance.scenery, page.px_per_mm
+    height, width = page.image.shape[:2]
+    count, apart_mm = ((2, 80.0), (3, 108.0), (4, 80.0))[rng.integers(3)]
+    radius_px, edge_px = rng.uniform(2.6, 3.4) * scale, rng.uniform(7, 11) * scale
+    upper = rng.random() < 0.5
+    along = (width if upper else height) / 2 + rng.normal(0, 4) * scale
+    along += (np.arange(count) - (count - 1) / 2) * apart_mm * scale
+    gone = np.zeros((height, width), np.uint8)
+    rim = np.ones((height, width), np.float32)
+    for at in along:
+        x, y = (round(at), round(edge_px)) if upper else (round(edge_px), round(at))
+        cv2.circle(gone, (x, y), round(radius_px), 1, -1)
+        cv2.circle(rim, (x, y), round(radius_px + 0.5 * scale), 1 - rng.uniform(0.1, 0.4), -1)
+    soft = cv2.GaussianBlur(rim, (0, 0), 0.25 * scale)
+    image = multiply(page.image, np.asarray(soft, np.float32))
+    return _without(replace(page, image=image), gone > 0)

@@ -1,5 +1,6 @@
 """How good the stages are on fresh synthetic pages, drawn from signals that training never saw."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,10 +26,12 @@ from ecg_digitize.stage2.refine import PASSES
 from ecg_digitize.synth.dataset import KINDS, SyntheticPage, make_page
 from ecg_digitize.synth.page import default_style, draw_page
 from ecg_digitize.synth.signals import SignalSource, to_twelve
-from ecg_digitize.types import Digitization, Failure, Float32, Page, RectifiedPage
+from ecg_digitize.types import Digitization, Failure, Float32, Mask, Page, RectifiedPage
 
 VALIDATION_SEED: Final = 990_001
 """A family of pages that no training uses; `TrainOptions.seed` counts from 1."""
+
+CONFIDENCE_STEPS: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0)
 
 POOR_DB: Final = 8.0
 """A page below it is lost: its error is two fifths of its signal."""
@@ -42,6 +45,7 @@ class PageCheck:
     kind: str
     turns_right: bool | None  # None: stage 0 was not asked
     grid_errors_px: Float32 | None  # (n,) of the crossings in the picture, px; None: no grid
+    grid_confidence: Float32 | None  # (n,) of the same
     slipped: bool  # by whole squares, which the errors leave out
     score: ImageScore  # a failed page scores as twelve leads of zeros
     error: str | None
@@ -98,8 +102,24 @@ class ValidationReport:
             f"{'capped':>8}{'score':>8}",
             *(summary.to_line() for summary in self.summaries()),
             *(f"page {c.index} {c.kind}: {c.error}" for c in self.checks if c.error),
+            *self._confidence_lines(),
         ]
         return "\n".join(lines) + "\n"
+
+    def _confidence_lines(self) -> list[str]:
+        """Say how far crossings of each confidence are off."""
+        found = [c for c in self.checks if c.grid_errors_px is not None and c.grid_errors_px.size]
+        if not found:
+            return []
+        error_px = np.concatenate([c.grid_errors_px for c in found])
+        confidence = np.concatenate([c.grid_confidence for c in found])
+        lines = ["", f"{'confidence':<12}{'crossings':>10}{'grid px':>9}{'p95 px':>8}"]
+        for low, high in itertools.pairwise(CONFIDENCE_STEPS):
+            off_px = error_px[(confidence >= low) & (confidence <= high)]
+            if off_px.size:
+                median, p95 = np.percentile(off_px, [50, 95])
+                lines.append(f"{low:.1f} to {high:.1f}  {off_px.size:10d}{median:9.2f}{p95:8.2f}")
+        return lines
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a dict for `json.dumps`; NaN becomes None."""
@@ -234,13 +254,15 @@ def check_page(
     if isinstance(result, Failure):
         signals_mv = np.zeros_like(page.signals_mv)
         error = f"{result.stage}: {result.error}"
-        return PageCheck(index, page.kind, False, None, False, page_score(page, signals_mv), error)
+        score = page_score(page, signals_mv)
+        return PageCheck(index, page.kind, False, None, None, False, score, error)
     errors_px, slipped = grid_errors_px(page, result)
     return PageCheck(
         index=index,
         kind=page.kind,
         turns_right=result.registration.quarter_turns == page.quarter_turns,
         grid_errors_px=errors_px,
+        grid_confidence=None if errors_px is None else result.grid.confidence[_inside(page)],
         slipped=slipped,
         score=page_score(page, result.recording.signals_mv),
         error=None,
@@ -258,7 +280,7 @@ def check_stage2(
     recording = to_recording(paper, fs_hz=TRACE_FS_HZ, rhythm=page.style.rhythm)
     none = np.empty(0, np.float32)
     score = page_score(page, recording.signals_mv)
-    return PageCheck(index, page.kind, None, none, False, score, None)
+    return PageCheck(index, page.kind, None, none, none, False, score, None)
 
 
 def rectified_by_labels(page: SyntheticPage) -> RectifiedPage:
@@ -307,9 +329,7 @@ def grid_errors_px(page: SyntheticPage, result: Digitization) -> tuple[Float32 |
     """
     if not np.isfinite(result.grid.residual_px):
         return None, False
-    height, width = page.image.shape[:2]
-    true = page.crossings_xy_px
-    inside = ((true >= 0) & (true <= [width - 1, height - 1])).all(axis=-1)
+    true, inside = page.crossings_xy_px, _inside(page)
     node_mm, found = crossings_mm()[inside], result.grid.crossings_xy_px
     some = slice(None, None, 7)
     at_mm = geometry.sheet_from_page(found, true[inside][some])
@@ -320,6 +340,13 @@ def grid_errors_px(page: SyntheticPage, result: Digitization) -> tuple[Float32 |
     late_mm = abs(float(slip[0]) - result.grid.start_mm)
     slipped = late_mm > SQUARE_MM / 2 or (bool(slip[1]) and page.grid.rows_mm is None)
     return np.linalg.norm(off_px, axis=-1).astype(np.float32), slipped
+
+
+def _inside(page: SyntheticPage) -> Mask:
+    """Return (44, 57) bool: which crossings lie in the picture."""
+    height, width = page.image.shape[:2]
+    xy_px = page.crossings_xy_px
+    return np.asarray(((xy_px >= 0) & (xy_px <= [width - 1, height - 1])).all(axis=-1), np.bool_)
 
 
 def page_score(page: SyntheticPage, signals_mv: Float32) -> ImageScore:

@@ -34,16 +34,17 @@ IMAGE_FLOORS_DB = {"0001": 29.6, "0004": 14.9, "0010": 14.2}
 
 KIND_FLOORS_DB = {
     "render": 30.7,
-    "scan": 28.1,
+    "scan": 28.4,
     "scan_bw": 25.7,
-    "photo": 24.1,
-    "screen": 25.7,
-    "stained": 25.6,
-    "damaged": 22.9,
+    "photo": 27.1,
+    "screen": 24.9,
+    "stained": 23.6,
+    "damaged": 23.7,
     "mould": 27.9,
-    "mould_bw": 21.9,
+    "mould_bw": 19.6,
 }
-"""Of one page of each kind, rectified by its labels: what stage 2 and the refinement are worth."""
+"""Of one page of each kind, rectified by its labels: what stage 2 and the refinement are worth.
+Measured anew, up and down, when the synthesizer learned other mould, stains and light."""
 
 pytestmark = pytest.mark.skipif(
     not json.loads((ROOT / "weights_manifest.json").read_text())["files"],

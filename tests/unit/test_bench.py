@@ -97,7 +97,7 @@ def test_each_kind_shows_the_same_records_in_all_nine(monkeypatch, tiny_models):
     def check(index, page, models, *, passes):
         seen.append((index, page.kind, page.signals_mv))
         score = page_score(page, page.signals_mv)
-        return PageCheck(index, page.kind, None, np.empty(0), False, score, None)
+        return PageCheck(index, page.kind, None, np.empty(0), np.empty(0), False, score, None)
 
     monkeypatch.setattr(validate, "check_stage2", check)
 

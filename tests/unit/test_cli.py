@@ -128,6 +128,7 @@ def test_digitize_without_overlay_at_another_rate(pictures):
         (["evaluate", "{}/nothing.csv"], "nothing.csv"),
         (["synth"], "nothing to write"),
         (["synth", "-o", "{}/out", "--kind", "papyrus"], "papyrus"),
+        (["synth", "-o", "{}/out", "--severity", "2.5"], "severity"),
         (["synth", "-o", "{}/out", "--source", "tea-leaves"], "tea-leaves"),
         (["bench", "{}/nothing.png"], "nothing.png"),
         (["export", "stage1", "{}/x.pt", "--minutes", "1", "--command", "", "--data", ""], "x.pt"),
@@ -189,6 +190,20 @@ def test_overlays_of_an_earlier_run_are_no_pages(tmp_path):
         (tmp_path / name).touch()
     assert find_pages([tmp_path]) == [tmp_path / "page.png"]
     assert find_pages([tmp_path / "page.overlay.png"]) == [tmp_path / "page.overlay.png"]
+
+
+@pytest.mark.usefixtures("sheet_given")
+def test_synth_takes_a_severity_and_prints_its_pace(tmp_path, capsys):
+    sheets = []
+    for severity in ("0", "1"):
+        sheet = tmp_path / f"{severity}.png"
+        options = ["--kind", "photo", "--count", "1", "--severity", severity]
+
+        assert main(["synth", *options, "--contact-sheet", str(sheet)]) == 0
+
+        assert "pages/s in one process" in capsys.readouterr().err
+        sheets.append(np.asarray(PIL.Image.open(sheet)))
+    assert (sheets[0] != sheets[1]).any()
 
 
 @pytest.mark.usefixtures("tiny_weights", "sheet_given")

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ecg_digitize.errors import InputError
 from ecg_digitize.layout import (
     GRID_COLUMNS,
     GRID_ROWS,
@@ -13,12 +14,13 @@ from ecg_digitize.layout import (
     crossings_mm,
     snapped_mm,
 )
-from ecg_digitize.synth import capture, wear
+from ecg_digitize.synth import capture, desk, monitor, wear
 from ecg_digitize.synth.capture import paint
+from ecg_digitize.synth.chance import Chance
 from ecg_digitize.synth.dataset import KINDS, make_page, turn
 from ecg_digitize.synth.page import CleanPage, default_style, draw_page
 from ecg_digitize.synth.simulator import SimulatorSource
-from ecg_digitize.synth.warp import camera_warp, flat_warp
+from ecg_digitize.synth.warp import SheetWarp, camera_warp, flat_warp, ripple
 
 SOURCE = SimulatorSource(seed=5)
 
@@ -69,10 +71,11 @@ def _warps() -> list:
                      shear=0.01, wave_mm=0.4)  # fmt: skip
     photo = camera_warp(rng, size_px=(2000, 1500), box_mm=(-6, -8, 288, 222), fill=0.9,
                         tilt_deg=6, turn_deg=3, bend_mm=5)  # fmt: skip
-    return [flat, photo]
+    waves = ripple(rng, box_mm=(-6, -8, 288, 222), height_mm=6)
+    return [flat, photo, replace(photo, ripple=waves)]
 
 
-@pytest.mark.parametrize("warp", _warps(), ids=["flat", "camera"])
+@pytest.mark.parametrize("warp", _warps(), ids=["flat", "camera", "rippled"])
 def test_warps_invert(warp):
     mm = crossings_mm()
 
@@ -81,34 +84,140 @@ def test_warps_invert(warp):
     assert np.abs(back - mm).max() < 1e-3
 
 
-@pytest.mark.parametrize("warp", _warps(), ids=["flat", "camera"])
-def test_warped_labels_lie_on_warped_marks(warp):
-    scale, origin = 8.0, (-6.0, -8.0)
+def _marked_page(page: CleanPage) -> tuple[CleanPage, np.ndarray]:
+    """Draw bell-shaped dots at some crossings in place of the page; return their sheet mm too."""
     mm = crossings_mm()[2:42:4, 2:55:4].reshape(-1, 2)
-    y, x = np.mgrid[0:1840, 0:2360].astype(np.float32)
-    sheet = np.zeros((1840, 2360), np.float32)
+    origin, scale = np.array(page.origin_mm), page.px_per_mm
+    height, width = page.image.shape[:2]
+    sheet = np.zeros((height, width), np.float32)
     for cx, cy in (mm - origin) * scale - 0.5:
-        box = np.s_[int(cy) - 12 : int(cy) + 13, int(cx) - 12 : int(cx) + 13]
-        sheet[box] += np.exp(-((x[box] - cx) ** 2 + (y[box] - cy) ** 2) / (2 * 3.0**2)) * 250
+        rows, columns = np.mgrid[int(cy) - 12 : int(cy) + 13, int(cx) - 12 : int(cx) + 13]
+        on = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        bell = 250 * np.exp(-((columns - cx) ** 2 + (rows - cy) ** 2) / (2 * 3.0**2))
+        sheet[rows[on], columns[on]] += bell[on]
     image = np.repeat(sheet.astype(np.uint8)[..., None], 3, axis=2)
+    return replace(page, image=image, gone=None), mm
 
-    page = replace(_clean(), image=image, px_per_mm=scale, origin_mm=origin)
-    black = np.zeros((1700, 2100, 3), np.uint8)
-    picture = paint(black, page, warp.sheet_maps((2100, 1700)))[..., 0].astype(float)
 
+def _marks_off_px(page: CleanPage, warp: SheetWarp, size_px: tuple[int, int]) -> np.ndarray:
+    """Paint dots through a warp; return how far their centroids lie from where it says."""
+    marked, mm = _marked_page(page)
+    width, height = size_px
+    picture = paint(np.zeros((height, width, 3), np.uint8), marked, warp.sheet_maps(size_px))
     errors = []
     for px, py in warp.page_from_sheet(mm):
         top, left = round(py) - 10, round(px) - 10
-        if top < 0 or left < 0 or top + 21 > 1700 or left + 21 > 2100:
+        if top < 0 or left < 0 or top + 21 > height or left + 21 > width:
             continue
-        window = picture[top : top + 21, left : left + 21]
+        window = picture[top : top + 21, left : left + 21, 0].astype(float)
         rows, columns = np.mgrid[0:21, 0:21]
         cx = (window * columns).sum() / window.sum() + left
         cy = (window * rows).sum() / window.sum() + top
         errors.append(np.hypot(cx - px, cy - py))
+    return np.array(errors)
+
+
+@pytest.mark.parametrize("warp", _warps(), ids=["flat", "camera", "rippled"])
+def test_warped_labels_lie_on_warped_marks(warp):
+    page = replace(_clean(), image=np.zeros((1840, 2360, 3), np.uint8), px_per_mm=8.0,
+                   origin_mm=(-6.0, -8.0))  # fmt: skip
+
+    errors = _marks_off_px(page, warp, (2100, 1700))
+
     assert len(errors) > 80
     assert max(errors) < 0.3
     assert np.median(errors) < 0.1
+
+
+def _captured(kind: str, severity: float, monkeypatch) -> tuple:
+    """Make a page; return it with the clean page and the warp that its capture had."""
+    seen = []
+    how = KINDS[kind]
+
+    def watched(clean, chance, max_megapixels):
+        image, warp = how.capture(clean, chance, max_megapixels)
+        seen.append((clean, warp))
+        return image, warp
+
+    monkeypatch.setitem(KINDS, kind, replace(how, capture=watched))
+    page = make_page(
+        SOURCE, seed=6, index=3, kind=kind, max_megapixels=2.5, turns=False, severity=severity
+    )
+    monkeypatch.setitem(KINDS, kind, how)
+    return (page, *seen[0])
+
+
+@pytest.mark.parametrize("severity", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_labels_are_exact_at_each_severity(kind: str, severity: float, monkeypatch):
+    page, clean, warp = _captured(kind, severity, monkeypatch)
+
+    errors = _marks_off_px(clean, warp, (page.image.shape[1], page.image.shape[0]))
+
+    np.testing.assert_allclose(
+        page.crossings_xy_px, warp.page_from_sheet(crossings_mm()), atol=1e-3
+    )
+    assert len(errors) > 60
+    assert max(errors) < 0.3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_severity_orders_pages_and_leaves_the_print_alone(kind: str):
+    off_mild = {1.0: 0.0, 2.0: 0.0}
+    for index in range(4):
+        mild, usual, worst = (
+            make_page(SOURCE, seed=8, index=index, kind=kind, max_megapixels=1.0, turns=False,
+                      severity=severity) for severity in (0.0, 1.0, 2.0)
+        )  # fmt: skip
+        np.testing.assert_array_equal(mild.rows_mm, worst.rows_mm)
+        assert mild.style == usual.style == worst.style
+        assert mild.image.shape == worst.image.shape
+        for severity, page in ((1.0, usual), (2.0, worst)):
+            off_mild[severity] += np.abs(page.image.astype(int) - mild.image).mean()
+
+    assert 0 < off_mild[1.0] < off_mild[2.0]
+
+
+@pytest.mark.parametrize("kind", ["scan", "photo", "screen", "stained"])
+def test_severity_turns_and_bends_more(kind: str):
+    def bow_px(severity: float) -> float:
+        """How far the crossings are from a straight, upright lattice."""
+        xy = make_page(SOURCE, seed=8, index=1, kind=kind, max_megapixels=1.0, turns=False,
+                       severity=severity).crossings_xy_px  # fmt: skip
+        return float(np.ptp(xy[..., 0], axis=0).mean() + np.ptp(xy[..., 1], axis=1).mean())
+
+    mild, usual, worst = (bow_px(severity) for severity in (0.0, 1.0, 2.0))
+
+    assert mild < 0.7 * usual
+    assert usual < 0.8 * worst
+
+
+@pytest.mark.parametrize("severity", [-0.1, 2.1, float("nan")])
+def test_severities_that_nothing_was_made_for_are_refused(severity: float):
+    with pytest.raises(InputError, match="from 0"):
+        make_page(SOURCE, seed=1, index=0, severity=severity)
+
+
+@pytest.mark.parametrize("material", desk.MATERIALS, ids=lambda material: material.__name__)
+def test_desks_are_textured_and_none_is_garish(material):
+    texture = material(np.random.default_rng(3)).astype(int)
+
+    assert texture.shape == (desk.SIDE_PX, desk.SIDE_PX, 3)
+    assert 1 < texture.mean(axis=2).std() < 60
+    assert np.ptp(texture.mean(axis=(0, 1))) < 110
+
+
+def test_a_desk_lies_beneath_its_sheet():
+    """What lay draws moves with the camera: the same desk seen from twice as far is half as big."""
+    near = flat_warp(np.random.default_rng(0), px_per_mm=2.0, origin_mm=(0, 0))
+    far = flat_warp(np.random.default_rng(0), px_per_mm=1.0, origin_mm=(0, 0))
+    middle = np.array([140.0, 100.0])
+
+    large = desk.lay(np.random.default_rng(7), near, middle_mm=middle, size_px=(560, 400))
+    small = desk.lay(np.random.default_rng(7), far, middle_mm=middle, size_px=(280, 200))
+
+    shrunk = cv2.resize(large, (280, 200), interpolation=cv2.INTER_AREA)
+    assert np.corrcoef(*(cv2.blur(i, (5, 5)).ravel() for i in (shrunk, small)))[0, 1] > 0.9
 
 
 def test_turning_carries_points_along():
@@ -141,6 +250,10 @@ def test_plotted_lines_lie_on_whole_pixels_and_printed_says_where(pulses: bool):
     assert 0.02 < np.abs(page.printed_mm - crossings_mm()).max() <= 0.5 / PX_PER_MM + 1e-9
 
 
+def _chance(seed: int) -> Chance:
+    return Chance(np.random.default_rng(seed), np.random.default_rng([seed, 1]))
+
+
 def _clean(signals_mv: np.ndarray | None = None) -> CleanPage:
     flat = np.zeros((12, 5000), np.float32) if signals_mv is None else signals_mv
     return draw_page(flat, default_style(), np.random.default_rng(0))
@@ -151,7 +264,7 @@ def test_wear_darkens_some_of_the_paper_and_leaves_the_rest(befall):
     page = _clean()
     changed, darker = [], []
     for seed in range(6):
-        worn = befall(page, np.random.default_rng(seed))
+        worn = befall(page, _chance(seed))
         difference = worn.image.astype(int) - page.image
         changed.append((np.abs(difference).max(axis=2) > 12).mean())
         darker.append(difference.mean())
@@ -165,7 +278,7 @@ def test_torn_paper_shows_what_lies_beneath():
     page = _clean()
     torn = next(
         worn for seed in range(9)
-        if (worn := wear.tear(page, np.random.default_rng(seed))).gone.any()
+        if (worn := wear.tear(page, _chance(seed))).gone.any()
     )  # fmt: skip
     height, width = page.image.shape[:2]
     warp = flat_warp(np.random.default_rng(0), px_per_mm=page.px_per_mm, origin_mm=page.origin_mm)
@@ -188,7 +301,7 @@ def test_a_monitor_beats_against_the_camera():
         x, y = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in size))
         maps = (x * np.float32(monitor_px_a_pixel), y * np.float32(monitor_px_a_pixel))
         lit = np.ones(x.shape, bool)
-        image = capture._moire(grey, maps, np.random.default_rng(1), monitor_px_per_mm=1.0, lit=lit)
+        image = monitor._moire(grey, maps, _chance(1), monitor_px_per_mm=1.0, lit=lit)
         return float(cv2.GaussianBlur(image[..., 0].astype(np.float32), (0, 0), 3).std())
 
     assert beat(0.51) > 10
@@ -201,20 +314,20 @@ def test_every_second_pixel_is_kept_where_it_was():
 
     for first in (0, 1):
         inner = np.s_[2:-2, 2:-2]
-        kept = capture._every_second(value, first=first)
+        kept = monitor._every_second(value, first=first)
         np.testing.assert_allclose(kept[inner].astype(int), value[inner], atol=1)
 
 
-@pytest.mark.parametrize("take", [capture.plot, capture.screen])
+@pytest.mark.parametrize("take", [capture.plot, monitor.screen])
 def test_only_paper_can_be_torn(take):
     torn = replace(_clean(), gone=np.zeros((1700, 2200), bool))
 
     with pytest.raises(ValueError, match="torn"):
-        take(torn, np.random.default_rng(0), 2.0)
+        take(torn, _chance(0), 2.0)
 
 
 def test_names_on_missing_paper_are_no_labels(monkeypatch):
-    def tear_first_name(page, rng):
+    def tear_first_name(page, chance):
         x, y = np.rint((page.names_mm[0] - np.array(page.origin_mm)) * page.px_per_mm).astype(int)
         gone = np.zeros(page.image.shape[:2], bool)
         gone[y - 9 : y + 9, x - 9 : x + 9] = True
@@ -226,3 +339,16 @@ def test_names_on_missing_paper_are_no_labels(monkeypatch):
 
     assert np.isnan(page.names_xy_px[0]).all()
     assert np.isfinite(page.names_xy_px[1:]).all()
+
+
+def test_punched_sheets_show_the_lid_and_keep_their_traces():
+    page = _clean()
+    punched = [wear.punch(page, _chance(seed)) for seed in range(60)]
+    holes = [worn.gone for worn in punched if worn.gone is not None]
+
+    assert 2 <= len(holes) <= 20
+    left_px = round((15 - page.origin_mm[0]) * page.px_per_mm)  # where the traces begin
+    above_px = round((45 - page.origin_mm[1]) * page.px_per_mm)
+    for gone in holes:
+        assert gone.any()
+        assert not gone[above_px:, left_px:].any()
