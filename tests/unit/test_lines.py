@@ -74,6 +74,22 @@ def test_a_flat_page_gets_a_homography() -> None:
     np.testing.assert_allclose(fit, px, atol=1e-2)
 
 
+def test_confidence_tells_where_the_lines_are_missed() -> None:
+    image, table = flat_page()
+    clear = refined_from(image, rough(table))
+    assert clear.residual_mm is not None
+    assert np.median(clear.residual_mm[AMONG_TRACES]) < 0.1
+    assert np.median(clear.confidence[AMONG_TRACES]) > 0.8
+
+    torn = image.copy()
+    part = (slice(900, 1300), slice(1200, 1800))
+    torn[part] = np.random.default_rng(0).integers(0, 255, torn[part].shape, np.uint8)
+    refined = refined_from(torn, rough(table))
+    inside = (table[..., 0] > 1250) & (table[..., 0] < 1750)
+    inside &= (table[..., 1] > 950) & (table[..., 1] < 1250)
+    assert np.median(refined.confidence[inside]) < 0.5 < np.median(refined.confidence[~inside])
+
+
 def test_slips_of_the_feed_are_found_and_undone() -> None:
     image, table = flat_page()
     # Four columns are swallowed at 900 px, three come twice at 1500 px.

@@ -78,6 +78,22 @@ def test_a_sheet_fed_evenly_stays() -> None:
     assert np.abs(time_errors_mm(found, grid, strength=0.0)).max() < 0.008
 
 
+@pytest.mark.parametrize("px_per_mm", [5.7, 9.49])
+def test_a_picture_of_another_raster_stays(px_per_mm: float) -> None:
+    """Lines snapped to the picture's own pixels are known, whatever its scale."""
+    style = replace(default_style(), snapped=True, px_per_mm=px_per_mm)
+    signals_mv = to_twelve(SimulatorSource(seed=5).get(4))
+    image = draw_page(signals_mv, style, np.random.default_rng(0)).image
+    corner = np.array([style.left_mm, style.top_mm])
+    xy_px = ((crossings_mm() - corner) * px_per_mm - 0.5).astype(np.float32)
+    grid = GridMap(xy_px, np.ones(xy_px.shape[:2], np.float32), 0.1)
+
+    found = follow_lines(image, grid)
+
+    off_mm = (found.crossings_xy_px - xy_px)[AMONG_TRACES][..., 0] / px_per_mm
+    assert np.abs(off_mm - np.median(off_mm)).max() < 0.008
+
+
 def test_without_lines_the_grid_stays() -> None:
     grid = even_grid()
     white = np.full((1700, 2200, 3), 255, np.uint8)
