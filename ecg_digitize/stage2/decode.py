@@ -4,6 +4,7 @@ Three steps: a few candidate ridges a column and the best path through them (rid
 of the columns that show nothing. `decode` runs the numba kernels, `decode_numpy` their twins.
 """
 
+import itertools
 from collections.abc import Callable
 from threading import Lock
 
@@ -98,7 +99,8 @@ def _apart(
 
     A row that leapt onto the ridge its neighbour follows, and stays there, has lost its own: the
     ridge is closed to it, in `mass`, and its path is found anew. So is one that leapt too far for
-    any beat, be it for a column: its own line was not seen there.
+    any beat, be it for a column: its own line was not seen there. So are pieces torn off the line,
+    whatever they lie on.
 
     Args:
         path: best_path or its twin.
@@ -113,7 +115,11 @@ def _apart(
         chosen = path(centre, mass, LEAD_BEGINS, options)
         y = np.take_along_axis(centre, np.maximum(chosen, 0)[..., None], axis=-1)[..., 0]
         y[chosen < 0] = np.nan
-        closed = False
+        lost = [
+            (row, start, stop)
+            for row in range(N_ROWS)
+            for start, stop in _torn_off(y[row], LEAD_BEGINS[row])
+        ]
         for pair in zip(range(N_ROWS - 1), range(1, N_ROWS), strict=True):
             shared = np.abs(y[pair[0]] - y[pair[1]]) < _SHARED_BINS  # False beside NaN
             edges = np.flatnonzero(np.diff(shared.astype(np.int8), prepend=0, append=0))
@@ -121,13 +127,29 @@ def _apart(
                 leaps = [_leap(y[row], LEAD_BEGINS[row], start, stop) for row in pair]
                 least = _LEAP_BINS if stop - start >= _SHARED_COLUMNS else _FAR_LEAP_BINS
                 if max(leaps) > least:
-                    row = pair[int(np.argmax(leaps))]
-                    near = np.abs(centre[row, start:stop] - y[row, start:stop, None])
-                    mass[row, start:stop][near < _SHARED_BINS] *= 1e-6
-                    closed = True
-        if not closed:
+                    lost.append((pair[int(np.argmax(leaps))], start, stop))
+        for row, start, stop in lost:
+            near = np.abs(centre[row, start:stop] - y[row, start:stop, None])
+            mass[row, start:stop][near < _SHARED_BINS] *= 1e-6
+        if not lost:
             break
     return chosen
+
+
+def _torn_off(y: Float64, begins: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return start and stop of the pieces of a path that a leap in one column begins and ends."""
+    known = np.flatnonzero(np.isfinite(y))
+    lead = np.cumsum(begins)[known]
+    same = lead[1:] == lead[:-1]
+    leaps = known[1:][(np.abs(np.diff(y[known])) > _TORN_BINS) & same]
+    least, most = _TORN_COLUMNS
+    pieces: list[tuple[int, int]] = []
+    for start, stop in itertools.pairwise(leaps.tolist()):
+        goes_on = bool(pieces) and pieces[-1][1] == start  # the line itself, between two pieces
+        within = not begins[start + 1 : stop + 1].any()
+        if least <= stop - start <= most and within and not goes_on:
+            pieces.append((start, stop))
+    return pieces
 
 
 def _leap(y: Float64, begins: NDArray[np.bool_], start: int, stop: int) -> float:
@@ -141,6 +163,8 @@ _SHARED_BINS = 3.0  # paths nearer than this follow the same stroke
 _SHARED_COLUMNS = 8  # for longer than traces cross
 _LEAP_BINS = 25.0  # a third of a millivolt in one column
 _FAR_LEAP_BINS = 150.0  # there and back
+_TORN_BINS = 50.0  # 1.25 mV in 2 ms: no beat does it twice
+_TORN_COLUMNS = (6, 75)  # a pacing spike is narrower
 
 
 def _trace(

@@ -33,7 +33,7 @@ def _bins(y_px):
 
 
 def test_true_map_sums_to_one_and_decodes_to_its_trace():
-    about_px = np.random.default_rng(0).uniform(-120, 120, (4, COLUMNS))
+    about_px = np.random.default_rng(0).uniform(-45, 45, (4, COLUMNS))  # below any tear
     y_px = (np.array(ZERO_PX)[:, None] + about_px).astype(np.float32)
     trace_map = true_trace_map(y_px)
     assert trace_map.probability.shape == (4, 640, COLUMNS)
@@ -248,3 +248,20 @@ def test_traces_that_touch_are_left_alone():
     trace = decode(_map(probability))
     np.testing.assert_allclose(_bins(trace.y_px[0]), 30 + bump, atol=0.5)
     np.testing.assert_allclose(_bins(trace.y_px[1]), 90, atol=0.5)
+
+
+@pytest.mark.parametrize("decoder", [decode, decode_numpy])
+@pytest.mark.parametrize(("width", "torn"), [(20, True), (3, False)])
+def test_pieces_torn_off_the_line_are_thrown_away(decoder, width: int, torn: bool) -> None:
+    """Wider than a pacing spike, and no beat leaps there and back in 2 ms: it was not the line."""
+    y_px = np.repeat(np.array(ZERO_PX, np.float32)[:, None], COLUMNS, axis=1)
+    probability = true_trace_map(y_px).probability.copy()
+    piece = slice(400, 400 + width)
+    probability[0, :, piece] *= 1e-4
+    probability[0, 30, piece] = 0.99  # 220 px, 2.7 mV, above it
+
+    trace = decoder(TraceMap(probability, px_per_bin=2.0, first_px=0.5))
+
+    away_px = np.abs(trace.y_px[0, piece] - ZERO_PX[0])
+    assert (away_px.max() < 1) if torn else (away_px.min() > 200)
+    assert np.abs(np.delete(trace.y_px[0], np.r_[piece]) - ZERO_PX[0]).max() < 1
