@@ -5,6 +5,7 @@ picture and the warp that led there. Photos off a monitor are in monitor.py.
 """
 
 from dataclasses import replace
+from typing import Final
 
 import cv2
 import numpy as np
@@ -15,6 +16,9 @@ from ecg_digitize.synth.page import CleanPage
 from ecg_digitize.synth.warp import SheetWarp, camera_warp, flat_warp, ripple
 from ecg_digitize.synth.wear import crease
 from ecg_digitize.types import Float32, Float64, Image
+
+OUTWARDS: Final = np.array([-1, -1, 1, 1])
+"""Times a length: what x0, y0, x1, y1 of a box grow by."""
 
 
 def paint(background: Image, page: CleanPage, maps: tuple[Float32, Float32]) -> Image:
@@ -219,7 +223,7 @@ def _desk_beneath(
     for _ in range(int(rng.choice([0, 1, 2, 3, 4], p=[0.55, 0.15, 0.12, 0.1, 0.08]))):
         outline = light.outline_px(
             warp,
-            box + np.array([-1, -1, 1, 1]) * rng.uniform(-1, 3, 4),
+            box + OUTWARDS * rng.uniform(-1, 3, 4),
             turn_rad=float(rng.normal(0, 0.012)),
             shift_mm=rng.normal(0, 3.0, 2),
         )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ecg_digitize.render.paper import text_coverage
 from ecg_digitize.synth import degrade, desk, light
-from ecg_digitize.synth.capture import camera_size, never_printed, paint
+from ecg_digitize.synth.capture import OUTWARDS, camera_size, never_printed, paint
 from ecg_digitize.synth.chance import Chance
 from ecg_digitize.synth.page import CleanPage
 from ecg_digitize.synth.warp import SheetWarp, camera_warp
@@ -65,7 +65,6 @@ def screen(clean: CleanPage, chance: Chance, max_megapixels: float) -> tuple[Ima
     return degrade.jpeg(image, chance.scaled(int(rng.integers(50, 96)), mild=96)), warp
 
 
-OUTWARDS: Final = np.array([-1, -1, 1, 1])
 DOWNWARDS: Final = np.array([0, 1, 0, 1])
 LABELS: Final = ("DISPLAY", "MONITOR", "VIEW 24", "flat panel", "LCD 190", "HD 22")
 WALLS: Final = ((186, 194, 188), (214, 210, 202), (168, 180, 190), (150, 146, 140), (222, 224, 226))
