@@ -219,7 +219,7 @@ def _read_traces(
     clock.lap("rectify")
     trace_map = find_traces(rectified, models)
     clock.lap("stage2")
-    trace = decode(trace_map)
+    trace = decode(trace_map, rectified.image)
     clock.lap("decode")
     trace = refine_trace(rectified, trace_map, trace, models, passes=passes)
     clock.lap("refine")

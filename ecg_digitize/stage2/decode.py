@@ -4,8 +4,6 @@ Three steps: a few candidate ridges a column and the best path through them (rid
 of the columns that show nothing. `decode` runs the numba kernels, `decode_numpy` their twins.
 """
 
-import itertools
-from collections.abc import Callable
 from threading import Lock
 
 import numpy as np
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from ecg_digitize.layout import LEAD_COLUMNS, N_ROWS, TRACE_COLUMNS, ZERO_PX
+from ecg_digitize.stage2.ink import blank_above
 from ecg_digitize.stage2.ridges import (
     DEFAULTS,
     DecodeOptions,
@@ -21,7 +20,7 @@ from ecg_digitize.stage2.ridges import (
     find_ridges,
     find_ridges_numpy,
 )
-from ecg_digitize.types import Float32, Float64, Trace, TraceMap
+from ecg_digitize.types import Float32, Float64, Image, Trace, TraceMap
 
 # numba's "workqueue" threading layer, all that some platforms have, aborts the process when two
 # threads enter parallel kernels at once, which the pipeline's thread pool would do.
@@ -39,12 +38,17 @@ LEAD_BEGINS = _lead_begins()
 """(4, 5000) bool: the columns in which a lead begins, and the trace may stand anywhere."""
 
 
-def decode(trace_map: TraceMap, *, options: DecodeOptions = DEFAULTS) -> Trace:
+def decode(
+    trace_map: TraceMap, image: Image | None = None, *, options: DecodeOptions = DEFAULTS
+) -> Trace:
     """Decode the centre line of every row.
 
     Args:
         trace_map: Probabilities of the centre line, (4, H, 5000) float32. NaN, infinite and
             negative values count as zero, so a column of them is a gap.
+        image: (1280, 5600, 3) uint8 RGB, the rectified page, whose blank paper no line crosses
+            from one column to the next, and whose map this is; without it the path leaves no column
+            out.
         options: Constants of the decoder.
 
     Returns:
@@ -54,14 +58,18 @@ def decode(trace_map: TraceMap, *, options: DecodeOptions = DEFAULTS) -> Trace:
     """
     with _PARALLEL:
         centre, mass = find_ridges(trace_map.probability, options)
-    chosen = _apart(best_path, centre, mass, options)
+    blank, options = _paper(image, centre, mass, options)
+    chosen = best_path(centre, mass, blank, LEAD_BEGINS, options)
     return _trace(trace_map, centre, mass, chosen, options.min_mass)
 
 
-def decode_numpy(trace_map: TraceMap, *, options: DecodeOptions = DEFAULTS) -> Trace:
+def decode_numpy(
+    trace_map: TraceMap, image: Image | None = None, *, options: DecodeOptions = DEFAULTS
+) -> Trace:
     """Do what `decode` does in plain numpy, slowly; see there."""
     centre, mass = find_ridges_numpy(trace_map.probability, options)
-    chosen = _apart(best_path_numpy, centre, mass, options)
+    blank, options = _paper(image, centre, mass, options)
+    chosen = best_path_numpy(centre, mass, blank, LEAD_BEGINS, options)
     return _trace(trace_map, centre, mass, chosen, options.min_mass)
 
 
@@ -92,79 +100,13 @@ def true_trace_map(
     return TraceMap(probability=probability, px_per_bin=px_per_bin, first_px=first_px)
 
 
-def _apart(
-    path: Callable[..., NDArray[np.int64]], centre: Float64, mass: Float64, options: DecodeOptions
-) -> NDArray[np.int64]:
-    """Find the paths of all rows and take from each what is a neighbour's.
-
-    A row that leapt onto the ridge its neighbour follows, and stays there, has lost its own: the
-    ridge is closed to it, in `mass`, and its path is found anew. So is one that leapt too far for
-    any beat, be it for a column: its own line was not seen there. So are pieces torn off the line,
-    whatever they lie on.
-
-    Args:
-        path: best_path or its twin.
-        centre: (rows, W, n_ridges) float64, bins.
-        mass: (rows, W, n_ridges) float64; closed ridges are all but emptied in place.
-        options: Constants of the decoder.
-
-    Returns:
-        (rows, W) index of the chosen ridge, -1 in columns without ridges.
-    """
-    for _ in range(_ROUNDS_APART):
-        chosen = path(centre, mass, LEAD_BEGINS, options)
-        y = np.take_along_axis(centre, np.maximum(chosen, 0)[..., None], axis=-1)[..., 0]
-        y[chosen < 0] = np.nan
-        lost = [
-            (row, start, stop)
-            for row in range(N_ROWS)
-            for start, stop in _torn_off(y[row], LEAD_BEGINS[row])
-        ]
-        for pair in zip(range(N_ROWS - 1), range(1, N_ROWS), strict=True):
-            shared = np.abs(y[pair[0]] - y[pair[1]]) < _SHARED_BINS  # False beside NaN
-            edges = np.flatnonzero(np.diff(shared.astype(np.int8), prepend=0, append=0))
-            for start, stop in zip(edges[::2], edges[1::2], strict=True):
-                leaps = [_leap(y[row], LEAD_BEGINS[row], start, stop) for row in pair]
-                least = _LEAP_BINS if stop - start >= _SHARED_COLUMNS else _FAR_LEAP_BINS
-                if max(leaps) > least:
-                    lost.append((pair[int(np.argmax(leaps))], start, stop))
-        for row, start, stop in lost:
-            near = np.abs(centre[row, start:stop] - y[row, start:stop, None])
-            mass[row, start:stop][near < _SHARED_BINS] *= 1e-6
-        if not lost:
-            break
-    return chosen
-
-
-def _torn_off(y: Float64, begins: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return start and stop of the pieces of a path that a leap in one column begins and ends."""
-    known = np.flatnonzero(np.isfinite(y))
-    lead = np.cumsum(begins)[known]
-    same = lead[1:] == lead[:-1]
-    leaps = known[1:][(np.abs(np.diff(y[known])) > _TORN_BINS) & same]
-    least, most = _TORN_COLUMNS
-    pieces: list[tuple[int, int]] = []
-    for start, stop in itertools.pairwise(leaps.tolist()):
-        goes_on = bool(pieces) and pieces[-1][1] == start  # the line itself, between two pieces
-        within = not begins[start + 1 : stop + 1].any()
-        if least <= stop - start <= most and within and not goes_on:
-            pieces.append((start, stop))
-    return pieces
-
-
-def _leap(y: Float64, begins: NDArray[np.bool_], start: int, stop: int) -> float:
-    """Return how far a path leaps into and out of columns start..stop - 1 of a lead, bins."""
-    columns = [x for x in (start, stop) if x < len(y) and not begins[x]]
-    return float(np.nansum(np.abs([y[x] - y[x - 1] for x in columns])))
-
-
-_ROUNDS_APART = 3
-_SHARED_BINS = 3.0  # paths nearer than this follow the same stroke
-_SHARED_COLUMNS = 8  # for longer than traces cross
-_LEAP_BINS = 25.0  # a third of a millivolt in one column
-_FAR_LEAP_BINS = 150.0  # there and back
-_TORN_BINS = 50.0  # 1.25 mV in 2 ms: no beat does it twice
-_TORN_COLUMNS = (6, 75)  # a pacing spike is narrower
+def _paper(
+    image: Image | None, centre: Float64, mass: Float64, options: DecodeOptions
+) -> tuple[Float32, DecodeOptions]:
+    """Return the blank paper of a picture; with none, none, and options that leave nothing out."""
+    if image is None:
+        return np.zeros((1, TRACE_COLUMNS), np.float32), options._replace(max_gap=0)
+    return blank_above(image, centre[..., 0], mass[..., 0]), options
 
 
 def _trace(

@@ -32,7 +32,11 @@ class DecodeOptions(NamedTuple):
             followed at any price where nothing else is seen in its columns. A low price lets
             the path hop to a neighbour's wave and back: on six ECG-Image-Kit pages 0.02 gave
             12.9 dB in the mean, 0.08 16.4, 0.12 18.4, 0.2 18.6, 0.3 17.5.
-        jump_cap: Moves beyond this cost no more.
+        blank_cost: Price of each bin of blank paper that such a move crosses, on top of that: the
+            pen was not lifted.
+        gap_cost: Price of leaving out columns: more than a pacing spike to the page's edge costs.
+        gap_column_cost: And of each of them. What the path moves over them counts as blank.
+        max_gap: Columns that may be left out in a row.
         min_mass: Columns whose chosen ridge holds less probability are gaps. An even spread over
             640 bins puts 2 * max_reach / 640 = 0.13 into the widest window.
     """
@@ -44,7 +48,10 @@ class DecodeOptions(NamedTuple):
     edge_fraction: float = 0.08
     valley_fraction: float = 0.25
     jump_cost: float = 0.15
-    jump_cap: float = 120.0
+    blank_cost: float = 3.0
+    gap_cost: float = 40.0
+    gap_column_cost: float = 5.0
+    max_gap: int = 80
     min_mass: float = 0.2
 
 
@@ -150,60 +157,109 @@ def find_ridges(probability: Float32, options: DecodeOptions) -> tuple[Float64, 
 
 
 @_njit()
+def _blank_between(blank: Float32, x: int, y: float, other_y: float) -> float:
+    """Return how many bins between two heights of a column are blank."""
+    top = blank.shape[0] - 1
+    above = min(max(int(min(y, other_y)) + 1, 0), top)
+    below = min(max(int(max(y, other_y)), 0), top)
+    return blank[below, x] - blank[above, x] if below > above else 0.0
+
+
+@_njit()
+def _gap_price(left_out: int, options: DecodeOptions) -> float:
+    """Return what leaving out so many columns costs."""
+    return options.gap_cost + left_out * options.gap_column_cost if left_out else 0.0
+
+
+@_njit()
 def best_path(
-    centre: Float64, mass: Float64, begins: NDArray[np.bool_], options: DecodeOptions
+    centre: Float64,
+    mass: Float64,
+    blank: Float32,
+    begins: NDArray[np.bool_],
+    options: DecodeOptions,
 ) -> NDArray[np.int64]:
     """Find the cheapest path through the ridges of each row (Viterbi).
 
-    A column costs -log(mass), a move jump_cost * min(|move in bins|, jump_cap), where a new lead
-    begins nothing. Columns without ridges are skipped.
+    A column costs -log(mass). A move costs jump_cost a bin and blank_cost a bin that is blank in
+    both of its columns. Columns may be left out, for gap_cost and gap_column_cost each; over them
+    all is blank. Where a new lead begins moves cost nothing. Columns without ridges are skipped.
 
     Args:
         centre: (rows, W, n_ridges) float64, bins.
         mass: (rows, W, n_ridges) float64, 0 where there is no ridge.
+        blank: (H + 1, W) float32: how many bins above each are blank; see ink.py.
         begins: (rows, W) bool, the first columns of leads.
         options: Constants of the decoder.
 
     Returns:
-        (rows, W) index of the chosen ridge, -1 in columns without ridges.
+        (rows, W) index of the chosen ridge, -1 in columns without ridges and in those left out.
     """
     rows, columns, n_ridges = mass.shape
     chosen = np.full((rows, columns), -1, np.int64)
-    came_from = np.zeros((columns, n_ridges), np.int64)
-    cost = np.zeros(n_ridges)
-    new_cost = np.zeros(n_ridges)
+    cost = np.zeros((columns, n_ridges))
+    from_column = np.zeros((columns, n_ridges), np.int64)
+    from_ridge = np.zeros((columns, n_ridges), np.int64)
     for row in range(rows):
-        last = -1
-        price = options.jump_cost
         for x in range(columns):
-            if begins[row, x]:
-                price = 0.0
-            if mass[row, x, 0] <= 0:
-                continue
             for j in range(n_ridges):
                 if mass[row, x, j] <= 0:
-                    new_cost[j] = np.inf
                     continue
-                best = 0.0
-                if last >= 0:
-                    best = np.inf
+                y = centre[row, x, j]
+                best = np.inf
+                left_out = 0
+                free = False
+                before = x
+                while left_out <= options.max_gap:
+                    free = free or begins[row, before]
+                    before -= 1
+                    price = _gap_price(left_out, options)
+                    if before < 0:  # the path begins here
+                        if price < best:
+                            best = price
+                            from_column[x, j] = -1
+                        break
+                    if mass[row, before, 0] <= 0:
+                        continue
                     for i in range(n_ridges):
-                        move = abs(centre[row, x, j] - centre[row, last, i])
-                        candidate = cost[i] + price * min(move, options.jump_cap)
+                        if mass[row, before, i] <= 0 or cost[before, i] + price >= best:
+                            continue
+                        candidate = cost[before, i] + price
+                        if not free:
+                            was = centre[row, before, i]
+                            move = abs(y - was)
+                            crossed = move
+                            if left_out == 0:
+                                crossed = min(
+                                    _blank_between(blank, x, y, was),
+                                    _blank_between(blank, before, y, was),
+                                )
+                            candidate += options.jump_cost * move + options.blank_cost * crossed
                         if candidate < best:
                             best = candidate
-                            came_from[x, j] = i
-                new_cost[j] = best - np.log(mass[row, x, j])
-            cost[:] = new_cost
-            last = x
-            price = options.jump_cost
-        if last < 0:
-            continue
-        ridge = np.argmin(cost)
-        for x in range(last, -1, -1):
-            if mass[row, x, 0] > 0:
-                chosen[row, x] = ridge
-                ridge = came_from[x, ridge]
+                            from_column[x, j] = before
+                            from_ridge[x, j] = i
+                    left_out += 1
+                cost[x, j] = best - np.log(mass[row, x, j])
+        best = np.inf
+        left_out = 0
+        x = -1
+        ridge = 0
+        for last in range(columns - 1, -1, -1):
+            if mass[row, last, 0] <= 0:
+                continue
+            for j in range(n_ridges):
+                candidate = cost[last, j] + _gap_price(left_out, options)
+                if mass[row, last, j] > 0 and candidate < best:
+                    best = candidate
+                    x = last
+                    ridge = j
+            left_out += 1
+            if left_out > options.max_gap:
+                break
+        while x >= 0:
+            chosen[row, x] = ridge
+            x, ridge = from_column[x, ridge], from_ridge[x, ridge]
     return chosen
 
 
@@ -252,28 +308,57 @@ def find_ridges_numpy(probability: Float32, options: DecodeOptions) -> tuple[Flo
 
 
 def best_path_numpy(
-    centre: Float64, mass: Float64, begins: NDArray[np.bool_], options: DecodeOptions
+    centre: Float64,
+    mass: Float64,
+    blank: Float32,
+    begins: NDArray[np.bool_],
+    options: DecodeOptions,
 ) -> NDArray[np.int64]:
-    """Do what `best_path` does, vectorized over pairs of ridges."""
-    chosen = np.full(mass.shape[:2], -1, np.int64)
-    for row in range(mass.shape[0]):
+    """Do what `best_path` does, vectorized over the columns and ridges a path may come from."""
+    rows, columns, n_ridges = mass.shape
+    chosen = np.full((rows, columns), -1, np.int64)
+    reach = options.max_gap + 1
+    gap_price = options.gap_cost + np.arange(reach) * options.gap_column_cost
+    gap_price[0] = 0
+    for row in range(rows):
         used = np.flatnonzero(mass[row, :, 0] > 0)
         if used.size == 0:
             continue
         y = centre[row, used]
         with np.errstate(divide="ignore"):
             column_cost = -np.log(mass[row, used])  # inf where there is no ridge
-        came_from = np.zeros(y.shape, np.int64)
-        cost = column_cost[0]
         lead = np.cumsum(begins[row])[used]
-        for n in range(1, used.size):
-            price = options.jump_cost if lead[n] == lead[n - 1] else 0.0
-            moves = np.minimum(np.abs(y[n][:, None] - y[n - 1][None]), options.jump_cap)
-            arriving = cost[None] + price * moves
-            came_from[n] = arriving.argmin(1)
-            cost = arriving.min(1) + column_cost[n]
-        ridge = int(cost.argmin())
-        for n in range(used.size - 1, -1, -1):
+        source = np.zeros(y.shape, np.int64)
+        cost = np.zeros(y.shape)
+        for n in range(used.size):
+            before = np.arange(n)[::-1][:reach]  # the nearest first
+            moves = np.abs(y[n] - y[before, :, None])  # (columns, from, to)
+            crossed = moves.copy()
+            if n:
+                crossed[0] = _crossed(blank, used[n - 1 : n + 1], y[n - 1], y[n])
+            prices = options.jump_cost * moves + options.blank_cost * crossed
+            prices[lead[before] != lead[n]] = 0
+            prices += gap_price[: len(before), None, None]
+            arriving = (cost[before, :, None] + prices).reshape(-1, n_ridges)
+            beginning = np.full((1, n_ridges), gap_price[n] if n < reach else np.inf)
+            arriving = np.concatenate([arriving, beginning])
+            source[n] = arriving.argmin(axis=0)
+            cost[n] = arriving.min(axis=0) + column_cost[n]
+        ending = cost[::-1][:reach] + gap_price[: len(cost), None]
+        n, ridge = used.size, int(ending.argmin())
+        while True:
+            n, ridge = n - 1 - ridge // n_ridges, ridge % n_ridges
+            if n < 0:
+                break
             chosen[row, used[n]] = ridge
-            ridge = int(came_from[n, ridge])
+            ridge = int(source[n, ridge])
     return chosen
+
+
+def _crossed(blank: Float32, columns: NDArray[np.int64], was: Float64, y: Float64) -> Float64:
+    """Return (from, to) bins that are blank in both columns between (from,) and (to,) bins."""
+    top = len(blank) - 1
+    above = np.clip(np.minimum(was[:, None], y).astype(np.int64) + 1, 0, top)
+    below = np.clip(np.maximum(was[:, None], y).astype(np.int64), 0, top)
+    between = blank[below[..., None], columns] - blank[above[..., None], columns]
+    return np.asarray(np.where(below > above, between.min(axis=-1), 0), np.float64)

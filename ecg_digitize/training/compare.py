@@ -20,7 +20,7 @@ from ecg_digitize.training.validate import (
     pages_of_each_kind,
     rectified_by_labels,
 )
-from ecg_digitize.types import Float32, Float64, RectifiedPage, Trace, TraceMap
+from ecg_digitize.types import Float32, Float64, Image, RectifiedPage, Trace, TraceMap
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,21 @@ def centroid(trace_map: TraceMap) -> Trace:
     return _certain(trace_map, (p * bins).sum(1) / (p.sum(1) + 1e-12))
 
 
-DECODERS: Final[Mapping[str, Callable[[TraceMap], Trace]]] = {
-    "highest bin": highest_bin,
-    "parabola through it": parabola,
-    "soft-argmax of 9 bins": lambda trace_map: soft_argmax(trace_map, reach=4),
-    "centroid of the column": centroid,
-    "path at no price": lambda m: decode(m, options=DEFAULTS._replace(jump_cost=0.0)),
+def _path_at_no_price(trace_map: TraceMap, image: Image | None) -> Trace:
+    return decode(trace_map, image, options=DEFAULTS._replace(jump_cost=0, blank_cost=0, max_gap=0))
+
+
+def _path_across_blank_paper(trace_map: TraceMap, image: Image | None) -> Trace:
+    return decode(trace_map, image, options=DEFAULTS._replace(blank_cost=0, max_gap=0))
+
+
+DECODERS: Final[Mapping[str, Callable[[TraceMap, Image | None], Trace]]] = {
+    "highest bin": lambda trace_map, _: highest_bin(trace_map),
+    "parabola through it": lambda trace_map, _: parabola(trace_map),
+    "soft-argmax of 9 bins": lambda trace_map, _: soft_argmax(trace_map, reach=4),
+    "centroid of the column": lambda trace_map, _: centroid(trace_map),
+    "path at no price": _path_at_no_price,
+    "path across blank paper": _path_across_blank_paper,
     "best path (ships)": decode,
 }
 
@@ -116,7 +125,7 @@ def compare_decoders(
         rectified = rectified_by_labels(page)
         trace_map = find_traces(rectified, models)
         for name, decoder in DECODERS.items():
-            scores.add(name, page, decoder(trace_map))
+            scores.add(name, page, decoder(trace_map, rectified.image))
         if progress is not None:
             progress()
     return scores.comparison("decoders")
@@ -144,7 +153,7 @@ def _mirrored(page: RectifiedPage, models: Models) -> Float32:
 
 
 def _refined(page: RectifiedPage, trace_map: TraceMap, models: Models) -> Trace:
-    return refine_trace(page, trace_map, decode(trace_map), models)
+    return refine_trace(page, trace_map, decode(trace_map, page.image), models)
 
 
 def compare_looks(

@@ -101,4 +101,4 @@ def _normalized(page: Page, registration: Registration, grid: GridMap) -> tuple[
 def _traced(page: Page, grid: GridMap, models: Models) -> Trace:
     rectified = rectify(page, grid)
     trace_map = find_traces(rectified, models)
-    return refine_trace(rectified, trace_map, decode(trace_map), models)
+    return refine_trace(rectified, trace_map, decode(trace_map, rectified.image), models)

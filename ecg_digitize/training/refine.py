@@ -85,7 +85,9 @@ class Samples:
         rectified = RectifiedPage(crop.image, valid=1.0)
         trace_map = find_traces(rectified, self._models)
         y_px = crop.y_px[:, TRACE_X0_PX : TRACE_X0_PX + TRACE_COLUMNS]
-        line_px, pixels, clues = refine_input(rectified, trace_map, decode(trace_map))
+        line_px, pixels, clues = refine_input(
+            rectified, trace_map, decode(trace_map, rectified.image)
+        )
         offset_px = y_px - line_px
         offset_px[np.abs(offset_px) > REACH_PX] = np.nan
         off_mm = page.rows_mm - np.array(page.style.zero_mm)[:, None]

@@ -275,7 +275,9 @@ def check_stage2(
     """Send a page, rectified by its labels, through stage 2."""
     rectified = rectified_by_labels(page)
     trace_map = find_traces(rectified, models)
-    trace = refine_trace(rectified, trace_map, decode(trace_map), models, passes=passes)
+    trace = refine_trace(
+        rectified, trace_map, decode(trace_map, rectified.image), models, passes=passes
+    )
     paper = levelled(trace, page.grid)
     recording = to_recording(paper, fs_hz=TRACE_FS_HZ, rhythm=page.style.rhythm)
     none = np.empty(0, np.float32)

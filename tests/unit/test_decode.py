@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 
-from ecg_digitize.layout import ZERO_PX
+from ecg_digitize.layout import RECT, TRACE_X0_PX, ZERO_PX
 from ecg_digitize.stage2.decode import decode, decode_numpy, true_trace_map
-from ecg_digitize.stage2.ridges import DecodeOptions
+from ecg_digitize.stage2.ink import blank_above
+from ecg_digitize.stage2.ridges import DecodeOptions, best_path, best_path_numpy
 from ecg_digitize.types import TraceMap
 
 BINS = 200
@@ -33,7 +35,7 @@ def _bins(y_px):
 
 
 def test_true_map_sums_to_one_and_decodes_to_its_trace():
-    about_px = np.random.default_rng(0).uniform(-45, 45, (4, COLUMNS))  # below any tear
+    about_px = np.random.default_rng(0).uniform(-120, 120, (4, COLUMNS))
     y_px = (np.array(ZERO_PX)[:, None] + about_px).astype(np.float32)
     trace_map = true_trace_map(y_px)
     assert trace_map.probability.shape == (4, 640, COLUMNS)
@@ -217,14 +219,21 @@ def test_gaps_do_not_reach_over_into_the_next_lead():
     np.testing.assert_allclose(y[0, 1250:1260], 140, atol=0.1)
 
 
+def _page(*lines_px, ink=40):
+    """A white page (1280, 5600, 3) with (5000,) lines of a pen of 0.5 mm."""
+    image = np.full((RECT.height_px, RECT.width_px, 3), 255, np.uint8)
+    for y_px in lines_px:
+        points = np.stack([np.arange(COLUMNS) + TRACE_X0_PX, np.broadcast_to(y_px, COLUMNS)], 1)
+        cv2.polylines(image, [np.rint(points).astype(np.int32)], False, (ink, ink, ink), 4)
+    return image
+
+
 @pytest.mark.parametrize("way", [decode, decode_numpy])
 def test_a_row_does_not_end_on_its_neighbours_line(way):
-    probability = np.concatenate([_gaussian(30.0)[:1], _gaussian(80.0)[:1], _gaussian(150.0)[:2]])
-    probability[2:] = _gaussian(150.0)[:2]
-    probability[3] = _gaussian(190.0)[0]
+    probability = np.concatenate([_gaussian(b)[:1] for b in (30.0, 80.0, 150.0, 190.0)])
     tail = slice(4960, 5000)  # the second row's own line fades, the third's shines through
     probability[1, :, tail] = 0.1 * _gaussian(80.0)[0, :, tail] + 0.9 * _gaussian(150.0)[0, :, tail]
-    trace = way(_map(probability))
+    trace = way(_map(probability), _page(60, 160, 300, 380))
     y = _bins(trace.y_px)
     np.testing.assert_allclose(y[1], 80, atol=0.1)
     np.testing.assert_allclose(y[2], 150, atol=0.1)
@@ -233,10 +242,20 @@ def test_a_row_does_not_end_on_its_neighbours_line(way):
 
 
 @pytest.mark.parametrize("way", [decode, decode_numpy])
+def test_rows_do_not_exchange_their_lines(way):
+    probability = np.concatenate([_gaussian(b)[:1] for b in (30.0, 80.0, 150.0, 190.0)])
+    piece = slice(4100, 4130)
+    own, other = probability[1:3, :, piece].copy(), probability[2:0:-1, :, piece].copy()
+    probability[1:3, :, piece] = 0.01 * own + 0.95 * other
+    y = _bins(way(_map(probability), _page(60, 160, 300, 380)).y_px)
+    np.testing.assert_allclose(y, np.broadcast_to([[30], [80], [150], [190]], y.shape), atol=0.5)
+
+
+@pytest.mark.parametrize("way", [decode, decode_numpy])
 def test_a_row_unseen_for_a_few_columns_does_not_leap_to_its_neighbour(way):
     rows = np.stack([_gaussian(20.0)[0], *[_gaussian(170.0)[0]] * 3])
     rows[0, :, 700:704] = rows[1, :, 700:704]
-    trace = way(_map(rows))
+    trace = way(_map(rows), _page(40, 340))
     np.testing.assert_allclose(_bins(trace.y_px[0]), 20, atol=0.02)
     np.testing.assert_array_equal(trace.confidence[0, 700:704], 0)
 
@@ -251,17 +270,57 @@ def test_traces_that_touch_are_left_alone():
 
 
 @pytest.mark.parametrize("decoder", [decode, decode_numpy])
-@pytest.mark.parametrize(("width", "torn"), [(20, True), (3, False)])
-def test_pieces_torn_off_the_line_are_thrown_away(decoder, width: int, torn: bool) -> None:
-    """Wider than a pacing spike, and no beat leaps there and back in 2 ms: it was not the line."""
+@pytest.mark.parametrize("width", [3, 20])
+@pytest.mark.parametrize("ink", [40, 200])
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_line_leaps_only_where_ink_is_seen(decoder, width: int, ink: int, drawn: bool) -> None:
+    """Whatever stage 2 says, and however faint the ink is."""
     y_px = np.repeat(np.array(ZERO_PX, np.float32)[:, None], COLUMNS, axis=1)
-    probability = true_trace_map(y_px).probability.copy()
+    leaping = y_px[0].copy()
     piece = slice(400, 400 + width)
+    leaping[piece] = 60.5  # 2.7 mV above it
+    image = _page(leaping if drawn else y_px[0], *y_px[1:], ink=ink)
+    probability = true_trace_map(y_px).probability.copy()
     probability[0, :, piece] *= 1e-4
-    probability[0, 30, piece] = 0.99  # 220 px, 2.7 mV, above it
+    probability[0, 30, piece] = 0.99
 
-    trace = decoder(TraceMap(probability, px_per_bin=2.0, first_px=0.5))
+    trace = decoder(TraceMap(probability, px_per_bin=2.0, first_px=0.5), image)
 
-    away_px = np.abs(trace.y_px[0, piece] - ZERO_PX[0])
-    assert (away_px.max() < 1) if torn else (away_px.min() > 200)
-    assert np.abs(np.delete(trace.y_px[0], np.r_[piece]) - ZERO_PX[0]).max() < 1
+    expected = leaping if drawn else y_px[0]
+    np.testing.assert_allclose(trace.y_px[0], expected, atol=1)
+    np.testing.assert_allclose(trace.y_px[1:], y_px[1:], atol=0.01)
+    assert (trace.confidence[0, piece] > 0.9).all() == drawn
+
+
+def test_a_page_without_ink_is_blank():
+    centre = np.zeros((4, COLUMNS))
+    blank = blank_above(_page(), centre, np.zeros((4, COLUMNS)))
+    np.testing.assert_array_equal(blank, np.broadcast_to(np.arange(641.0)[:, None], (641, COLUMNS)))
+
+
+def test_ink_is_what_is_as_dark_as_the_lines():
+    """A level line 4 px high hides two of 640 bins, as black ink and as faint."""
+    for ink in (0, 220):
+        mass = np.ones((4, COLUMNS))
+        blank = blank_above(_page(400, ink=ink), np.full((4, COLUMNS), 200.0), mass)
+        assert blank[190].min() == 190
+        assert 636 < blank[-1].min() <= blank[-1].max() < 639
+
+
+@pytest.mark.parametrize("max_gap", [0, 1, 7])
+def test_paths_equal_their_twin_on_any_paper(max_gap: int) -> None:
+    rng = np.random.default_rng(max_gap)
+    centre = rng.uniform(0, 60, (4, 500, 3))
+    mass = np.sort(rng.uniform(0, 1, (4, 500, 3)) ** 3)[..., ::-1]
+    mass[rng.random((4, 500)) < 0.1] = 0  # columns without ridges
+    mass[rng.random((4, 500)) < 0.3, 1:] = 0
+    blank = np.cumsum(rng.random((65, 500)) ** 3, axis=0).astype(np.float32)
+    begins = rng.random((4, 500)) < 0.02
+    options = DecodeOptions(gap_cost=2.0, gap_column_cost=1.0, max_gap=max_gap)
+
+    fast = best_path(centre, mass, blank, begins, options)
+    slow = best_path_numpy(centre, mass, blank, begins, options)
+
+    np.testing.assert_array_equal(fast, slow)
+    left_out = (fast < 0) & (mass[..., 0] > 0)
+    assert left_out.any() == (max_gap > 0)
