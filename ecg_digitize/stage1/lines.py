@@ -31,9 +31,9 @@ LEAST_CONTRAST: Final = 0.3  # grey levels of the harmonic; scans of faint paper
 LEAST_SHARE: Final = 0.6
 """Share of the crossings among the traces with trusted phases that a surface needs; the true one
 has as few as 0.7 where specks hide the lines, surfaces off by whole millimetres 0.3 to 0.6."""
-SIMPLER: Final = 0.88
+SIMPLER: Final = 0.89
 """Share of a simpler surface's scatter that another must stay below; nets cast over the noise stay
-at 0.9 to 1, true slips and creases at 0.4 to 0.87."""
+at 0.9 to 1, true slips and creases at 0.4 to 0.885."""
 FLAT_BEND: Final = 0.3
 """Of the phases' scatter: a sheet that bends less is flat. Exactly flat renders seem to bend by
 0.05 to 0.2 of it, paper on scanners by 0.35 to 4 times it."""

@@ -18,12 +18,14 @@ from scipy.interpolate import PchipInterpolator
 from ecg_digitize import geometry
 from ecg_digitize.layout import (
     DURATION_S,
+    GRID_ROWS,
     MM_PER_S,
     NAME_KEYS,
     NAMES_MM,
     NORM,
     RECT,
     RHYTHM_ROW,
+    SQUARE_MM,
     TIME_ORIGIN_MM,
     ZERO_MM,
     ZERO_PX,
@@ -64,7 +66,8 @@ def place_rows(page: Page, grid: GridMap, registration: Registration) -> GridMap
         registration: Its lead names.
 
     Returns:
-        The grid, with rows_mm if the sheet has another layout and its rows are seen.
+        The grid, with rows_mm if the sheet has another layout and its rows are seen. Where they lie
+        as usual, but by whole squares off, the grid was counted from a wrong line: it is moved.
     """
     if not np.isfinite(grid.residual_px):
         return grid
@@ -87,12 +90,34 @@ def place_rows(page: Page, grid: GridMap, registration: Registration) -> GridMap
                 best = likely, tried[k]
     rows, seen = _on_ink(density, best[1], NEAR_MM)
     _, usually = _on_ink(density, _ZERO, SAME_MM)
-    return replace(grid, rows_mm=elsewhere(rows)) if seen > CLEARLY * usually else grid
+    if seen <= CLEARLY * usually:
+        return grid
+    off_mm = rows - _ZERO
+    squares = round(float(off_mm.mean()) / SQUARE_MM)
+    if squares and np.abs(off_mm - squares * SQUARE_MM).max() < SAME_MM:
+        return counted_from(grid, squares)
+    return replace(grid, rows_mm=elsewhere(rows))
 
 
 def elsewhere(rows_mm: Float64) -> Float64 | None:
     """Return (4,) sheet y of baselines, or None if they lie where the competition's do."""
     return None if np.abs(rows_mm - _ZERO).max() < SAME_MM else rows_mm
+
+
+def counted_from(grid: GridMap, row: int) -> GridMap:
+    """Return the same lattice counted from another row; it goes on where it was not seen."""
+    mm = crossings_mm()
+    mm[..., 1] += row * SQUARE_MM
+    was_row = np.arange(GRID_ROWS) + row
+    seen_row = np.clip(was_row, 0, GRID_ROWS - 1)
+    seen = (was_row == seen_row)[:, None]
+    residual_mm = grid.residual_mm
+    return replace(
+        grid,
+        crossings_xy_px=geometry.page_from_sheet(grid.crossings_xy_px, mm).astype(np.float32),
+        confidence=np.where(seen, grid.confidence[seen_row], np.float32(0)),
+        residual_mm=None if residual_mm is None else residual_mm[seen_row],
+    )
 
 
 def as_printed(y_mm: NDArray[np.floating], rows_mm: Float64 | None) -> Float64:

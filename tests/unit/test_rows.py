@@ -24,7 +24,14 @@ from ecg_digitize.signals import printed_recording
 from ecg_digitize.stage0.normalize import registration_from_homography
 from ecg_digitize.stage1 import rows
 from ecg_digitize.stage1.rectify import page_from_rect, rectify
-from ecg_digitize.stage1.rows import as_laid_out, as_printed, laid_out, levelled, place_rows
+from ecg_digitize.stage1.rows import (
+    as_laid_out,
+    as_printed,
+    counted_from,
+    laid_out,
+    levelled,
+    place_rows,
+)
 from ecg_digitize.synth.dataset import make_page
 from ecg_digitize.synth.page import CleanPage, default_style, draw_page
 from ecg_digitize.synth.signals import to_twelve
@@ -112,6 +119,20 @@ def test_the_usual_sheet_stays_as_it_is() -> None:
     names = (registration.names_xy_px + jitter).astype(np.float32)
 
     assert place_rows(page, grid, replace(registration, names_xy_px=names)) is grid
+
+
+@pytest.mark.parametrize("squares", [-1, 1])
+def test_a_grid_counted_from_a_wrong_line_is_counted_anew(squares: int) -> None:
+    page, grid, registration = seen(sheet(ZERO_MM))
+    wrong = counted_from(grid, squares)
+
+    placed = place_rows(page, wrong, registration)
+
+    assert placed.rows_mm is None
+    np.testing.assert_allclose(placed.crossings_xy_px, grid.crossings_xy_px, atol=0.1)
+    inside = slice(1, -1)  # of the outermost rows one went out of sight
+    np.testing.assert_array_equal(placed.confidence[inside], 1)
+    assert (placed.confidence == 0).sum() == placed.confidence.shape[1]
 
 
 def test_a_monitors_edge_is_no_row(monkeypatch) -> None:
