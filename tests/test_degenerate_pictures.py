@@ -54,7 +54,7 @@ def _check_finite(result):
     signals_mv = result.recording.signals_mv
     assert signals_mv.shape == (12, 5000)
     for lead, signal_mv in zip(LEADS, signals_mv, strict=True):
-        start, stop = lead_window(lead, 5000)
+        start, stop = lead_window(lead, 5000, rhythm=result.recording.rhythm)
         assert np.isfinite(signal_mv[start:stop]).all()
 
 

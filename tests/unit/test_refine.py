@@ -123,8 +123,8 @@ def test_a_fresh_network_leaves_the_lines_where_they_are(page, lines_px, tiny_mo
 
 
 def test_samples_say_how_far_the_line_is_off_the_ink(monkeypatch):
-    def decode_badly(trace_map):
-        trace = decode(trace_map)
+    def decode_badly(*of):
+        trace = decode(*of)
         return replace(trace, y_px=trace.y_px + wave_px)
 
     wave_px = 6 * np.sin(np.arange(TRACE_COLUMNS, dtype=np.float32) / 50)
