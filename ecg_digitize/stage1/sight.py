@@ -27,7 +27,16 @@ def seen_in(frame: Frame, image: Image, crossings_xy_px: Float32) -> Image:
 
 def against_paper(seen: Image, frame: Frame) -> Float32:
     """Return (H, W) brightness of the brightest channel as a share of the paper's around it."""
-    brightest = seen.max(axis=2)
+    return _share_of_paper(seen.max(axis=2), frame)
+
+
+def channels_against_paper(seen: Image, frame: Frame) -> Float32:
+    """Return (H, W, 3) brightness of each channel as a share of the paper's around it."""
+    channels = np.moveaxis(seen, 2, 0)
+    return np.stack([_share_of_paper(np.ascontiguousarray(c), frame) for c in channels], axis=2)
+
+
+def _share_of_paper(channel: Image, frame: Frame) -> Float32:
     width, height = (2 * round(PAPER_MM * scale / 2) + 1 for scale in frame.px_per_mm_xy)
-    paper = cv2.blur(cv2.dilate(brightest, np.ones((height, width), np.uint8)), (width, height))
-    return np.asarray(brightest / np.maximum(paper, 1), np.float32)
+    paper = cv2.blur(cv2.dilate(channel, np.ones((height, width), np.uint8)), (width, height))
+    return np.asarray(channel / np.maximum(paper, 1), np.float32)

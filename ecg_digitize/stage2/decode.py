@@ -1,17 +1,19 @@
 """From column-wise probabilities to one centre line a row.
 
-Three steps: a few candidate ridges a column and the best path through them (ridges.py), and a fill
-of the columns that show nothing. `decode` runs the numba kernels, `decode_numpy` their twins.
+Four steps: a few candidate ridges a column, what the paper shows around them (ink.py), the best
+path through them (ridges.py), and a fill of the columns that it leaves out (gaps.py). `decode` runs
+the numba kernels, `decode_numpy` their twins.
 """
 
+from collections.abc import Callable
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import PchipInterpolator
 
 from ecg_digitize.layout import LEAD_COLUMNS, N_ROWS, TRACE_COLUMNS, ZERO_PX
-from ecg_digitize.stage2.ink import blank_above
+from ecg_digitize.stage2.gaps import along_the_ink, fill_gaps
+from ecg_digitize.stage2.ink import see_ink
 from ecg_digitize.stage2.ridges import (
     DEFAULTS,
     DecodeOptions,
@@ -46,21 +48,19 @@ def decode(
     Args:
         trace_map: Probabilities of the centre line, (4, H, 5000) float32. NaN, infinite and
             negative values count as zero, so a column of them is a gap.
-        image: (1280, 5600, 3) uint8 RGB, the rectified page, whose blank paper no line crosses
-            from one column to the next, and whose map this is; without it the path leaves no column
-            out.
+        image: (1280, 5600, 3) uint8 RGB, the rectified page whose map this is, for its ink; without
+            it the path leaves no column out.
         options: Constants of the decoder.
 
     Returns:
         y in rect px and, as confidence, the probability inside the window around the chosen
-        ridge. Gaps have confidence 0 and are interpolated without overshoot between their
-        neighbours, or held at the ends of a lead; a lead of nothing but gaps lies on its zero line.
+        ridge. Gaps have confidence 0. They are filled along the ink, or without overshoot where
+        there is none, and held at the ends of a lead; a lead of nothing but gaps lies on its zero
+        line.
     """
     with _PARALLEL:
         centre, mass = find_ridges(trace_map.probability, options)
-    blank, options = _paper(image, centre, mass, options)
-    chosen = best_path(centre, mass, blank, LEAD_BEGINS, options)
-    return _trace(trace_map, centre, mass, chosen, options.min_mass)
+    return _follow(best_path, trace_map, centre, mass, image, options)
 
 
 def decode_numpy(
@@ -68,9 +68,7 @@ def decode_numpy(
 ) -> Trace:
     """Do what `decode` does in plain numpy, slowly; see there."""
     centre, mass = find_ridges_numpy(trace_map.probability, options)
-    blank, options = _paper(image, centre, mass, options)
-    chosen = best_path_numpy(centre, mass, blank, LEAD_BEGINS, options)
-    return _trace(trace_map, centre, mass, chosen, options.min_mass)
+    return _follow(best_path_numpy, trace_map, centre, mass, image, options)
 
 
 def true_trace_map(
@@ -100,42 +98,31 @@ def true_trace_map(
     return TraceMap(probability=probability, px_per_bin=px_per_bin, first_px=first_px)
 
 
-def _paper(
-    image: Image | None, centre: Float64, mass: Float64, options: DecodeOptions
-) -> tuple[Float32, DecodeOptions]:
-    """Return the blank paper of a picture; with none, none, and options that leave nothing out."""
-    if image is None:
-        return np.zeros((1, TRACE_COLUMNS), np.float32), options._replace(max_gap=0)
-    return blank_above(image, centre[..., 0], mass[..., 0]), options
-
-
-def _trace(
+def _follow(
+    path: Callable[..., NDArray[np.int64]],
     trace_map: TraceMap,
     centre: Float64,
     mass: Float64,
-    chosen: NDArray[np.int64],
-    min_mass: float,
+    image: Image | None,
+    options: DecodeOptions,
 ) -> Trace:
-    """Pick the chosen ridges, convert bins to px and fill the gaps."""
+    """Find the path through the ridges, pick its ridges, fill the gaps and convert bins to px."""
+    if image is None:
+        blank_above, likely = np.zeros((1, TRACE_COLUMNS), np.float32), mass
+        options = options._replace(max_gap=0)
+    else:
+        ink = see_ink(image, centre, mass)
+        blank_above, likely = ink.blank_above, mass * np.exp(-options.foreign_cost * ink.foreign)
+    chosen = path(centre, likely, blank_above, LEAD_BEGINS, options)
     index = np.maximum(chosen, 0)[..., None]
     confidence = np.take_along_axis(mass, index, axis=-1)[..., 0]
-    y_px = np.take_along_axis(centre, index, axis=-1)[..., 0]
-    y_px = y_px * trace_map.px_per_bin + trace_map.first_px
-    known = (chosen >= 0) & (confidence >= min_mass)
-    for row, lead in LEAD_COLUMNS:
-        _fill_gaps(y_px[row, lead], known[row, lead], ZERO_PX[row])
+    y_bins = np.take_along_axis(centre, index, axis=-1)[..., 0]
+    known = (chosen >= 0) & (confidence >= options.min_mass)
     confidence = np.where(known, np.minimum(confidence, 1.0), 0.0)
+    if image is not None:
+        for row, lead in LEAD_COLUMNS:
+            along_the_ink(y_bins[row, lead], known[row, lead], blank_above[:, lead])
+    y_px = y_bins * trace_map.px_per_bin + trace_map.first_px
+    for row, lead in LEAD_COLUMNS:
+        fill_gaps(y_px[row, lead], known[row, lead], ZERO_PX[row])
     return Trace(y_px=y_px.astype(np.float32), confidence=confidence.astype(np.float32))
-
-
-def _fill_gaps(y_px: Float64, known: NDArray[np.bool_], zero_px: float) -> None:
-    """Fill y where it is not known, in place: PCHIP inside, the last known value at the ends."""
-    x = np.flatnonzero(known)
-    if x.size == 0:
-        y_px[:] = zero_px
-        return
-    gaps = np.flatnonzero(~known)
-    if x.size == 1:
-        y_px[gaps] = y_px[x[0]]
-    elif gaps.size:
-        y_px[gaps] = PchipInterpolator(x, y_px[x])(np.clip(gaps, x[0], x[-1]))

@@ -1,19 +1,20 @@
-"""Where the rectified page is blank: no line leaps from one column to the next across that.
+"""Where the rectified page is blank, and which ink is not that of the lines.
 
-How dark ink is depends on the picture, from black on white in a scan to a faint blue in the
-shadow of a photo, so it is measured where stage 2 is sure that a line runs.
+No line leaps from one column to the next across blank paper, and none turns into handwriting. How
+dark ink is depends on the picture, from black on white in a scan to a faint blue in the shadow of a
+photo, and so does its colour. Both are measured where stage 2 is sure that a line runs.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import cv2
 import numpy as np
 
 from ecg_digitize.layout import RECT, TRACE_COLUMNS, TRACE_X0_PX
-from ecg_digitize.stage1.sight import against_paper
+from ecg_digitize.stage1.sight import against_paper, channels_against_paper
 from ecg_digitize.stage2.whole import BIN_PX
-from ecg_digitize.types import Float32, Float64, Image
+from ecg_digitize.types import Float32, Float64, Image, Mask
 
 SURE: Final = 0.8
 """Probability of a column's best ridge from which on ink is seen there."""
@@ -27,6 +28,13 @@ steep stroke is seen fainter than a level line. With (0.3, 0.7) rows exchanged t
 100 pages, with (0.5, 0.9) strokes went unseen on another."""
 STROKE_COLUMNS: Final = 6
 """How many columns wide ink is seen at least: half a pen."""
+BLACKEST: Final = 0.02
+"""Share of the paper's light that ink is taken to send back at least: black has no colour."""
+SAME_COLOUR: Final = 0.05
+"""Ink that far from the lines' colour is surely theirs, and as far again as three times what half
+of the lines stray, who lie on grids of another colour."""
+OTHER_COLOUR: Final = 0.1
+"""And this much farther surely another's: a blue pen is 0.2 from black."""
 _COLUMNS: Final = 2
 """Averaged into one: a pen is eight wide."""
 _LOOK: Final = replace(
@@ -37,27 +45,60 @@ _LOOK: Final = replace(
 )
 
 
-def blank_above(image: Image, centre: Float64, mass: Float64) -> Float32:
-    """Measure how much blank paper lies above every bin of stage 2's map.
+@dataclass(frozen=True)
+class Ink:
+    """What a page shows where a decoder looks for lines."""
+
+    blank_above: Float32  # (641, 5000): how many of the bins above are blank, each between 0 and 1
+    foreign: Float64  # (4, 5000, n): how foreign the ink of a ridge is, between 0 and 1
+
+
+def see_ink(image: Image, centre: Float64, mass: Float64) -> Ink:
+    """Measure blank paper in every bin of stage 2's map, and the colour of its ridges.
+
+    Colour is what ink takes away: -log of the shares of the paper's light in red, green and blue
+    (Beer-Lambert), divided by their sum. Black, however faint, takes a third of each.
 
     Args:
         image: (1280, 5600, 3) uint8 RGB, rect frame.
-        centre: (4, 5000) bins, of the highest ridge of every column.
-        mass: (4, 5000) its probability.
+        centre: (4, 5000, n) bins, the ridges of every column, the highest first.
+        mass: (4, 5000, n) their probabilities.
 
     Returns:
-        (641, 5000): how many of the bins above are blank, each between 0 and 1. The difference of
-        two values of a column is the blank paper between them.
+        The difference of two values of a column of `blank_above` is the blank paper between them.
     """
     traces = image[:, TRACE_X0_PX : TRACE_X0_PX + TRACE_COLUMNS]
     size = (_LOOK.width_px, _LOOK.height_px)
     seen = np.asarray(cv2.resize(traces, size, interpolation=cv2.INTER_AREA), np.uint8)
     darkness = 1 - against_paper(seen, _LOOK)
-    row, column = np.nonzero(mass > SURE)
-    bins = np.rint(centre[row, column]).astype(np.int64)
-    usual = np.median(darkness[bins, column // _COLUMNS]) if column.size else USUAL_DARKNESS
-    least, most = (max(float(usual), LEAST_DARKNESS) * share for share in INK)
+    bins = np.clip(np.rint(centre), 0, _LOOK.height_px - 1).astype(np.int64)
+    at = bins, np.arange(TRACE_COLUMNS)[:, None] // _COLUMNS
+    sure = mass[..., 0] > SURE
+    light = np.maximum(channels_against_paper(seen, _LOOK)[at], BLACKEST)
+    return Ink(
+        blank_above=_blank_above(darkness, darkness[at][..., 0][sure]),
+        foreign=_foreign(-np.log(np.minimum(light, 1)), sure),
+    )
+
+
+def _blank_above(darkness: Float32, of_lines: Float32) -> Float32:
+    """Count blank bins; darkness is (640, 2500), that of sure lines (n,)."""
+    usual = float(np.median(of_lines)) if of_lines.size else USUAL_DARKNESS
+    least, most = (max(usual, LEAST_DARKNESS) * share for share in INK)
     ink = np.clip((darkness - least) / (most - least), 0, 1)
     ink = cv2.dilate(ink, np.ones((1, STROKE_COLUMNS // _COLUMNS), np.uint8))
     blank = np.repeat(1 - ink, _COLUMNS, axis=1)
     return np.asarray(np.cumsum(np.pad(blank, ((1, 0), (0, 0))), axis=0), np.float32)
+
+
+def _foreign(taken: Float32, sure: Mask) -> Float64:
+    """Tell foreign ink from what each ridge takes of the light, (4, 5000, n, 3)."""
+    if not sure.any():
+        return np.zeros(taken.shape[:-1])
+    total = taken.sum(axis=-1)
+    colour = taken / np.maximum(total, 1e-3)[..., None]
+    usual = np.median(colour[..., 0, :][sure], axis=0)
+    strays = np.linalg.norm(colour - usual, axis=-1)
+    same = SAME_COLOUR + 3 * np.median(strays[..., 0][sure])
+    seen = np.minimum(total / max(float(np.median(total[..., 0][sure])), 1e-3), 1)
+    return np.asarray(np.clip((strays - same) / OTHER_COLOUR, 0, 1) * seen, np.float64)

@@ -37,6 +37,7 @@ class DecodeOptions(NamedTuple):
         gap_cost: Price of leaving out columns: more than a pacing spike to the page's edge costs.
         gap_column_cost: And of each of them. What the path moves over them counts as blank.
         max_gap: Columns that may be left out in a row.
+        foreign_cost: Price of a column whose ink has another colour than the lines, in nats.
         min_mass: Columns whose chosen ridge holds less probability are gaps. An even spread over
             640 bins puts 2 * max_reach / 640 = 0.13 into the widest window.
     """
@@ -52,6 +53,7 @@ class DecodeOptions(NamedTuple):
     gap_cost: float = 40.0
     gap_column_cost: float = 5.0
     max_gap: int = 80
+    foreign_cost: float = 20.0
     min_mass: float = 0.2
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ecg_digitize.layout import RECT, TRACE_X0_PX, ZERO_PX
 from ecg_digitize.stage2.decode import decode, decode_numpy, true_trace_map
-from ecg_digitize.stage2.ink import blank_above
+from ecg_digitize.stage2.ink import see_ink
 from ecg_digitize.stage2.ridges import DecodeOptions, best_path, best_path_numpy
 from ecg_digitize.types import TraceMap
 
@@ -219,12 +219,12 @@ def test_gaps_do_not_reach_over_into_the_next_lead():
     np.testing.assert_allclose(y[0, 1250:1260], 140, atol=0.1)
 
 
-def _page(*lines_px, ink=40):
+def _page(*lines_px, ink=(40, 40, 40)):
     """A white page (1280, 5600, 3) with (5000,) lines of a pen of 0.5 mm."""
     image = np.full((RECT.height_px, RECT.width_px, 3), 255, np.uint8)
     for y_px in lines_px:
         points = np.stack([np.arange(COLUMNS) + TRACE_X0_PX, np.broadcast_to(y_px, COLUMNS)], 1)
-        cv2.polylines(image, [np.rint(points).astype(np.int32)], False, (ink, ink, ink), 4)
+        cv2.polylines(image, [np.rint(points).astype(np.int32)], False, ink, 4)
     return image
 
 
@@ -279,7 +279,7 @@ def test_a_line_leaps_only_where_ink_is_seen(decoder, width: int, ink: int, draw
     leaping = y_px[0].copy()
     piece = slice(400, 400 + width)
     leaping[piece] = 60.5  # 2.7 mV above it
-    image = _page(leaping if drawn else y_px[0], *y_px[1:], ink=ink)
+    image = _page(leaping if drawn else y_px[0], *y_px[1:], ink=(ink,) * 3)
     probability = true_trace_map(y_px).probability.copy()
     probability[0, :, piece] *= 1e-4
     probability[0, 30, piece] = 0.99
@@ -293,18 +293,70 @@ def test_a_line_leaps_only_where_ink_is_seen(decoder, width: int, ink: int, draw
 
 
 def test_a_page_without_ink_is_blank():
-    centre = np.zeros((4, COLUMNS))
-    blank = blank_above(_page(), centre, np.zeros((4, COLUMNS)))
-    np.testing.assert_array_equal(blank, np.broadcast_to(np.arange(641.0)[:, None], (641, COLUMNS)))
+    ink = see_ink(_page(), np.zeros((4, COLUMNS, 1)), np.zeros((4, COLUMNS, 1)))
+    expected = np.broadcast_to(np.arange(641.0)[:, None], (641, COLUMNS))
+    np.testing.assert_array_equal(ink.blank_above, expected)
+    np.testing.assert_array_equal(ink.foreign, 0)
 
 
 def test_ink_is_what_is_as_dark_as_the_lines():
     """A level line 4 px high hides two of 640 bins, as black ink and as faint."""
-    for ink in (0, 220):
-        mass = np.ones((4, COLUMNS))
-        blank = blank_above(_page(400, ink=ink), np.full((4, COLUMNS), 200.0), mass)
-        assert blank[190].min() == 190
-        assert 636 < blank[-1].min() <= blank[-1].max() < 639
+    for darkness in (0, 220):
+        centre, mass = np.full((4, COLUMNS, 1), 200.0), np.ones((4, COLUMNS, 1))
+        ink = see_ink(_page(400, ink=(darkness,) * 3), centre, mass)
+        assert ink.blank_above[190].min() == 190
+        assert 636 < ink.blank_above[-1].min() <= ink.blank_above[-1].max() < 639
+
+
+@pytest.mark.parametrize("other", [(20, 25, 120), (150, 20, 30), (60, 60, 60), (140, 150, 150)])
+def test_ink_of_another_colour_is_foreign_and_fainter_is_not(other):
+    image = _page(200)
+    image[300:] = _page(400, ink=other)[300:]
+    centre = np.broadcast_to([100.0, 200.0], (4, COLUMNS, 2))
+    foreign = see_ink(image, centre, np.broadcast_to([0.9, 0.1], centre.shape)).foreign
+    assert foreign[..., 0].max() == 0
+    coloured = max(other) - min(other) > 50
+    assert (foreign[..., 1] > 0.8).all() if coloured else foreign[..., 1].max() < 0.1
+
+
+@pytest.mark.parametrize("way", [decode, decode_numpy])
+@pytest.mark.parametrize(("pen", "highest_px"), [((20, 25, 120), 400), ((40, 40, 40), 300)])
+def test_a_line_turns_into_handwriting_only_in_its_own_colour(way, pen, highest_px):
+    """Where stage 2 takes a stroke 1.25 mV high for the line below it, which is black."""
+    written = slice(2000, 2400)
+    stroke_px = np.full(COLUMNS, 400.0)
+    stroke_px[written] -= 100 * np.sin(np.linspace(0, np.pi, 400))
+    image, on_page = _page(400), slice(TRACE_X0_PX + 2000, TRACE_X0_PX + 2400)
+    image[:, on_page] = np.minimum(image, _page(stroke_px, ink=pen))[:, on_page]
+    probability = 0.1 * _gaussian(200.0) + 0.9 * _gaussian(stroke_px / 2)
+
+    y_px = way(_map(probability), image).y_px[1]
+
+    np.testing.assert_allclose(y_px.min(), highest_px, atol=10)
+
+
+def test_gaps_are_filled_along_the_ink():
+    """Within a pen's width: 12 px on a slope of 4 px a column."""
+    gap = slice(620, 780)
+    line_px = np.full(COLUMNS, 400.0)
+    line_px[gap] -= 200 * np.hanning(160)
+    probability = _gaussian(200.0)
+    probability[:, :, gap] = 0
+
+    trace = decode(_map(probability), _page(line_px))
+
+    np.testing.assert_allclose(trace.y_px[0], line_px, atol=15)
+    np.testing.assert_array_equal(trace.confidence[:, gap], 0)
+
+
+def test_gaps_across_blank_paper_are_filled_smoothly():
+    line_px = np.where(np.arange(COLUMNS) < 700, 400.0, 300.0)
+    gap = slice(620, 780)
+    image, probability = _page(line_px), _gaussian(line_px / 2)
+    image[:, TRACE_X0_PX + gap.start : TRACE_X0_PX + gap.stop] = 255
+    probability[:, :, gap] = 0
+    y_px = decode(_map(probability), image).y_px[0, gap]
+    assert -3 < np.diff(y_px).min() <= np.diff(y_px).max() <= 0
 
 
 @pytest.mark.parametrize("max_gap", [0, 1, 7])
