@@ -9,7 +9,7 @@ traces are then turned against the grid by up to half a degree, which sets rows 
 it repeats. The one angle at which they agree best is the angle of the print.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -23,7 +23,9 @@ from ecg_digitize.layout import (
     TRACE_FS_HZ,
     ZERO_MM,
 )
-from ecg_digitize.signals import rows_from_trace
+from ecg_digitize.metrics import einthoven_residual_mv
+from ecg_digitize.signals import find_rhythm, rows_from_trace, to_recording
+from ecg_digitize.stage1.rows import levelled
 from ecg_digitize.types import Float32, Float64, GridMap, Trace
 
 MOST: Final = 0.03
@@ -46,6 +48,30 @@ _RELATIONS: Final = (
     (slice(_WIDTH, 2 * _WIDTH), np.array([1.0, 1.0, 1.0, 0.0])),  # aVR + aVL + aVF = 0
     (slice(0, _WIDTH), np.array([0.0, 1.0, 0.0, -1.0])),  # II = the strip's
 )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Traces as they were read by a grid, and set in time."""
+
+    grid: GridMap
+    trace: Trace  # as rectified
+    upright: Trace  # as on the paper, recorded at once in one column
+    rhythm: str | None
+    einthoven_mv: float
+
+
+def set_in_time(grid: GridMap, trace: Trace, rhythm: str | None) -> Reading:
+    """Find the strip's lead, unless it is known, and the skew of the print."""
+    paper = levelled(trace, grid)
+    if rhythm is None:
+        usual = grid.rows_mm is None
+        rhythm = find_rhythm(paper, otherwise=RHYTHM_LEAD if usual else None)
+    skew = find_skew(rows_from_trace(paper), paper.confidence, grid, rhythm=rhythm)
+    upright = without_pulses(set_upright(paper, grid, skew))
+    plain = to_recording(upright, fs_hz=TRACE_FS_HZ, rhythm=rhythm)
+    einthoven_mv = einthoven_residual_mv(plain.signals_mv, remove_offset=True)
+    return Reading(grid, trace, upright, rhythm, einthoven_mv)
 
 
 def find_start(rows_mv: Float64, confidence: Float32) -> float:

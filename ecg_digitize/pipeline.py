@@ -22,15 +22,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from ecg_digitize.alignment import find_skew, find_start, set_upright, without_pulses
+from ecg_digitize.alignment import find_start, set_in_time
 from ecg_digitize.errors import ImageError, InputError, StageError, WeightsError
 from ecg_digitize.geometry import quarter_turning
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import RHYTHM_LEAD, TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
+from ecg_digitize.layout import TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
 from ecg_digitize.manifest import read_manifest
-from ecg_digitize.metrics import einthoven_residual_mv
 from ecg_digitize.runtime import autocast_dtype, choose_device, placed
-from ecg_digitize.signals import find_rhythm, rows_from_trace, to_recording
+from ecg_digitize.signals import rows_from_trace, to_recording
 from ecg_digitize.stage0.normalize import TRUSTED_NAMES, register, unstretched
 from ecg_digitize.stage0.prepare import stage0_input
 from ecg_digitize.stage1.grid import fit_grid
@@ -65,7 +64,6 @@ STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 
 SPECKS_PX: Final = 5
 """Specks up to half of this are gone from a filtered page, strokes of letters are not."""
-
 
 TRUSTED_CONFIDENCE: Final = 0.2
 """Mean over the crossings of the lattice, when most of them were found."""
@@ -167,11 +165,11 @@ def digitize_page(
     clock.lap("stage1")
     trace = _read_traces(page, grid, models, clock, passes=passes)
     paper = levelled(trace, grid)
-    read = _set_in_time(grid, trace, rhythm)
+    read = set_in_time(grid, trace, rhythm)
     if start_mm := find_start(rows_from_trace(paper), paper.confidence):
         moved = replace(grid, start_mm=start_mm)
         again = _read_traces(page, moved, models, clock, passes=passes)
-        read = min(read, _set_in_time(moved, again, rhythm), key=lambda one: one.einthoven_mv)
+        read = min(read, set_in_time(moved, again, rhythm), key=lambda one: one.einthoven_mv)
     recording = to_recording(
         read.upright, fs_hz=fs_hz, lengths=lengths, fusion=fusion, rhythm=read.rhythm
     )
@@ -187,42 +185,28 @@ def digitize_page(
     )
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """Traces as they were read by a grid, and set in time."""
-
-    grid: GridMap
-    trace: Trace  # as rectified
-    upright: Trace  # as on the paper, recorded at once in one column
-    rhythm: str | None
-    einthoven_mv: float
-
-
-def _set_in_time(grid: GridMap, trace: Trace, rhythm: str | None) -> _Reading:
-    """Find the strip's lead, unless it is known, and the skew of the print."""
-    paper = levelled(trace, grid)
-    if rhythm is None:
-        usual = grid.rows_mm is None
-        rhythm = find_rhythm(paper, otherwise=RHYTHM_LEAD if usual else None)
-    skew = find_skew(rows_from_trace(paper), paper.confidence, grid, rhythm=rhythm)
-    upright = without_pulses(set_upright(paper, grid, skew))
-    plain = to_recording(upright, fs_hz=TRACE_FS_HZ, rhythm=rhythm)
-    einthoven_mv = einthoven_residual_mv(plain.signals_mv, remove_offset=True)
-    return _Reading(grid, trace, upright, rhythm, einthoven_mv)
-
-
 def _read_traces(
     page: Page, grid: GridMap, models: Models, clock: "_Clock", *, passes: int
 ) -> Trace:
-    """Stage 2, as a whole."""
     rectified = rectify(page, grid)
     clock.lap("rectify")
+    return read_rectified(rectified, models, passes=passes, lap=clock.lap)
+
+
+def read_rectified(
+    rectified: RectifiedPage,
+    models: Models,
+    *,
+    passes: int = PASSES,
+    lap: Callable[[str], None] = lambda _: None,
+) -> Trace:
+    """Stage 2, as a whole; lap is called with the name of each step when it is done."""
     trace_map = find_traces(rectified, models)
-    clock.lap("stage2")
+    lap("stage2")
     trace = decode(trace_map, rectified.image)
-    clock.lap("decode")
+    lap("decode")
     trace = refine_trace(rectified, trace_map, trace, models, passes=passes)
-    clock.lap("refine")
+    lap("refine")
     return trace
 
 

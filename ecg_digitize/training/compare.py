@@ -11,7 +11,7 @@ from ecg_digitize.layout import N_ROWS, TRACE_COLUMNS, TRACE_FS_HZ
 from ecg_digitize.pipeline import PRESETS, Models, find_traces, refine_trace
 from ecg_digitize.signals import to_recording
 from ecg_digitize.stage2.decode import decode
-from ecg_digitize.stage2.ridges import DEFAULTS
+from ecg_digitize.stage2.ridges import DEFAULTS, DecodeOptions
 from ecg_digitize.synth.dataset import KINDS, SyntheticPage
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.validate import (
@@ -84,21 +84,19 @@ def centroid(trace_map: TraceMap) -> Trace:
     return _certain(trace_map, (p * bins).sum(1) / (p.sum(1) + 1e-12))
 
 
-def _path_at_no_price(trace_map: TraceMap, image: Image | None) -> Trace:
-    return decode(trace_map, image, options=DEFAULTS._replace(jump_cost=0, blank_cost=0, max_gap=0))
+def _path(options: DecodeOptions) -> Callable[[TraceMap, Image | None], Trace]:
+    return lambda trace_map, image: decode(trace_map, image, options=options)
 
 
-def _path_across_blank_paper(trace_map: TraceMap, image: Image | None) -> Trace:
-    return decode(trace_map, image, options=DEFAULTS._replace(blank_cost=0, max_gap=0))
-
-
+_NO_GAPS: Final = DEFAULTS._replace(foreign_cost=0, blank_cost=0, max_gap=0)
 DECODERS: Final[Mapping[str, Callable[[TraceMap, Image | None], Trace]]] = {
     "highest bin": lambda trace_map, _: highest_bin(trace_map),
     "parabola through it": lambda trace_map, _: parabola(trace_map),
     "soft-argmax of 9 bins": lambda trace_map, _: soft_argmax(trace_map, reach=4),
     "centroid of the column": lambda trace_map, _: centroid(trace_map),
-    "path at no price": _path_at_no_price,
-    "path across blank paper": _path_across_blank_paper,
+    "path at no price": _path(_NO_GAPS._replace(jump_cost=0)),
+    "path across blank paper": _path(_NO_GAPS),
+    "path through any ink": _path(DEFAULTS._replace(foreign_cost=0)),
     "best path (ships)": decode,
 }
 

@@ -9,12 +9,11 @@ import numpy as np
 from ecg_digitize import geometry
 from ecg_digitize.errors import StageError
 from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, N_ROWS, TRACE_COLUMNS, Frame, crossings_mm
-from ecg_digitize.pipeline import Models, find_crossings, find_sheet, find_traces, refine_trace
+from ecg_digitize.pipeline import Models, find_crossings, find_sheet, read_rectified
 from ecg_digitize.stage1.feed import fed
 from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.rectify import rectify
 from ecg_digitize.stage1.timing import follow_lines
-from ecg_digitize.stage2.decode import decode
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.compare import Comparison, Scores
 from ecg_digitize.training.validate import VALIDATION_SEED, pages_of_each_kind
@@ -51,7 +50,8 @@ def compare_geometry(
         progress: Called after each page.
     """
     scores = Scores()
-    nothing = np.zeros((N_ROWS, TRACE_COLUMNS), np.float32)
+    zeros = np.zeros((N_ROWS, TRACE_COLUMNS), np.float32)
+    nothing = Trace(zeros, zeros)
     for _, synthetic in pages_of_each_kind(source, pages=pages, seed=seed):
         page = Page(synthetic.image, synthetic.kind)
         try:
@@ -59,7 +59,7 @@ def compare_geometry(
         except StageError:
             ways = dict.fromkeys(WAYS)
         for name, way in ways.items():
-            trace = Trace(nothing, nothing) if way is None else _traced(*way, models)
+            trace = nothing if way is None else read_rectified(rectify(*way), models)
             scores.add(name, synthetic, trace)
         if progress is not None:
             progress()
@@ -96,9 +96,3 @@ def _normalized(page: Page, registration: Registration, grid: GridMap) -> tuple[
     crossings = geometry.apply_homography(norm_from_page, points).astype(np.float32)
     there = GridMap(crossings, grid.confidence, grid.residual_px)
     return Page(np.asarray(image, np.uint8), page.source), there
-
-
-def _traced(page: Page, grid: GridMap, models: Models) -> Trace:
-    rectified = rectify(page, grid)
-    trace_map = find_traces(rectified, models)
-    return refine_trace(rectified, trace_map, decode(trace_map, rectified.image), models)

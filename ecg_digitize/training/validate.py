@@ -14,9 +14,8 @@ from ecg_digitize.pipeline import (
     Models,
     attempt,
     digitize_page,
-    find_traces,
     ordered_map,
-    refine_trace,
+    read_rectified,
 )
 from ecg_digitize.signals import printed_recording, to_recording
 from ecg_digitize.stage1.rectify import rectify
@@ -273,11 +272,7 @@ def check_stage2(
     index: int, page: SyntheticPage, models: Models, *, passes: int = PASSES
 ) -> PageCheck:
     """Send a page, rectified by its labels, through stage 2."""
-    rectified = rectified_by_labels(page)
-    trace_map = find_traces(rectified, models)
-    trace = refine_trace(
-        rectified, trace_map, decode(trace_map, rectified.image), models, passes=passes
-    )
+    trace = read_rectified(rectified_by_labels(page), models, passes=passes)
     paper = levelled(trace, page.grid)
     recording = to_recording(paper, fs_hz=TRACE_FS_HZ, rhythm=page.style.rhythm)
     none = np.empty(0, np.float32)
