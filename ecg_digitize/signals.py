@@ -29,9 +29,9 @@ from ecg_digitize.layout import (
 from ecg_digitize.types import Float32, Float64, Recording, Trace
 
 SINC_LOBES: Final = 32
-"""Half width of the interpolation kernel, in samples of the slower of the two rates."""
+"""Half width of the interpolation kernel, in trace columns."""
 KAISER_BETA: Final = 8.0
-"""Stop band below -80 dB; flat to 0.46 of the slower rate."""
+"""Stop band below -80 dB; flat to 230 Hz."""
 
 FUSION_MAX_NOISE_MV: Final = 0.05
 """Leads that typically disagree by more than this are not blended; 0.013 mV is what 26 dB needs."""
@@ -264,10 +264,11 @@ def fuse_rows(
 
 
 def resample_window(values: Float64, *, first: float, step: float, count: int) -> Float64:
-    """Evaluate a band-limited signal at evenly spaced positions.
+    """Evaluate a signal at evenly spaced positions, by windowed sinc interpolation.
 
     Beyond its ends the signal is turned about the end point (odd reflection): value and slope go
-    on, so nothing rings. Frequencies above half the wanted rate are removed.
+    on, so nothing rings. Frequencies above half the wanted rate are kept: a page drawn from samples
+    at that rate goes straight from one to the next, and a filter would cut its corners off.
 
     Args:
         values: (n,) float64 samples at positions 0..n-1.
@@ -289,13 +290,11 @@ def resample_window(values: Float64, *, first: float, step: float, count: int) -
 @lru_cache(maxsize=16)  # a page needs two to five of them, and a batch the same ones again
 def _kernel(n: int, first: float, step: float, count: int) -> tuple[NDArray[np.intp], Float64, int]:
     """Return (count, taps) indices into the padded signal, (count, taps) weights, and the pad."""
-    slowdown = max(step, 1.0)
-    reach = int(np.ceil(SINC_LOBES * slowdown))
-    pad = reach + 2
+    pad = SINC_LOBES + 2
     # A caller may want a few samples more than were printed: hold the end there.
     position = np.clip(first + step * np.arange(count), -1.0, float(n))
-    index = np.floor(position).astype(np.intp)[:, None] + np.arange(1 - reach, reach + 1)
-    lobes = (position[:, None] - index) / slowdown
+    index = np.floor(position).astype(np.intp)[:, None] + np.arange(1 - SINC_LOBES, SINC_LOBES + 1)
+    lobes = position[:, None] - index
     taper = np.i0(KAISER_BETA * np.sqrt(np.clip(1.0 - (lobes / SINC_LOBES) ** 2, 0.0, None)))
     weights = np.sinc(lobes) * taper
     weights /= weights.sum(axis=1, keepdims=True)  # a constant stays the constant
