@@ -30,9 +30,9 @@ from ecg_digitize.layout import TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
 from ecg_digitize.manifest import read_manifest
 from ecg_digitize.runtime import autocast_dtype, choose_device, placed
 from ecg_digitize.signals import rows_from_trace, to_recording
-from ecg_digitize.stage0.normalize import TRUSTED_NAMES, register, unstretched
+from ecg_digitize.stage0.normalize import TRUSTED_NAMES, as_scanned, register, unstretched
 from ecg_digitize.stage0.prepare import stage0_input
-from ecg_digitize.stage1.grid import fit_grid
+from ecg_digitize.stage1.grid import fit_grid, unseen_grid
 from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm, rectify
 from ecg_digitize.stage1.rows import levelled, place_rows
@@ -262,7 +262,8 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
     """Stage 1: grid crossings in the picture, sub-pixel, and the rows among them.
 
     Where the lead names suggest a stretch the sheet may be laid out otherwise: it is looked at once
-    more without it, and taken so if that shows clearly more crossings.
+    more without it, and taken so if that shows clearly more crossings. A sheet that shows none, as
+    scans do whose grid was too faint for black and white, is taken to be flat if it may be.
     """
     found, seen_as = find_crossings(page, registration, models), registration
     if other := unstretched(registration):
@@ -270,6 +271,8 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
         clearly = CLEARLY * found.confidence.mean()
         if again.confidence.mean() > max(clearly, TRUSTED_CONFIDENCE):
             found, seen_as = again, other
+    if not np.isfinite(found.residual_px) and (flat := as_scanned(registration)):
+        found, seen_as = unseen_grid(flat.page_from_sheet), flat
     grid = refine_grid(page.image, found, page_from_sheet=seen_as.page_from_sheet)
     return place_rows(page, follow_lines(page.image, grid), registration)
 

@@ -85,8 +85,13 @@ def fit_grid(
         flat = fit_flat(peaks)
         if flat is not None:
             return _grid_map(*flat, page_from_norm)
-    nominal = geometry.apply_homography(page_from_norm, NORM.px_from_mm(crossings_mm()))
-    return GridMap(nominal.astype(np.float32), np.zeros(SHAPE, np.float32), float("inf"))
+    return unseen_grid(page_from_norm @ geometry.frame_from_sheet(NORM))
+
+
+def unseen_grid(page_from_sheet: Float64) -> GridMap:
+    """Return the crossings where a homography puts them, of which nothing was seen."""
+    crossings = geometry.apply_homography(page_from_sheet, crossings_mm())
+    return GridMap(crossings.astype(np.float32), np.zeros(SHAPE, np.float32), float("inf"))
 
 
 def _grid_map(surface: Float64, peaks: Peaks, kept: Bools, page_from_norm: Float64) -> GridMap:

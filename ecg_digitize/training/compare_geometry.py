@@ -8,9 +8,10 @@ import numpy as np
 
 from ecg_digitize import geometry
 from ecg_digitize.errors import StageError
-from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, N_ROWS, TRACE_COLUMNS, Frame, crossings_mm
+from ecg_digitize.layout import N_ROWS, TRACE_COLUMNS, Frame
 from ecg_digitize.pipeline import Models, find_crossings, find_sheet, read_rectified
 from ecg_digitize.stage1.feed import fed
+from ecg_digitize.stage1.grid import unseen_grid
 from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.rectify import rectify
 from ecg_digitize.stage1.timing import follow_lines
@@ -72,15 +73,9 @@ def _ways(page: Page, models: Models) -> dict[str, tuple[Page, GridMap] | None]:
     found = find_crossings(page, registration, models)
     phases = refine_grid(page.image, found, page_from_sheet=registration.page_from_sheet)
     ships = follow_lines(page.image, phases)
-    steps = (_named(registration), found, phases, ships)
+    steps = (unseen_grid(registration.page_from_sheet), found, phases, ships)
     ways = [*((page, grid) for grid in steps), _normalized(page, registration, ships)]
     return dict(zip(WAYS, ways, strict=True))
-
-
-def _named(registration: Registration) -> GridMap:
-    points = geometry.apply_homography(registration.page_from_sheet, crossings_mm())
-    confidence = np.zeros((GRID_ROWS, GRID_COLUMNS), np.float32)
-    return GridMap(points.astype(np.float32), confidence, float("inf"))
 
 
 def _normalized(page: Page, registration: Registration, grid: GridMap) -> tuple[Page, GridMap]:

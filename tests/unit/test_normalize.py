@@ -246,3 +246,28 @@ def test_a_sheet_that_lies_flat_is_not_stretched() -> None:
     few = names.copy()
     few[2:] = np.nan
     assert normalize.unstretched(replace(registration, names_xy_px=few)) is None
+
+
+def test_names_alone_place_a_scanned_sheet_better_by_a_similarity_map() -> None:
+    flat = np.array([[7.2, 0.3, 60], [-0.3, 7.2, 50], [0, 0, 1]])
+    worst = {"homography": [], "similarity": []}
+    for seed in range(20):
+        names = noisy_names(flat, np.random.default_rng(seed))
+        registration = normalize.registration_from_names(names, np.ones(13, np.float32), UPRIGHT)
+        scanned = normalize.as_scanned(registration)
+        assert scanned is not None
+        worst["homography"].append(area_error_mm(registration.page_from_sheet, flat))
+        worst["similarity"].append(area_error_mm(scanned.page_from_sheet, flat))
+    assert np.median(worst["similarity"]) < 0.5 * np.median(worst["homography"])
+
+
+def test_a_sheet_seen_at_a_slant_was_not_scanned() -> None:
+    slanted = camera() @ np.array([[1, 0, 0], [0, 1, 0], [4e-4, 6e-4, 1]])
+    names = noisy_names(slanted, np.random.default_rng(0))
+    registration = normalize.registration_from_names(names, np.ones(13, np.float32), UPRIGHT)
+    assert normalize.as_scanned(registration) is None
+    # A name that does not belong to the sheet is no reason.
+    flat = noisy_names(np.diag([7.2, 7.2, 1]), np.random.default_rng(0))
+    flat[4] += 200
+    registration = normalize.registration_from_names(flat, np.ones(13, np.float32), UPRIGHT)
+    assert normalize.as_scanned(registration) is not None
