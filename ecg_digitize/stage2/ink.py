@@ -10,11 +10,14 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ecg_digitize.layout import RECT, TRACE_COLUMNS, TRACE_X0_PX
 from ecg_digitize.stage1.sight import against_paper, channels_against_paper
 from ecg_digitize.stage2.whole import BIN_PX
 from ecg_digitize.types import Float32, Float64, Image, Mask
+
+Index = NDArray[np.int64]
 
 SURE: Final = 0.8
 """Probability of a column's best ridge from which on ink is seen there."""
@@ -35,6 +38,9 @@ SAME_COLOUR: Final = 0.05
 of the lines stray, who lie on grids of another colour."""
 OTHER_COLOUR: Final = 0.1
 """And this much farther surely another's: a blue pen is 0.2 from black."""
+COLOUR_WINDOW: Final = (9, 9)
+"""Columns, two as one, and bins over which dark ink gives its colour: where a line crosses one of
+the grid it takes on some of that one's."""
 _COLUMNS: Final = 2
 """Averaged into one: a pen is eight wide."""
 _LOOK: Final = replace(
@@ -74,10 +80,10 @@ def see_ink(image: Image, centre: Float64, mass: Float64) -> Ink:
     bins = np.clip(np.rint(centre), 0, _LOOK.height_px - 1).astype(np.int64)
     at = bins, np.arange(TRACE_COLUMNS)[:, None] // _COLUMNS
     sure = mass[..., 0] > SURE
-    light = np.maximum(channels_against_paper(seen, _LOOK)[at], BLACKEST)
+    light = np.clip(channels_against_paper(seen, _LOOK), BLACKEST, 1)
     return Ink(
         blank_above=_blank_above(darkness, darkness[at][..., 0][sure]),
-        foreign=_foreign(-np.log(np.minimum(light, 1)), sure),
+        foreign=_foreign(-np.log(light), darkness, at, sure),
     )
 
 
@@ -91,14 +97,15 @@ def _blank_above(darkness: Float32, of_lines: Float32) -> Float32:
     return np.asarray(np.cumsum(np.pad(blank, ((1, 0), (0, 0))), axis=0), np.float32)
 
 
-def _foreign(taken: Float32, sure: Mask) -> Float64:
-    """Tell foreign ink from what each ridge takes of the light, (4, 5000, n, 3)."""
+def _foreign(taken: Float32, darkness: Float32, at: tuple[Index, Index], sure: Mask) -> Float64:
+    """Tell foreign ink from what is taken of the light, (640, 2500, 3), around each ridge."""
     if not sure.any():
-        return np.zeros(taken.shape[:-1])
-    total = taken.sum(axis=-1)
-    colour = taken / np.maximum(total, 1e-3)[..., None]
+        return np.zeros(sure.shape + at[0].shape[-1:])
+    mean = cv2.blur(taken * np.maximum(darkness, 0)[..., None], COLOUR_WINDOW)[at]
+    colour = mean / np.maximum(mean.sum(axis=-1, keepdims=True), 1e-4)
     usual = np.median(colour[..., 0, :][sure], axis=0)
     strays = np.linalg.norm(colour - usual, axis=-1)
     same = SAME_COLOUR + 3 * np.median(strays[..., 0][sure])
+    total = taken.sum(axis=-1)[at]
     seen = np.minimum(total / max(float(np.median(total[..., 0][sure])), 1e-3), 1)
     return np.asarray(np.clip((strays - same) / OTHER_COLOUR, 0, 1) * seen, np.float64)
