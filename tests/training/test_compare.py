@@ -37,8 +37,8 @@ def test_only_paths_at_a_price_ignore_a_stray_peak():
 
     off_px = {n: np.abs(d(trace_map, None).y_px - y_px).max() for n, d in compare.DECODERS.items()}
 
-    assert off_px.pop("best path (ships)") < 0.01
-    assert off_px.pop("path across blank paper") < 0.01
+    for name in ("best path (ships)", "path through any ink", "path across blank paper"):
+        assert off_px.pop(name) < 0.01
     assert min(off_px.values()) > 100
 
 
@@ -72,14 +72,14 @@ def test_what_ships_resamples_best_at_every_rate():
     table = compare_resampling(SimulatorSource(), windows=3)
 
     ships = table.rows.pop("windowed sinc (ships)")
-    assert table.columns == ("250 Hz", "256 Hz", "500 Hz", "512 Hz", "1000 Hz", "1025 Hz")
-    assert ships.min() > 40
+    assert table.columns == tuple(f"{rate} Hz" for rate in (100, 250, 256, 500, 512, 1000, 1025))
+    assert ships.min() > 38
     for other in table.rows.values():
-        assert (ships >= other).all()
+        assert (ships >= other - 1e-6).all()
 
 
 @pytest.mark.usefixtures("tiny_weights")
-@pytest.mark.parametrize(("subject", "ways"), [("decoders", 7), ("geometry", 5), ("looks", 7)])
+@pytest.mark.parametrize(("subject", "ways"), [("decoders", 8), ("geometry", 5), ("looks", 7)])
 def test_the_command_prints_a_row_a_way_and_a_column_a_kind(subject, ways, monkeypatch, capsys):
     monkeypatch.setattr(compare, "KINDS", ("render", "scan"))
 
