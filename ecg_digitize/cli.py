@@ -101,6 +101,7 @@ def _add_using(command: Command) -> None:
     add("--each-kind", action="store_true", help="--pages of each kind, records as they are")
     _add_other_machines(add)
     add("--megapixels", type=_positive, default=5.0, help="of photos at most (default: 5)")
+    _add_severity(add)
     _add_validation(add)
     which = judge.add_mutually_exclusive_group()
     which.add_argument("--true-geometry", action="store_true", help="judge stage 2 alone")
@@ -132,8 +133,7 @@ def _add_making(command: Command) -> None:
     add("--count", type=_count, default=12, help="default: 12")
     add("--seed", type=int, default=0, help="family of pages (default: 0)")
     add("--kind", help="e.g. scan_bw; a wrong name lists all (default: mixed)")
-    severity_help = "how bad pages look: 0 mild, 1 usual, 2 worst (default: 1)"
-    add("--severity", type=float, default=1.0, help=severity_help)
+    _add_severity(add)
     add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
     _add_other_machines(add)
     add("--fs", type=_positive, default=500.0, help="of the truths (default: 500)")
@@ -179,6 +179,11 @@ def _add_validation(add: Callable[..., Any]) -> None:
 
 def _add_other_machines(add: Callable[..., Any]) -> None:
     add("--other-machines", action="store_true", help="sheets laid out as other machines do")
+
+
+def _add_severity(add: Callable[..., Any]) -> None:
+    help_text = "how bad pages look: 0 mild, 1 usual, 2 worst (default: 1)"
+    add("--severity", type=float, default=1.0, help=help_text)
 
 
 def _add_passes(add: Callable[..., Any]) -> None:

@@ -226,6 +226,7 @@ def validate(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             other_machines=arguments.other_machines,
             max_megapixels=arguments.megapixels,
+            severity=arguments.severity,
             true_geometry=arguments.true_geometry,
             passes=arguments.passes,
             progress=lambda check: step(),

@@ -167,7 +167,7 @@ def camera_size(
 def photo(
     clean: CleanPage, chance: Chance, max_megapixels: float, *, ripple_mm: float = 0.0
 ) -> tuple[Image, SheetWarp]:
-    """A phone photo on a desk: perspective, bend, shadows, uneven light, sensor noise."""
+    """A phone photo on a desk: perspective, bend, folds, shadows, uneven light, sensor noise."""
     rng, aside = chance.rng, chance.aside
     size = camera_size(chance, max_megapixels, shares=(0.15, 0.35, 0.35, 0.15))
     warp = camera_warp(
@@ -184,6 +184,7 @@ def photo(
         height_mm = chance.scaled(ripple_mm, mild=0.2 * ripple_mm)
         waves = ripple(aside.rng, box_mm=clean.box_mm, height_mm=height_mm)
         warp = replace(warp, ripple=waves)
+    warp = replace(warp, folds=clean.folds)
     image = paint(
         _desk_beneath(clean, warp, aside, size),
         light.shaded(clean, warp, aside),

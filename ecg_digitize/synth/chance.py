@@ -37,6 +37,12 @@ class Chance:
         """The same severity, drawn from the scenery's generator."""
         return Chance(self.scenery, self.scenery, self.severity)
 
+    @property
+    def own(self) -> "Chance":
+        """The same severity, drawn from a generator of its own: all others stay as they are."""
+        (rng,) = self.scenery.spawn(1)
+        return Chance(rng, rng, self.severity)
+
     def scaled(self, value: float, *, mild: float = 0.0) -> float:
         """Move a drawn value from the mild one as far as the severity says."""
         return float(mild + (value - mild) * self.severity)

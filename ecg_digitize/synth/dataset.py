@@ -38,16 +38,22 @@ class Kind:
 
 
 _scan_bw = partial(capture.scan, black_and_white=True)
+_FILED = (wear.punch, wear.fold_away)
 _photo_wet = partial(capture.photo, ripple_mm=3.5)
 
 KINDS: Final = {
     "render": Kind(0.25, "0001", capture.plot),
-    "scan": Kind(0.14, "0003", capture.scan, wear=(wear.punch,), margin_mm=6.0),
-    "scan_bw": Kind(0.15, "0004", _scan_bw, wear=(wear.punch,), margin_mm=6.0),
-    "photo": Kind(0.13, "0005", capture.photo, margin_mm=9.0, turns=True),
+    "scan": Kind(0.14, "0003", capture.scan, wear=_FILED, margin_mm=6.0),
+    "scan_bw": Kind(0.15, "0004", _scan_bw, wear=_FILED, margin_mm=6.0),
+    "photo": Kind(0.13, "0005", capture.photo, wear=(wear.fold_away,), margin_mm=9.0, turns=True),
     "screen": Kind(0.08, "0006", monitor.screen, turns=True),
     "stained": Kind(
-        0.07, "0009", _photo_wet, wear=(wear.soak, wear.stains), margin_mm=9.0, turns=True
+        0.07,
+        "0009",
+        _photo_wet,
+        wear=(wear.fold_away, wear.soak, wear.stains),
+        margin_mm=9.0,
+        turns=True,
     ),
     "damaged": Kind(
         0.06,

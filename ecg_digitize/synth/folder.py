@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import PIL.Image
+from PIL.ExifTags import Base
 
 from ecg_digitize.files import replacing
 from ecg_digitize.formats.csv import write_csv
@@ -20,6 +22,9 @@ from ecg_digitize.types import Float32, Image, Recording
 
 PAIRED_NAME: Final = "paired.csv"
 MAX_SHEET_PAGES: Final = 48
+
+ORIENTATIONS: Final = (1, 6, 3, 8)
+"""In EXIF, of sensors that see things turned by 0 to 3 quarters, counter-clockwise."""
 
 
 def write_pages(
@@ -38,8 +43,8 @@ def write_pages(
 
     Args:
         source: Where the signals come from.
-        out: Folder for page_000000.png, .csv (truth), .json (labels) and paired.csv; None writes
-            nothing.
+        out: Folder for page_000000.png, .csv (truth), .json (labels, of the pictures as EXIF sets
+            them upright) and paired.csv; None writes nothing.
         count: How many.
         seed: Family of samples.
         kind: One of `dataset.KINDS`; None mixes them.
@@ -64,7 +69,7 @@ def write_pages(
         )
         name = f"page_{index:06d}"
         if out is not None:
-            save_png(out / f"{name}.png", page.image)
+            _save_picture(page, out / f"{name}.png", held=index % 4)
             write_labels(page, out / f"{name}.json")
             truth = true_recording(page.signals_mv, fs_hz=fs_hz, rhythm=page.style.rhythm)
             write_csv(truth, out / f"{name}.csv")
@@ -100,6 +105,21 @@ def true_recording(signals_mv: Float32, *, fs_hz: float, rhythm: str = RHYTHM_LE
         for lead in signals_mv
     ]
     return printed_recording(np.stack(leads), fs_hz=fs_hz, rhythm=rhythm)
+
+
+def _save_picture(page: SyntheticPage, path: Path, *, held: int) -> None:
+    """Write a picture; a photo as a sensor saw it, in a phone held `held` quarter turns askew.
+
+    EXIF says how to undo that, so that the picture as read is the page's.
+    """
+    if not KINDS[page.kind].turns or held == 0:
+        save_png(path, page.image)
+        return
+    exif = PIL.Image.Exif()
+    exif[Base.Orientation] = ORIENTATIONS[held]
+    seen = PIL.Image.fromarray(np.rot90(page.image, held))
+    with replacing(path) as partial:
+        seen.save(partial, format="PNG", exif=exif, compress_level=1)
 
 
 def write_labels(page: SyntheticPage, path: Path) -> None:

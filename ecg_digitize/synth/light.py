@@ -89,7 +89,7 @@ def shaded(page: CleanPage, warp: SheetWarp, chance: Chance) -> CleanPage:
     """Light a bent sheet from one side: slopes towards the light are brighter, others darker."""
     strength = chance.rng.uniform(0.4, 1.1)
     angle = chance.rng.uniform(0, 2 * np.pi)
-    if warp.bend is None and warp.ripple is None:
+    if warp.bend is None and warp.ripple is None and not warp.folds:
         return page
     x0, y0, x1, y1 = page.box_mm
     width, height = _field_size((page.image.shape[1], page.image.shape[0]))

@@ -41,6 +41,7 @@ from ecg_digitize.render.paper import (
     text_coverage,
 )
 from ecg_digitize.signals import rows_from_signals
+from ecg_digitize.synth.warp import Fold
 from ecg_digitize.types import Float32, Float64, Image, Mask
 
 SPEED_ABOVE_MM: Final = 6.4
@@ -91,6 +92,7 @@ class CleanPage:
     printed_mm: Float64  # (44, 57, 2) sheet xy of the crossings as drawn, snapped or not, mm
     style: PageStyle
     gone: Mask | None = None  # (H, W) where paper is missing
+    folds: tuple[Fold, ...] = ()  # where it does not lie flat, unless pressed
 
     @property
     def box_mm(self) -> tuple[float, float, float, float]:

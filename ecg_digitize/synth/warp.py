@@ -75,8 +75,34 @@ class Ripple:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """Paper that was folded and opened again: two planes that meet in a rounded edge.
+
+    Attributes:
+        across_rad: Direction in the sheet square to the edge.
+        at_mm: Where along it the edge is.
+        slope: Of both planes away from the edge; above 0 the edge lies low, a valley.
+        round_mm: How far from the edge the paper is bent.
+    """
+
+    across_rad: float
+    at_mm: float
+    slope: float
+    round_mm: float
+
+    def lift(self, xy_mm: Float64) -> tuple[Float64, Float64]:
+        """Return ((..., 2) flat-projected xy, (...) height), mm."""
+        axis = np.array([np.cos(self.across_rad), np.sin(self.across_rad)])
+        v = xy_mm @ axis - self.at_mm
+        z = self.slope * (np.hypot(v, self.round_mm) - self.round_mm)
+        # Arc length kept to second order, as of a bend.
+        shortening = self.slope**2 / 2 * (v - self.round_mm * np.arctan(v / self.round_mm))
+        return xy_mm - shortening[..., None] * axis, z
+
+
+@dataclass(frozen=True)
 class SheetWarp:
-    """page px <- sheet mm: bend, smooth in-plane distortion, then a camera or scanner matrix.
+    """page px <- sheet mm: smooth in-plane distortion, bend and folds, then camera or scanner.
 
     Attributes:
         matrix: (3, 4) projection of (x, y, z, 1) mm to homogeneous page px.
@@ -85,6 +111,7 @@ class SheetWarp:
         wave_k: (K, 2) wave vectors, rad/mm.
         wave_phase_rad: (K,) phases.
         ripple: Waves out of the plane, or None.
+        folds: Edges along which the sheet was folded.
     """
 
     matrix: Float64
@@ -93,6 +120,7 @@ class SheetWarp:
     wave_k: Float64
     wave_phase_rad: Float64
     ripple: Ripple | None = None
+    folds: tuple[Fold, ...] = ()
 
     @property
     def plane(self) -> Float64:
@@ -107,6 +135,9 @@ class SheetWarp:
             flat = xy + np.sin(xy @ self.wave_k.T + self.wave_phase_rad) @ self.wave_mm
         if self.bend is not None:
             flat, height = self.bend.lift(flat)
+        for fold in self.folds:
+            flat, rise = fold.lift(flat)
+            height = height + rise
         if self.ripple is not None:
             height = height + self.ripple.lift(xy)
         return flat, height

@@ -14,7 +14,8 @@ from ecg_digitize.render.paper import blend_ink
 from ecg_digitize.synth.chance import Chance
 from ecg_digitize.synth.degrade import blur, enlarged, multiply, smooth_field
 from ecg_digitize.synth.page import CleanPage
-from ecg_digitize.types import Float32, Image, Mask
+from ecg_digitize.synth.warp import Fold
+from ecg_digitize.types import Float32, Float64, Image, Mask
 
 BROWN: Final = np.array([0.5, 0.7, 1.0])
 """How much of red, green and blue a brown stain takes."""
@@ -122,27 +123,66 @@ def mould(page: CleanPage, chance: Chance) -> CleanPage:
 
 def fold(page: CleanPage, chance: Chance) -> CleanPage:
     """Fold hard a few times: dark lines with ink rubbed off along them."""
-    rng = chance.rng
+    rng, bent = chance.rng, chance.own
     height, width = page.image.shape[:2]
-    image = page.image.copy()
     for _ in range(rng.integers(1, 5)):
         angle = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.25)
         middle = np.array([rng.uniform(0.1, 0.9) * width, rng.uniform(0.1, 0.9) * height])
-        along = np.array([np.cos(angle), np.sin(angle)])
-        steps = np.linspace(-1.2, 1.2, 60)[:, None] * width * along + middle
-        steps += rng.normal(0, 0.4, steps.shape) * page.px_per_mm
-        dirt = (rng.uniform(0.5, 1.6), 40.0, 0.35)  # width in mm, grey, strength
-        rubbed = (rng.uniform(0.15, 0.4), 235.0, 0.5)
-        for width_mm, grey, strength in (dirt, rubbed):
-            line = np.zeros((height, width), np.uint8)
-            points = np.rint(steps).astype(np.int32)[:, None]
-            cv2.polylines(line, [points], False, 255, max(1, round(width_mm * page.px_per_mm)))
-            line = blur(line, 0.1 * page.px_per_mm)
-            grain = enlarged(smooth_field(rng, _quarter(image), 120), image)
-            share = line * np.clip(0.6 + 0.5 * grain, 0, 1)
-            share *= np.float32(chance.strength(0.2, 1) * strength / 255)
-            blend_ink(image, share, np.full(3, grey, np.float32), np.float32(1))
+        page = _folded(page, chance, middle_px=middle, along_rad=float(angle))
+        page = replace(page, folds=(*page.folds, _opened(page, bent, middle, float(angle))))
+    return page
+
+
+def fold_away(page: CleanPage, chance: Chance) -> CleanPage:
+    """Fold a third of the sheets to halves, thirds or quarters, as for an envelope or a chart."""
+    own = chance.own
+    height, width = page.image.shape[:2]
+    if own.rng.random() > 0.33:
+        return page
+    for side, length in enumerate((width, height)):
+        parts = int(own.rng.choice([1, 2, 3, 4], p=[0.25, 0.45, 0.2, 0.1]))
+        for at in np.arange(1, parts) / parts + own.rng.normal(0, 0.008, parts - 1):
+            middle = np.array([width, height]) / 2
+            middle[side] = at * length
+            along = np.pi / 2 * (1 - side) + own.rng.normal(0, 0.012)
+            page = _folded(page, own, middle_px=middle, along_rad=along, worn=0.35)
+            page = replace(page, folds=(*page.folds, _opened(page, own, middle, along)))
+    return page
+
+
+def _folded(
+    page: CleanPage, chance: Chance, *, middle_px: Float64, along_rad: float, worn: float = 1.0
+) -> CleanPage:
+    """Draw what a fold leaves on the paper: dirt and, in its middle, rubbed off ink."""
+    rng, image = chance.rng, page.image.copy()
+    height, width = image.shape[:2]
+    along = np.array([np.cos(along_rad), np.sin(along_rad)])
+    steps = np.linspace(-1.2, 1.2, 60)[:, None] * width * along + middle_px
+    steps += rng.normal(0, 0.4 * worn, steps.shape) * page.px_per_mm
+    dirt = (rng.uniform(0.5, 1.6) * worn, 40.0, 0.35 * worn)  # width in mm, grey, strength
+    rubbed = (rng.uniform(0.15, 0.4), 235.0, 0.5)
+    for width_mm, grey, strength in (dirt, rubbed):
+        line = np.zeros((height, width), np.uint8)
+        points = np.rint(steps).astype(np.int32)[:, None]
+        cv2.polylines(line, [points], False, 255, max(1, round(width_mm * page.px_per_mm)))
+        line = blur(line, 0.1 * page.px_per_mm)
+        grain = enlarged(smooth_field(rng, _quarter(image), 120), image)
+        share = line * np.clip(0.6 + 0.5 * grain, 0, 1)
+        share *= np.float32(chance.strength(0.2, 1) * strength / 255)
+        blend_ink(image, share, np.full(3, grey, np.float32), np.float32(1))
     return replace(page, image=image)
+
+
+def _opened(page: CleanPage, chance: Chance, middle_px: Float64, along_rad: float) -> Fold:
+    """Open a sheet that was folded along a line through a place; it does not quite lie flat."""
+    across_rad = along_rad + np.pi / 2
+    middle_mm = (middle_px + 0.5) / page.px_per_mm + np.array(page.origin_mm)
+    return Fold(
+        across_rad=across_rad,
+        at_mm=float(middle_mm @ [np.cos(across_rad), np.sin(across_rad)]),
+        slope=chance.strength(0.0, 0.07) * chance.rng.choice([-1, 1]),
+        round_mm=float(chance.rng.uniform(0.5, 4)),
+    )
 
 
 def tear(page: CleanPage, chance: Chance) -> CleanPage:

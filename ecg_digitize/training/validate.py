@@ -153,6 +153,7 @@ def validate_pages(
     seed: int = VALIDATION_SEED,
     other_machines: bool = False,
     max_megapixels: float = 5.0,
+    severity: float = 1.0,
     true_geometry: bool = False,
     passes: int = PASSES,
     progress: Callable[[PageCheck], None] | None = None,
@@ -168,6 +169,7 @@ def validate_pages(
         seed: Family of pages.
         other_machines: Sheets laid out otherwise than the competition's.
         max_megapixels: Size limit of photos.
+        severity: How bad the pages look, see ``make_page``.
         true_geometry: Rectify by the labels, so that only stage 2 and what follows is judged.
         passes: How often the decoded lines are refined.
         progress: Called after each page.
@@ -183,6 +185,7 @@ def validate_pages(
         seed=seed,
         other_machines=other_machines,
         max_megapixels=max_megapixels,
+        severity=severity,
     )
     checks = []
     for index, page in made:
@@ -193,7 +196,13 @@ def validate_pages(
 
 
 def _mixed_pages(
-    source: SignalSource, *, pages: int, seed: int, other_machines: bool, max_megapixels: float
+    source: SignalSource,
+    *,
+    pages: int,
+    seed: int,
+    other_machines: bool,
+    max_megapixels: float,
+    severity: float,
 ) -> Iterator[tuple[int, SyntheticPage]]:
     def make(index: int) -> SyntheticPage:
         return make_page(
@@ -202,6 +211,7 @@ def _mixed_pages(
             index=index,
             other_machines=float(other_machines),
             max_megapixels=max_megapixels,
+            severity=severity,
         )
 
     return enumerate(ordered_map(make, range(pages), workers=1))
@@ -214,6 +224,7 @@ def pages_of_each_kind(
     seed: int = VALIDATION_SEED,
     other_machines: bool = False,
     max_megapixels: float = 5.0,
+    severity: float = 1.0,
 ) -> Iterator[tuple[int, SyntheticPage]]:
     """Make the fixed pages by which kinds are compared, one ahead of the reader.
 
@@ -223,6 +234,7 @@ def pages_of_each_kind(
         seed: Family of pages.
         other_machines: Sheets laid out otherwise than the competition's.
         max_megapixels: Size limit of photos.
+        severity: How bad the pages look, see ``make_page``.
 
     Yields:
         The index among those of a kind, and the page.
@@ -239,6 +251,7 @@ def pages_of_each_kind(
             vary_signals=False,
             other_machines=float(other_machines),
             max_megapixels=max_megapixels,
+            severity=severity,
         )
 
     return ordered_map(make, wanted, workers=1)

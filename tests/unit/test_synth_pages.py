@@ -2,9 +2,11 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from ecg_digitize.errors import InputError
+from ecg_digitize.image import read_image
 from ecg_digitize.layout import (
     GRID_COLUMNS,
     GRID_ROWS,
@@ -18,9 +20,10 @@ from ecg_digitize.synth import capture, desk, monitor, wear
 from ecg_digitize.synth.capture import paint
 from ecg_digitize.synth.chance import Chance
 from ecg_digitize.synth.dataset import KINDS, make_page, turn
+from ecg_digitize.synth.folder import write_pages
 from ecg_digitize.synth.page import CleanPage, default_style, draw_page
 from ecg_digitize.synth.simulator import SimulatorSource
-from ecg_digitize.synth.warp import SheetWarp, camera_warp, flat_warp, ripple
+from ecg_digitize.synth.warp import Fold, SheetWarp, camera_warp, flat_warp, ripple
 
 SOURCE = SimulatorSource(seed=5)
 
@@ -72,10 +75,14 @@ def _warps() -> list:
     photo = camera_warp(rng, size_px=(2000, 1500), box_mm=(-6, -8, 288, 222), fill=0.9,
                         tilt_deg=6, turn_deg=3, bend_mm=5)  # fmt: skip
     waves = ripple(rng, box_mm=(-6, -8, 288, 222), height_mm=6)
-    return [flat, photo, replace(photo, ripple=waves)]
+    folds = (Fold(0.02, 140.0, 0.07, 1.0), Fold(1.6, 70.0, -0.05, 3.0))
+    return [flat, photo, replace(photo, ripple=waves), replace(photo, folds=folds)]
 
 
-@pytest.mark.parametrize("warp", _warps(), ids=["flat", "camera", "rippled"])
+WARP_NAMES = ("flat", "camera", "rippled", "folded")
+
+
+@pytest.mark.parametrize("warp", _warps(), ids=WARP_NAMES)
 def test_warps_invert(warp):
     mm = crossings_mm()
 
@@ -117,7 +124,7 @@ def _marks_off_px(page: CleanPage, warp: SheetWarp, size_px: tuple[int, int]) ->
     return np.array(errors)
 
 
-@pytest.mark.parametrize("warp", _warps(), ids=["flat", "camera", "rippled"])
+@pytest.mark.parametrize("warp", _warps(), ids=WARP_NAMES)
 def test_warped_labels_lie_on_warped_marks(warp):
     page = replace(_clean(), image=np.zeros((1840, 2360, 3), np.uint8), px_per_mm=8.0,
                    origin_mm=(-6.0, -8.0))  # fmt: skip
@@ -127,6 +134,50 @@ def test_warped_labels_lie_on_warped_marks(warp):
     assert len(errors) > 80
     assert max(errors) < 0.3
     assert np.median(errors) < 0.1
+
+
+@pytest.mark.parametrize("slope", [-0.1, 0.1])
+def test_a_fold_lifts_two_planes_and_stretches_no_paper(slope: float):
+    fold = Fold(np.pi / 2, 100.0, slope, 2.0)
+    down = np.stack([np.full(2001, 7.0), np.linspace(0, 200, 2001)], -1)
+
+    flat, height = fold.lift(down)
+
+    solid = np.column_stack([flat, height])
+    length = np.linalg.norm(np.diff(solid, axis=0), axis=1)
+    np.testing.assert_allclose(length, 0.1, rtol=1e-4)
+    rise = np.diff(height) / 0.1
+    np.testing.assert_allclose(rise[[200, -200]], [-slope, slope], atol=1e-3)
+    np.testing.assert_allclose(flat[1000], down[1000], atol=1e-9)
+
+
+@pytest.mark.parametrize("befall", [wear.fold, wear.fold_away])
+def test_folds_bend_a_photo_where_they_are_drawn_and_no_scan(befall):
+    page = _clean()
+    worn = next(w for seed in range(20) if (w := befall(page, _chance(seed))).folds)
+    fold = worn.folds[0]
+    axis = np.array([np.cos(fold.across_rad), np.sin(fold.across_rad)])
+    changed = np.abs(worn.image.astype(int) - page.image).max(axis=2) > 12
+    at_mm = np.argwhere(changed)[:, ::-1] / page.px_per_mm + np.array(page.origin_mm)
+    away_mm = np.min([np.abs(at_mm @ [np.cos(f.across_rad), np.sin(f.across_rad)] - f.at_mm)
+                      for f in worn.folds], axis=0)  # fmt: skip
+
+    assert np.percentile(away_mm, 90) < 2.5
+    assert (np.abs(at_mm @ axis - fold.at_mm) < 2.5).mean() > 0.1
+    assert capture.photo(worn, _chance(1), 1.0)[1].folds == worn.folds
+    assert capture.scan(worn, _chance(1), 1.0)[1].folds == ()
+
+
+def test_photos_on_disk_are_turned_as_phones_turn_them(tmp_path):
+    write_pages(SOURCE, tmp_path, count=4, seed=2, kind="photo")
+
+    for index in range(4):
+        page = make_page(SOURCE, seed=2, index=index, kind="photo")
+        path = tmp_path / f"page_{index:06d}.png"
+        with PIL.Image.open(path) as stored:
+            assert stored.getexif().get(0x0112, 1) == (1, 6, 3, 8)[index]
+            assert (stored.size == page.image.shape[1::-1]) == (index % 2 == 0)
+        np.testing.assert_array_equal(read_image(path).image, page.image)
 
 
 def _captured(kind: str, severity: float, monkeypatch) -> tuple:
