@@ -74,7 +74,7 @@ def _add_using(command: Command) -> None:
     ).add_argument
     add("paths", nargs="+", type=Path, metavar="PATH", help="pictures, or folders of them")
     add("-o", "--out", type=Path, required=True, metavar="DIR")
-    add("--fs", type=_positive, default=500.0, help="samples a second (default: 500)")
+    add("--fs", type=_positive, default=500.0, help="samples a second, not filtered (default: 500)")
     add("--no-overlay", action="store_true", help="write tables only")
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 96 overlays on one sheet")
     _add_model_options(add)

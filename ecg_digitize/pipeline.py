@@ -145,11 +145,11 @@ def digitize_page(
     Args:
         page: The picture.
         models: See load_models.
-        fs_hz: Samples a second wanted.
+        fs_hz: Samples a second wanted; nothing is filtered, see `signals.to_recording`.
         lengths: Samples wanted of each lead's window; None follows from fs_hz.
         rhythm: The lead of the rhythm strip; None takes the one that it repeats, if any.
-        fusion: Blend limb leads that follow from each other where they agree; on 25 real and
-            rendered pages it is worth 0.35 dB in the mean and loses in no group.
+        fusion: Blend limb leads that follow from each other where they agree; what it is worth
+            is in docs/ablation.md.
         passes: How often the decoded lines are refined on the ink; see refine.PASSES.
 
     Returns:
@@ -272,7 +272,7 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
         if again.confidence.mean() > max(clearly, TRUSTED_CONFIDENCE):
             found, seen_as = again, other
     if not np.isfinite(found.residual_px) and (flat := as_scanned(registration)):
-        found, seen_as = unseen_grid(flat.page_from_sheet), flat
+        return unseen_grid(flat.page_from_sheet)
     grid = refine_grid(page.image, found, page_from_sheet=seen_as.page_from_sheet)
     return place_rows(page, follow_lines(page.image, grid), registration)
 

@@ -75,7 +75,8 @@ def to_recording(
 
     Args:
         trace: Centre lines, rect-frame px at 500 Hz.
-        fs_hz: Wanted sampling rate; any positive one. At 500 Hz no sample is touched.
+        fs_hz: Wanted sampling rate; any positive one. At 500 Hz no sample is touched; below, none
+            is filtered: they are the drawn line's values at their instants.
         lengths: Samples wanted of each lead (`number_of_rows` of the competition's test.csv), all
             twelve. Left out, the windows divide the ten seconds as `layout.lead_window` does.
         fusion: Blend limb leads that are printed twice or follow from each other, see

@@ -46,6 +46,9 @@ MIN_PX_PER_MM: Final = 1.5
 LEAST_STRETCH: Final = 0.04
 """Logarithm of the stretch of a layout that stage 1 takes no notice of."""
 NAME_SIGMA_MM: Final = 1.0
+CAMERAS: Final = 8.0
+"""Variances of a name by which a camera's map fits the names better than a scanner's: its four
+freedoms more are worth four by chance, and more than eight once in ten times."""
 LENS_SIGMA: Final = 0.1
 """Spread of stretch, shear and tilt over 100 mm that a camera is expected to show."""
 
@@ -238,7 +241,7 @@ def as_scanned(registration: Registration) -> Registration | None:
         registration: As the names that agree have it.
 
     Returns:
-        The same with a similarity map, or None if a name lies AGREE_MM from where that puts it.
+        The same with a similarity map, or None if the names fit it clearly worse.
     """
     found = registration.names_confidence > 0
     px = registration.names_xy_px.astype(np.float64)
@@ -247,7 +250,9 @@ def as_scanned(registration: Registration) -> Registration | None:
     )
     weights = registration.names_confidence[found]
     page_from_sheet = geometry.fit_similarity(NAMES_MM[found], px[found], weights=weights)
-    if _distance_mm(page_from_sheet[None], NAMES_MM[found], px[found]).max() >= AGREE_MM:
+    maps = np.stack([page_from_sheet, registration.page_from_sheet])
+    flat_mm2, tilted_mm2 = _distance_mm(maps, NAMES_MM[found], px[found]) ** 2 @ weights
+    if flat_mm2 - tilted_mm2 > CAMERAS * NAME_SIGMA_MM**2:
         return None
     return replace(registration, page_from_sheet=page_from_sheet)
 

@@ -30,13 +30,13 @@ def against_paper(seen: Image, frame: Frame) -> Float32:
     return _share_of_paper(seen.max(axis=2), frame)
 
 
-def channels_against_paper(seen: Image, frame: Frame) -> Float32:
+def channels_against_paper(seen: Image, frame: Frame, *, window_mm: float = PAPER_MM) -> Float32:
     """Return (H, W, 3) brightness of each channel as a share of the paper's around it."""
-    channels = np.moveaxis(seen, 2, 0)
-    return np.stack([_share_of_paper(np.ascontiguousarray(c), frame) for c in channels], axis=2)
+    channels = np.ascontiguousarray(np.moveaxis(seen, 2, 0))
+    return np.stack([_share_of_paper(channel, frame, window_mm) for channel in channels], axis=2)
 
 
-def _share_of_paper(channel: Image, frame: Frame) -> Float32:
-    width, height = (2 * round(PAPER_MM * scale / 2) + 1 for scale in frame.px_per_mm_xy)
+def _share_of_paper(channel: Image, frame: Frame, window_mm: float = PAPER_MM) -> Float32:
+    width, height = (2 * round(window_mm * scale / 2) + 1 for scale in frame.px_per_mm_xy)
     paper = cv2.blur(cv2.dilate(channel, np.ones((height, width), np.uint8)), (width, height))
     return np.asarray(channel / np.maximum(paper, 1), np.float32)

@@ -108,11 +108,12 @@ def _follow(
 ) -> Trace:
     """Find the path through the ridges, pick its ridges, fill the gaps and convert bins to px."""
     if image is None:
-        blank_above, likely = np.zeros((1, TRACE_COLUMNS), np.float32), mass
+        blank_above, foreign = np.zeros((1, TRACE_COLUMNS), np.float32), np.zeros_like(mass)
         options = options._replace(max_gap=0)
     else:
         ink = see_ink(image, centre, mass)
-        blank_above, likely = ink.blank_above, mass * np.exp(-options.foreign_cost * ink.foreign)
+        blank_above, foreign = ink.blank_above, ink.foreign
+    likely = mass * np.exp(-options.foreign_cost * foreign)
     chosen = path(centre, likely, blank_above, LEAD_BEGINS, options)
     index = np.maximum(chosen, 0)[..., None]
     confidence = np.take_along_axis(mass, index, axis=-1)[..., 0]
@@ -121,7 +122,8 @@ def _follow(
     confidence = np.where(known, np.minimum(confidence, 1.0), 0.0)
     if image is not None:
         for row, lead in LEAD_COLUMNS:
-            along_the_ink(y_bins[row, lead], known[row, lead], blank_above[:, lead])
+            alien = (mass[row, lead, 0] > 0) & (foreign[row, lead, 0] > 0.5)
+            along_the_ink(y_bins[row, lead], known[row, lead], blank_above[:, lead], alien)
     y_px = y_bins * trace_map.px_per_bin + trace_map.first_px
     for row, lead in LEAD_COLUMNS:
         fill_gaps(y_px[row, lead], known[row, lead], ZERO_PX[row])

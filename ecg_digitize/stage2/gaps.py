@@ -11,11 +11,13 @@ from ecg_digitize.types import Float32, Float64, Mask
 
 MOST_BLANK: Final = 0.5
 """Bins of blank paper a column up to which ink is said to bridge a gap."""
+MOST_BLANK_BINS: Final = 12
+"""And the most in a gap, however long: the line that a leap would lead to is another row's."""
 DETOUR: Final = 0.003
 """Price of a bin along the ink, in bins of blank paper: of two ways on ink the shorter."""
 
 
-def along_the_ink(y_bins: Float64, known: Mask, blank_above: Float32) -> None:
+def along_the_ink(y_bins: Float64, known: Mask, blank_above: Float32, foreign: Mask) -> None:
     """Follow the ink through the gaps between what is known of a lead, in place.
 
     Of all ways up, down and to the right from the known bin before a gap to that behind it, the one
@@ -25,13 +27,15 @@ def along_the_ink(y_bins: Float64, known: Mask, blank_above: Float32) -> None:
         y_bins: (n,) bins.
         known: (n,) where; set in gaps that were filled.
         blank_above: (H + 1, n): how many of the bins above each are blank; see ink.py.
+        foreign: (n,) where the ink seen in place of the lead's is another's: gaps most of whose
+            columns are such are not filled.
     """
     x = np.flatnonzero(known)
     for before, after in pairwise(x):
-        if after - before > 1:
+        if after - before > 1 and foreign[before + 1 : after].mean() < 0.5:
             start, end = np.rint(y_bins[[before, after]]).astype(int)
             way, blank = _way(blank_above[:, before + 1 : after + 1], start, end)
-            if blank <= MOST_BLANK * way.size:
+            if blank <= min(MOST_BLANK * way.size, MOST_BLANK_BINS):
                 y_bins[before + 1 : after] = way
                 known[before + 1 : after] = True
 

@@ -93,7 +93,7 @@ def true_recording(signals_mv: Float32, *, fs_hz: float, rhythm: str = RHYTHM_LE
 
     Args:
         signals_mv: (12, 5000) float32 mV, whole leads at 500 Hz.
-        fs_hz: Wanted sampling rate; the leads are band-limited to half of it.
+        fs_hz: Wanted sampling rate; what is drawn at those instants, not filtered.
         rhythm: The lead of the rhythm strip.
 
     Returns:

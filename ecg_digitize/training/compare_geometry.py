@@ -43,6 +43,8 @@ def compare_geometry(
 ) -> Comparison:
     """Rectify the same pages by more and more of stages 0 and 1; mean capped dB.
 
+    "Line by line" is what ships wherever a grid is found.
+
     Args:
         source: Validation signals.
         models: All stages.

@@ -296,7 +296,35 @@ def test_a_page_without_ink_is_blank():
     ink = see_ink(_page(), np.zeros((4, COLUMNS, 1)), np.zeros((4, COLUMNS, 1)))
     expected = np.broadcast_to(np.arange(641.0)[:, None], (641, COLUMNS))
     np.testing.assert_array_equal(ink.blank_above, expected)
+
+
+def test_blank_paper_has_no_colour():
+    centre = np.broadcast_to([200.0, 400.0], (4, COLUMNS, 2))
+    ink = see_ink(_page(400), centre, np.broadcast_to([0.9, 0.1], centre.shape))
     np.testing.assert_array_equal(ink.foreign, 0)
+
+
+@pytest.mark.parametrize("pen", [(20, 25, 160), (190, 20, 30)])
+def test_a_row_may_have_a_pen_of_its_own(pen):
+    trace = decode(*_drawn([(20, 20, 20)] * 3 + [pen]))
+    assert trace.confidence[3].min() > 0.9
+
+
+@pytest.mark.parametrize("wide_mm", [4, 8, 16])
+def test_a_highlighter_makes_no_line_foreign(wide_mm: int):
+    trace_map, image = _drawn([(20, 20, 20)] * 4)
+    top = round(ZERO_PX[3] - 8 * wide_mm) - 10
+    marked = image[top : top + 8 * wide_mm + 20, TRACE_X0_PX + 2000 : TRACE_X0_PX + 3000]
+    marked[:] = (marked * (np.array([255, 240, 90]) / 255)).astype(np.uint8)
+    assert decode(trace_map, image).confidence[3].min() > 0.9
+
+
+def _drawn(pens):
+    """Four rows of beats of 1 mV, the map that sees them, and the page."""
+    beats_px = 80 * np.exp(-((((np.arange(COLUMNS) % 400) - 200) / 12) ** 2))
+    lines_px = np.array(ZERO_PX)[:, None] - beats_px
+    image = np.min([_page(y_px, ink=pen) for y_px, pen in zip(lines_px, pens, strict=True)], axis=0)
+    return true_trace_map(lines_px.astype(np.float32)), image
 
 
 def test_ink_is_what_is_as_dark_as_the_lines():
@@ -357,6 +385,27 @@ def test_gaps_across_blank_paper_are_filled_smoothly():
     probability[:, :, gap] = 0
     y_px = decode(_map(probability), image).y_px[0, gap]
     assert -3 < np.diff(y_px).min() <= np.diff(y_px).max() <= 0
+
+
+@pytest.mark.parametrize("columns", [40, 78, 200, 620])
+def test_no_gap_is_filled_along_another_line(columns: int):
+    gap = slice(1500, 1500 + columns)
+    rows_px = np.array([120.0, 150.0, 260.0, 340.0])
+    image, probability = _page(*rows_px), np.stack([_gaussian(y / 2)[0] for y in rows_px])
+    image[:135, TRACE_X0_PX + gap.start : TRACE_X0_PX + gap.stop] = 255
+    probability[0, :, gap] = 0
+    np.testing.assert_allclose(decode(_map(probability), image).y_px[0], 120, atol=3)
+
+
+@pytest.mark.parametrize("pen", [(20, 25, 90), (15, 20, 80), (60, 10, 10)])
+def test_no_gap_is_filled_along_a_pen_of_another_colour(pen):
+    gap = slice(2000, 2070)
+    stroke_px = np.full(COLUMNS, 400.0)
+    stroke_px[gap] -= 100 * np.sin(np.linspace(0, np.pi, 70))
+    image, probability = _page(400, ink=(20, 20, 20)), _gaussian(stroke_px / 2)
+    on_page = slice(TRACE_X0_PX + gap.start, TRACE_X0_PX + gap.stop)
+    image[:, on_page] = _page(stroke_px, ink=pen)[:, on_page]
+    np.testing.assert_allclose(decode(_map(probability), image).y_px[1], 400, atol=12)
 
 
 @pytest.mark.parametrize("max_gap", [0, 1, 7])

@@ -3,10 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecg_digitize import geometry
+from ecg_digitize import geometry, pipeline
 from ecg_digitize.errors import StageError
 from ecg_digitize.layout import NAME_KEYS, NAMES_MM
 from ecg_digitize.stage0 import normalize
+from ecg_digitize.stage1.grid import unseen_grid
+from ecg_digitize.types import Page
 
 MAP_SIZE = (360, 288)  # width, height of the marker maps
 PAGE_FROM_MAP = geometry.resizing(MAP_SIZE, (2160, 1728))
@@ -259,6 +261,37 @@ def test_names_alone_place_a_scanned_sheet_better_by_a_similarity_map() -> None:
         worst["homography"].append(area_error_mm(registration.page_from_sheet, flat))
         worst["similarity"].append(area_error_mm(scanned.page_from_sheet, flat))
     assert np.median(worst["similarity"]) < 0.5 * np.median(worst["homography"])
+
+
+def test_a_grid_that_nothing_shows_is_flat_if_the_names_allow_it(monkeypatch) -> None:
+    def none_seen(page, registration, models):
+        return unseen_grid(registration.page_from_sheet)
+
+    monkeypatch.setattr(pipeline, "find_crossings", none_seen)
+    page = Page(np.full((1600, 2100, 3), 255, np.uint8), "page")
+    flat = np.array([[7.2, 0.3, 60], [-0.3, 7.2, 50], [0, 0, 1]])
+    names = noisy_names(flat, np.random.default_rng(1))
+    registration = normalize.registration_from_names(names, np.ones(13, np.float32), UPRIGHT)
+
+    grid = pipeline.find_grid(page, registration, None)
+
+    assert np.isinf(grid.residual_px)
+    sides = np.diff(grid.crossings_xy_px.astype(float), axis=1)
+    np.testing.assert_allclose(sides, np.broadcast_to(sides[0, 0], sides.shape), atol=1e-3)
+
+
+def test_a_sheet_seen_at_a_slight_slant_is_placed_as_such() -> None:
+    """Where a camera's map is the better one, it is kept; 3e-4 a mm are 7 mm in a corner."""
+    refused = 0
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        angle = rng.uniform(0, 2 * np.pi)
+        slope = 3e-4 * np.array([np.cos(angle), np.sin(angle)])
+        slanted = camera() @ np.array([[1, 0, 0], [0, 1, 0], [*slope, 1]])
+        names = noisy_names(slanted, rng)
+        registration = normalize.registration_from_names(names, np.ones(13, np.float32), UPRIGHT)
+        refused += normalize.as_scanned(registration) is None
+    assert refused >= 16
 
 
 def test_a_sheet_seen_at_a_slant_was_not_scanned() -> None:
