@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from ecg_digitize import geometry
 from ecg_digitize.alignment import find_start, set_in_time
 from ecg_digitize.errors import ImageError, InputError, StageError, WeightsError
-from ecg_digitize.geometry import quarter_turning
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
+from ecg_digitize.layout import NORM, TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
 from ecg_digitize.manifest import read_manifest
 from ecg_digitize.runtime import autocast_dtype, choose_device, placed
 from ecg_digitize.signals import rows_from_trace, to_recording
@@ -36,6 +36,7 @@ from ecg_digitize.stage1.grid import fit_grid, unseen_grid
 from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm, rectify
 from ecg_digitize.stage1.rows import levelled, place_rows
+from ecg_digitize.stage1.sight import seen_in
 from ecg_digitize.stage1.timing import follow_lines
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.refine import PASSES, REACH_PX, bands_from, flipped, refine_input
@@ -65,8 +66,10 @@ STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 SPECKS_PX: Final = 5
 """Specks up to half of this are gone from a filtered page, strokes of letters are not."""
 
+SEEN_WELL: Final = 0.9
+"""Mean over the crossings of the lattice, below which stage 1 looks once more through them."""
 TRUSTED_CONFIDENCE: Final = 0.2
-"""Mean over the crossings of the lattice, when most of them were found."""
+"""That mean when most of them were found."""
 CLEARLY: Final = 1.2
 """How much more of them must be found for another look at the sheet to be the right one."""
 
@@ -247,7 +250,7 @@ def _find_sheet_turned(page: Page, models: Models, turns: int, *, faint: bool) -
     height, width = page.image.shape[:2]
     image, map_from_turned = stage0_input(np.ascontiguousarray(np.rot90(page.image, turns)))
     markers, orientation = _run(models.stage0, image, models.device)
-    map_from_page = map_from_turned @ quarter_turning(turns, (width, height))
+    map_from_page = map_from_turned @ geometry.quarter_turning(turns, (width, height))
     upright = torch.softmax(orientation, dim=1)[0].cpu().numpy()
     return register(
         torch.sigmoid(markers)[0].cpu().numpy(),
@@ -262,7 +265,8 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
     """Stage 1: grid crossings in the picture, sub-pixel, and the rows among them.
 
     Where the lead names suggest a stretch the sheet may be laid out otherwise: it is looked at once
-    more without it, and taken so if that shows clearly more crossings. A sheet that shows none, as
+    more without it, and taken so if that shows clearly more crossings. Where many crossings were
+    missed, the network looks again through those that were found. A sheet that shows none, as
     scans do whose grid was too faint for black and white, is taken to be flat if it may be.
     """
     found, seen_as = find_crossings(page, registration, models), registration
@@ -271,6 +275,10 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
         clearly = CLEARLY * found.confidence.mean()
         if again.confidence.mean() > max(clearly, TRUSTED_CONFIDENCE):
             found, seen_as = again, other
+    if np.isfinite(found.residual_px) and found.confidence.mean() < SEEN_WELL:
+        again = look_again(page, found, models)
+        if again.confidence.mean() > found.confidence.mean():
+            found = again
     if not np.isfinite(found.residual_px) and (flat := as_scanned(registration)):
         return unseen_grid(flat.page_from_sheet)
     grid = refine_grid(page.image, found, page_from_sheet=seen_as.page_from_sheet)
@@ -282,6 +290,27 @@ def find_crossings(page: Page, registration: Registration, models: Models) -> Gr
     (logits,) = _run(models.stage1, norm_image(page, registration), models.device)
     probability = torch.sigmoid(logits)[0].cpu().numpy()
     return fit_grid(probability, page_from_norm=page_from_norm(registration))
+
+
+def look_again(page: Page, found: GridMap, models: Models) -> GridMap:
+    """Stage 1 once more, on the sheet flattened by the crossings that it found.
+
+    A homography leaves ripples and folds, which hide crossings from the network.
+    """
+    seen = seen_in(NORM, page.image, found.crossings_xy_px)
+    (logits,) = _run(models.stage1, seen, models.device)
+    flattened = fit_grid(torch.sigmoid(logits)[0].cpu().numpy(), page_from_norm=np.eye(3))
+    mm = NORM.mm_from_px(flattened.crossings_xy_px.astype(np.float64))
+    crossings = geometry.page_from_sheet(found.crossings_xy_px, mm)
+    px_per_px = (
+        np.ptp(found.crossings_xy_px, axis=(0, 1)).max()
+        / np.ptp(NORM.px_from_mm(mm), axis=(0, 1)).max()
+    )
+    return replace(
+        flattened,
+        crossings_xy_px=crossings.astype(np.float32),
+        residual_px=flattened.residual_px * float(px_per_px),
+    )
 
 
 def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:

@@ -7,7 +7,7 @@ windows of a few millimetres. On flat renders this leaves 0.005 mm. It cannot te
 whole millimetre: the crossings decide that.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -34,6 +34,11 @@ has as few as 0.7 where specks hide the lines, surfaces off by whole millimetres
 SIMPLER: Final = 0.89
 """Share of a simpler surface's scatter that another must stay below; nets cast over the noise stay
 at 0.9 to 1, true slips and creases at 0.4 to 0.885."""
+SMOOTHER: Final = (10.0, 1.0)
+"""Stiffnesses of surfaces through the crossings that take the place of the one found."""
+LOCALLY: Final = 1.1
+"""Square of the scatter about the best surface at a place that a simpler one may reach there."""
+BLEND_NODES: Final = (2.0, 1.5)  # sigma of the scatter, and of the seams between surfaces
 FLAT_BEND: Final = 0.3
 """Of the phases' scatter: a sheet that bends less is flat. Exactly flat renders seem to bend by
 0.05 to 0.2 of it, paper on scanners by 0.35 to 4 times it."""
@@ -57,7 +62,8 @@ def refine_grid(image: Image, grid: GridMap, *, page_from_sheet: Float64) -> Gri
     Homographies are tried first, since most sheets are nearly flat and they need to be right only
     to a quarter of a millimetre: the one nearest to the grid, and the one that stage 0 read off
     the names, which is the better one where all lines look the same. Then come a homography with a
-    slipping feed, and the surface as found.
+    slipping feed, and the surface as found. That one follows the noise of the crossings, so that
+    smoother ones take its place wherever the lines allow it.
 
     Args:
         image: (H, W, 3) uint8 RGB, page frame.
@@ -71,7 +77,7 @@ def refine_grid(image: Image, grid: GridMap, *, page_from_sheet: Float64) -> Gri
     if not np.isfinite(grid.residual_px):
         return grid
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
-    best: _Led | None = None
+    best, is_soft = None, False
     for base in _bases(grey, grid, page_from_sheet):
         led = _lead_on(grey, base)
         if led.share < LEAST_SHARE:
@@ -79,11 +85,14 @@ def refine_grid(image: Image, grid: GridMap, *, page_from_sheet: Float64) -> Gri
         if base is not grid and led.bend_mm < FLAT_BEND * led.scatter_mm:
             return _judged(grey, base)
         if best is None or led.scatter_mm < SIMPLER * best.scatter_mm:
-            best = led
+            best, is_soft = led, base is grid
     if best is None:
         return grid
-    px_per_mm = float(np.sqrt(abs(np.linalg.det(_linear(best.surface)))))
-    return _judged(grey, replace(best.surface, residual_px=best.scatter_mm * px_per_mm))
+    surface = best.surface
+    if is_soft:
+        smoother = [_lead_on(grey, _smoothed(grid, stiffness)) for stiffness in SMOOTHER]
+        surface = _simplest([*smoother, best])
+    return _judged(grey, replace(surface, residual_px=best.scatter_mm * _px_per_mm(surface)))
 
 
 def _judged(grey: Image, grid: GridMap) -> GridMap:
@@ -101,7 +110,8 @@ class _Led:
 
     surface: GridMap
     bend_mm: float  # RMS of what led there
-    scatter_mm: float  # of the phases about the surface
+    left_mm: Float64  # (44, 57, 2) phases about the surface
+    scatter_mm: float  # their RMS among the traces
     share: float  # of the phases that are small about it
 
 
@@ -121,9 +131,39 @@ def _lead_on(grey: Image, base: GridMap) -> _Led:
     return _Led(
         surface,
         bend_mm=_scatter_mm(led_mm - np.median(led_mm, axis=(0, 1))),
+        left_mm=left_mm,
         scatter_mm=_scatter_mm(left_mm),
         share=_trusted_share(left_mm, weight),
     )
+
+
+def _smoothed(grid: GridMap, stiffness: float) -> GridMap:
+    """Return a smoother surface through the crossings of a grid."""
+    trust = grid.confidence.astype(np.float64) + 1e-3
+    points = grid.crossings_xy_px.astype(np.float64)
+    flat = _homographic(points, trust)
+    smooth = flat + smooth_bend(points - flat, trust, stiffness=stiffness)
+    return replace(grid, crossings_xy_px=smooth.astype(np.float32))
+
+
+def _simplest(led: Sequence[_Led]) -> GridMap:
+    """Take at each place the first surface about which phases scatter hardly more than the least.
+
+    Args:
+        led: The simplest first; none is taken where it lies on another line than the last.
+    """
+    squared = [np.minimum((one.left_mm**2).sum(axis=-1), OUTLIER_MM**2) for one in led]
+    scatter = np.array([gaussian_filter(field, BLEND_NODES[0]) for field in squared])
+    softest = led[-1].surface
+    for field, one in zip(scatter, led, strict=True):
+        apart_px = np.linalg.norm(one.surface.crossings_xy_px - softest.crossings_xy_px, axis=-1)
+        field[apart_px > TRUSTED_MM * _px_per_mm(softest)] = np.inf  # on another line
+    chosen = (scatter <= LOCALLY * scatter.min(axis=0)).argmax(axis=0)
+    points = np.zeros((*chosen.shape, 2))
+    for k, one in enumerate(led):
+        share = gaussian_filter((chosen == k).astype(np.float64), BLEND_NODES[1])
+        points += share[..., None] * one.surface.crossings_xy_px
+    return replace(softest, crossings_xy_px=points.astype(np.float32))
 
 
 def measure_lines(grey: Image, grid: GridMap) -> tuple[Float64, Float64]:
@@ -187,6 +227,11 @@ def _linear(grid: GridMap) -> Float64:
     across = (grid.crossings_xy_px[27, 29] - middle) / SQUARE_MM
     down = (grid.crossings_xy_px[28, 28] - middle) / SQUARE_MM
     return np.column_stack([across, down])
+
+
+def _px_per_mm(grid: GridMap) -> float:
+    """Return the scale in the middle of the traces."""
+    return float(np.sqrt(abs(np.linalg.det(_linear(grid)))))
 
 
 def _bases(grey: Image, grid: GridMap, page_from_sheet: Float64) -> Iterator[GridMap]:

@@ -1,10 +1,14 @@
 """Refining crossings on pages whose truth is known: flat, bent, uniform grids, slipped feeds."""
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 
 from ecg_digitize import geometry
 from ecg_digitize.layout import PX_PER_MM, crossings_mm
+from ecg_digitize.stage1 import lines
 from ecg_digitize.stage1.feed import fed
 from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.rectify import page_from_rect, rectify
@@ -72,6 +76,45 @@ def test_a_flat_page_gets_a_homography() -> None:
     mm, px = crossings_mm().reshape(-1, 2), refined.crossings_xy_px.reshape(-1, 2)
     fit = geometry.apply_homography(geometry.fit_homography(mm, px), mm)
     np.testing.assert_allclose(fit, px, atol=1e-2)
+
+
+def bent_page() -> tuple[Image, np.ndarray]:
+    """Return the same on paper that is bent a little, and at its right end rippled."""
+    image, table = flat_page()
+
+    def from_flat(xy_px: np.ndarray) -> np.ndarray:
+        x, y = xy_px[..., 0], xy_px[..., 1]
+        ripple = 7 * np.exp(-(((x - 1800) / 200) ** 2)) * np.sin(y / 50)
+        return np.stack([20 * np.sin(x / 300 + y / 900) + ripple, 15 * np.cos(x / 500)], axis=-1)
+
+    seen = np.stack(np.meshgrid(np.arange(2200.0), np.arange(1700.0)), axis=-1)
+    maps = (seen - from_flat(seen)).astype(np.float32)
+    bent = cv2.remap(image, maps[..., 0], maps[..., 1], cv2.INTER_CUBIC, borderValue=(255,) * 3)
+    there = table.copy()
+    for _ in range(20):
+        there = table + from_flat(there)
+    return np.asarray(bent, np.uint8), there
+
+
+def test_smoother_surfaces_help_where_they_fit_and_do_no_harm_elsewhere(monkeypatch) -> None:
+    image, table = bent_page()
+    start = rough(table, off_mm=0.0)
+    noise = np.random.default_rng(1).normal(0, 0.06 * PX_PER_MM, table.shape)
+    start = replace(start, crossings_xy_px=(table + noise).astype(np.float32))
+
+    def off_px() -> tuple[float, float]:
+        off = np.linalg.norm(refined_from(image, start).crossings_xy_px - table, axis=-1)
+        rippled = np.zeros(off.shape, bool)
+        rippled[12:42, 42:52] = True
+        gentle = np.zeros(off.shape, bool)
+        gentle[12:42, 5:35] = True
+        return float(np.sqrt((off[gentle] ** 2).mean())), float(np.sqrt((off[rippled] ** 2).mean()))
+
+    blended = off_px()
+    monkeypatch.setattr(lines, "SMOOTHER", ())
+    found = off_px()
+    assert blended[0] < 0.7 * found[0]
+    assert blended[1] < 1.1 * found[1]
 
 
 def test_confidence_tells_where_the_lines_are_missed() -> None:
