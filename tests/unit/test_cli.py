@@ -224,9 +224,7 @@ def test_what_synth_writes_evaluate_reads(tmp_path, capsys):
     labels = json.loads((tmp_path / "page_000001.json").read_text())
     assert labels["kind"] == page.kind == table["kind"][1]
     assert np.shape(labels["crossings_xy_px"]) == crossings_mm().shape
-    np.testing.assert_array_equal(
-        np.asarray(PIL.Image.open(tmp_path / "page_000001.png")), page.image
-    )
+    np.testing.assert_array_equal(read_image(tmp_path / "page_000001.png").image, page.image)
 
 
 def test_evaluate_reports_failures_and_every_step_changes_something(tmp_path, capsys):
