@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -45,6 +46,7 @@ from ecg_digitize.types import (
     Digitization,
     Failure,
     Float32,
+    Float64,
     GridMap,
     Image,
     Page,
@@ -264,10 +266,24 @@ def _find_sheet_turned(page: Page, models: Models, turns: int, *, faint: bool) -
 def find_grid(page: Page, registration: Registration, models: Models) -> GridMap:
     """Stage 1: grid crossings in the picture, sub-pixel, and the rows among them.
 
+    A sheet that shows no crossings, as scans do whose grid was too faint for black and white, is
+    taken to be flat if it may be.
+    """
+    found, seen_as = see_lattice(page, registration, models)
+    if not np.isfinite(found.residual_px) and (flat := as_scanned(registration)):
+        return unseen_grid(flat.page_from_sheet)
+    grid = refine_grid(page.image, found, page_from_sheet=seen_as.page_from_sheet)
+    return place_rows(page, follow_lines(page.image, grid), registration)
+
+
+def see_lattice(
+    page: Page, registration: Registration, models: Models
+) -> tuple[GridMap, Registration]:
+    """Stage 1's network, in as many looks as it takes: the crossings, and by which registration.
+
     Where the lead names suggest a stretch the sheet may be laid out otherwise: it is looked at once
     more without it, and taken so if that shows clearly more crossings. Where many crossings were
-    missed, the network looks again through those that were found. A sheet that shows none, as
-    scans do whose grid was too faint for black and white, is taken to be flat if it may be.
+    missed, the network looks again through those that were found.
     """
     found, seen_as = find_crossings(page, registration, models), registration
     if other := unstretched(registration):
@@ -279,17 +295,13 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
         again = look_again(page, found, models)
         if again.confidence.mean() > found.confidence.mean():
             found = again
-    if not np.isfinite(found.residual_px) and (flat := as_scanned(registration)):
-        return unseen_grid(flat.page_from_sheet)
-    grid = refine_grid(page.image, found, page_from_sheet=seen_as.page_from_sheet)
-    return place_rows(page, follow_lines(page.image, grid), registration)
+    return found, seen_as
 
 
 def find_crossings(page: Page, registration: Registration, models: Models) -> GridMap:
     """Stage 1: grid crossings as the network sees them, and a smooth surface through them."""
-    (logits,) = _run(models.stage1, norm_image(page, registration), models.device)
-    probability = torch.sigmoid(logits)[0].cpu().numpy()
-    return fit_grid(probability, page_from_norm=page_from_norm(registration))
+    to_page = partial(geometry.apply_homography, page_from_norm(registration))
+    return _crossings(norm_image(page, registration), to_page, models)
 
 
 def look_again(page: Page, found: GridMap, models: Models) -> GridMap:
@@ -297,20 +309,17 @@ def look_again(page: Page, found: GridMap, models: Models) -> GridMap:
 
     A homography leaves ripples and folds, which hide crossings from the network.
     """
-    seen = seen_in(NORM, page.image, found.crossings_xy_px)
+
+    def to_page(norm_px: Float64) -> Float64:
+        return geometry.page_from_sheet(found.crossings_xy_px, NORM.mm_from_px(norm_px))
+
+    return _crossings(seen_in(NORM, page.image, found.crossings_xy_px), to_page, models)
+
+
+def _crossings(seen: Image, to_page: Callable[[Float64], Float64], models: Models) -> GridMap:
+    """Run stage 1 on what is seen in the norm frame."""
     (logits,) = _run(models.stage1, seen, models.device)
-    flattened = fit_grid(torch.sigmoid(logits)[0].cpu().numpy(), page_from_norm=np.eye(3))
-    mm = NORM.mm_from_px(flattened.crossings_xy_px.astype(np.float64))
-    crossings = geometry.page_from_sheet(found.crossings_xy_px, mm)
-    px_per_px = (
-        np.ptp(found.crossings_xy_px, axis=(0, 1)).max()
-        / np.ptp(NORM.px_from_mm(mm), axis=(0, 1)).max()
-    )
-    return replace(
-        flattened,
-        crossings_xy_px=crossings.astype(np.float32),
-        residual_px=flattened.residual_px * float(px_per_px),
-    )
+    return fit_grid(torch.sigmoid(logits)[0].cpu().numpy(), page_from_norm=to_page)
 
 
 def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:

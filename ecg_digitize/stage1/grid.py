@@ -8,6 +8,7 @@ Positions are norm px in xy order unless a name says otherwise; *squares* are la
 same order: (column, row).
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import cv2
@@ -45,7 +46,7 @@ of 1 mm lines, 4 px apart: the grid has one weight for all lines. On others it i
 def fit_grid(
     crossing_probability: Float32,
     *,
-    page_from_norm: Float64,
+    page_from_norm: Callable[[Float64], Float64],
     threshold: float = 0.1,
     stiffness: float = 0.5,
 ) -> GridMap:
@@ -53,7 +54,7 @@ def fit_grid(
 
     Args:
         crossing_probability: (896, 1152) float32 in [0, 1], norm frame.
-        page_from_norm: (3, 3) homography, norm px to page px.
+        page_from_norm: Maps (..., 2) norm px to page px.
         threshold: Lowest (slightly blurred) probability of a peak.
         stiffness: Weight of the surface's bending against a crossing seen with certainty. With
             centroids off by 0.24 px (median) the default left 0.07 px on flat and 0.09 px on
@@ -85,22 +86,27 @@ def fit_grid(
         flat = fit_flat(peaks)
         if flat is not None:
             return _grid_map(*flat, page_from_norm)
-    return unseen_grid(page_from_norm @ geometry.frame_from_sheet(NORM))
+    return _unseen(page_from_norm(NORM.px_from_mm(crossings_mm())))
 
 
 def unseen_grid(page_from_sheet: Float64) -> GridMap:
     """Return the crossings where a homography puts them, of which nothing was seen."""
-    crossings = geometry.apply_homography(page_from_sheet, crossings_mm())
-    return GridMap(crossings.astype(np.float32), np.zeros(SHAPE, np.float32), float("inf"))
+    return _unseen(geometry.apply_homography(page_from_sheet, crossings_mm()))
 
 
-def _grid_map(surface: Float64, peaks: Peaks, kept: Bools, page_from_norm: Float64) -> GridMap:
+def _unseen(crossings_xy_px: Float64) -> GridMap:
+    return GridMap(crossings_xy_px.astype(np.float32), np.zeros(SHAPE, np.float32), float("inf"))
+
+
+def _grid_map(
+    surface: Float64, peaks: Peaks, kept: Bools, page_from_norm: Callable[[Float64], Float64]
+) -> GridMap:
     """Carry the surface to the page, with the confidence of the crossings it rests on."""
-    crossings = geometry.apply_homography(page_from_norm, surface)
+    crossings = page_from_norm(surface)
     columns, rows = peaks.node[kept].T
     confidence = np.zeros(SHAPE, np.float32)
     confidence[rows, columns] = peaks.weight[kept]
-    seen = geometry.apply_homography(page_from_norm, peaks.xy_px[kept])
+    seen = page_from_norm(peaks.xy_px[kept])
     off = np.linalg.norm(seen - crossings[rows, columns], axis=1)
     return GridMap(crossings.astype(np.float32), confidence, float(np.sqrt(np.mean(off**2))))
 

@@ -77,7 +77,7 @@ def refine_grid(image: Image, grid: GridMap, *, page_from_sheet: Float64) -> Gri
     if not np.isfinite(grid.residual_px):
         return grid
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
-    best, is_soft = None, False
+    best: _Led | None = None
     for base in _bases(grey, grid, page_from_sheet):
         led = _lead_on(grey, base)
         if led.share < LEAST_SHARE:
@@ -85,11 +85,11 @@ def refine_grid(image: Image, grid: GridMap, *, page_from_sheet: Float64) -> Gri
         if base is not grid and led.bend_mm < FLAT_BEND * led.scatter_mm:
             return _judged(grey, base)
         if best is None or led.scatter_mm < SIMPLER * best.scatter_mm:
-            best, is_soft = led, base is grid
+            best = led
     if best is None:
         return grid
     surface = best.surface
-    if is_soft:
+    if best.base is grid:
         smoother = [_lead_on(grey, _smoothed(grid, stiffness)) for stiffness in SMOOTHER]
         surface = _simplest([*smoother, best])
     return _judged(grey, replace(surface, residual_px=best.scatter_mm * _px_per_mm(surface)))
@@ -108,6 +108,7 @@ def _judged(grey: Image, grid: GridMap) -> GridMap:
 class _Led:
     """Where the phases led a surface."""
 
+    base: GridMap
     surface: GridMap
     bend_mm: float  # RMS of what led there
     left_mm: Float64  # (44, 57, 2) phases about the surface
@@ -129,6 +130,7 @@ def _lead_on(grey: Image, base: GridMap) -> _Led:
     left_mm = offset_mm - bend_mm
     led_mm = geometry.sheet_from_page(base.crossings_xy_px, surface.crossings_xy_px) - mm
     return _Led(
+        base,
         surface,
         bend_mm=_scatter_mm(led_mm - np.median(led_mm, axis=(0, 1))),
         left_mm=left_mm,
@@ -139,10 +141,9 @@ def _lead_on(grey: Image, base: GridMap) -> _Led:
 
 def _smoothed(grid: GridMap, stiffness: float) -> GridMap:
     """Return a smoother surface through the crossings of a grid."""
-    trust = grid.confidence.astype(np.float64) + 1e-3
-    points = grid.crossings_xy_px.astype(np.float64)
-    flat = _homographic(points, trust)
-    smooth = flat + smooth_bend(points - flat, trust, stiffness=stiffness)
+    flat, trust = _nearest(grid)
+    bend_px = (grid.crossings_xy_px - flat).astype(np.float64)
+    smooth = flat + smooth_bend(bend_px, trust, stiffness=stiffness)
     return replace(grid, crossings_xy_px=smooth.astype(np.float32))
 
 
@@ -254,14 +255,18 @@ def _bases(grey: Image, grid: GridMap, page_from_sheet: Float64) -> Iterator[Gri
 def _flattened(grey: Image, grid: GridMap) -> GridMap:
     """Return the homography nearest to a grid, led on to the lines by two rounds of phases."""
     mm = crossings_mm()
-    trust = grid.confidence.astype(np.float64) + 1e-3
-    points = grid.crossings_xy_px.astype(np.float64)
-    flat = replace(grid, crossings_xy_px=_homographic(points, trust))
+    flat = replace(grid, crossings_xy_px=_nearest(grid)[0])
     for _ in range(2):
         offset_mm, weight = measure_lines(grey, flat)
         points = geometry.page_from_sheet(flat.crossings_xy_px, mm + offset_mm)
         flat = replace(flat, crossings_xy_px=_homographic(points, weight))
     return flat
+
+
+def _nearest(grid: GridMap) -> tuple[Float32, Float64]:
+    """Return the crossings of the homography nearest to a grid's, and the trust in those."""
+    trust = grid.confidence.astype(np.float64) + 1e-3
+    return _homographic(grid.crossings_xy_px.astype(np.float64), trust), trust
 
 
 def _homographic(points_px: Float64, weight: Float64) -> Float32:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_digitize.layout import LEAD_COLUMNS, N_ROWS, TRACE_COLUMNS, ZERO_PX
-from ecg_digitize.stage2.gaps import along_the_ink, fill_gaps
+from ecg_digitize.stage2.gaps import MOSTLY, along_the_ink, fill_gaps
 from ecg_digitize.stage2.ink import see_ink
 from ecg_digitize.stage2.ridges import (
     DEFAULTS,
@@ -121,9 +121,10 @@ def _follow(
     known = (chosen >= 0) & (confidence >= options.min_mass)
     confidence = np.where(known, np.minimum(confidence, 1.0), 0.0)
     if image is not None:
+        alien = (mass[..., 0] > 0) & (foreign[..., 0] > MOSTLY)
         for row, lead in LEAD_COLUMNS:
-            alien = (mass[row, lead, 0] > 0) & (foreign[row, lead, 0] > 0.5)
-            along_the_ink(y_bins[row, lead], known[row, lead], blank_above[:, lead], alien)
+            at = row, lead
+            along_the_ink(y_bins[at], known[at], blank_above[:, lead], alien[at])
     y_px = y_bins * trace_map.px_per_bin + trace_map.first_px
     for row, lead in LEAD_COLUMNS:
         fill_gaps(y_px[row, lead], known[row, lead], ZERO_PX[row])

@@ -13,6 +13,8 @@ MOST_BLANK: Final = 0.5
 """Bins of blank paper a column up to which ink is said to bridge a gap."""
 MOST_BLANK_BINS: Final = 12
 """And the most in a gap, however long: the line that a leap would lead to is another row's."""
+MOSTLY: Final = 0.5
+"""Share from which on ink is another's, and a gap's columns are full of it."""
 DETOUR: Final = 0.003
 """Price of a bin along the ink, in bins of blank paper: of two ways on ink the shorter."""
 
@@ -32,7 +34,7 @@ def along_the_ink(y_bins: Float64, known: Mask, blank_above: Float32, foreign: M
     """
     x = np.flatnonzero(known)
     for before, after in pairwise(x):
-        if after - before > 1 and foreign[before + 1 : after].mean() < 0.5:
+        if after - before > 1 and foreign[before + 1 : after].mean() < MOSTLY:
             start, end = np.rint(y_bins[[before, after]]).astype(int)
             way, blank = _way(blank_above[:, before + 1 : after + 1], start, end)
             if blank <= min(MOST_BLANK * way.size, MOST_BLANK_BINS):

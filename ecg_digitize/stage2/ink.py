@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ecg_digitize.layout import RECT, TRACE_COLUMNS, TRACE_X0_PX
 from ecg_digitize.stage1.sight import against_paper, channels_against_paper
 from ecg_digitize.stage2.whole import BIN_PX
-from ecg_digitize.types import Float32, Float64, Image
+from ecg_digitize.types import Float32, Float64, Image, Mask
 
 Index = NDArray[np.int64]
 
@@ -40,7 +40,7 @@ OTHER_COLOUR: Final = 0.1
 """And this much farther surely another's: a blue pen is 0.2 from black."""
 OWN_COLUMNS: Final = 500
 """Sure columns from which on a row's colour is its own: it may have been drawn by another pen."""
-PAPER_MM: Final = 1.5
+GROUND_MM: Final = 1.5
 """Window in which the brightest pixel is taken for what ink of a colour lies on: paper, or the
 broad stroke of a highlighter."""
 COLOUR_WINDOW: Final = (9, 9)
@@ -85,10 +85,10 @@ def see_ink(image: Image, centre: Float64, mass: Float64) -> Ink:
     bins = np.clip(np.rint(centre), 0, _LOOK.height_px - 1).astype(np.int64)
     at = bins, np.arange(TRACE_COLUMNS)[:, None] // _COLUMNS
     sure = mass[..., 0] > SURE
-    light = np.clip(channels_against_paper(seen, _LOOK, window_mm=PAPER_MM), BLACKEST, 1)
+    light = np.clip(channels_against_paper(seen, _LOOK, window_mm=GROUND_MM), BLACKEST, 1)
     return Ink(
         blank_above=_blank_above(darkness, darkness[at][..., 0][sure]),
-        foreign=_foreign(-np.log(light), darkness, at, mass),
+        foreign=_foreign(-np.log(light), darkness, at, sure),
     )
 
 
@@ -102,26 +102,20 @@ def _blank_above(darkness: Float32, of_lines: Float32) -> Float32:
     return np.asarray(np.cumsum(np.pad(blank, ((1, 0), (0, 0))), axis=0), np.float32)
 
 
-def _foreign(taken: Float32, darkness: Float32, at: tuple[Index, Index], mass: Float64) -> Float64:
+def _foreign(taken: Float32, darkness: Float32, at: tuple[Index, Index], sure: Mask) -> Float64:
     """Tell foreign ink from what is taken of the light, (640, 2500, 3), around each ridge."""
-    sure = mass[..., 0] > SURE
-    foreign = np.zeros(mass.shape)
+    foreign = np.zeros(at[0].shape)
     if not sure.any():
         return foreign
     mean = cv2.blur(taken * np.maximum(darkness, 0)[..., None], COLOUR_WINDOW)[at]
     colour = mean / np.maximum(mean.sum(axis=-1, keepdims=True), 1e-4)
     total = taken.sum(axis=-1)[at]
-    for row in range(len(mass)):
-        of_row = sure.copy()
-        of_row[np.arange(len(mass)) != row] = False
+    for row in range(len(sure)):
+        of_row = sure & (np.arange(len(sure)) == row)[:, None]
         lines = of_row if of_row.sum() >= OWN_COLUMNS else sure
         usual = np.median(colour[..., 0, :][lines], axis=0)
-        same = SAME_COLOUR + 3 * np.median(_apart(colour[..., 0, :][lines], usual))
+        strays = np.linalg.norm(colour - usual, axis=-1)
+        same = SAME_COLOUR + 3 * np.median(strays[..., 0][lines])
         seen = np.minimum(total[row] / max(float(np.median(total[..., 0][lines])), 1e-3), 1)
-        strays = _apart(colour[row], usual)
-        foreign[row] = np.clip((strays - same) / OTHER_COLOUR, 0, 1) * seen
+        foreign[row] = np.clip((strays[row] - same) / OTHER_COLOUR, 0, 1) * seen
     return foreign
-
-
-def _apart(colour: Float32, usual: Float32) -> Float64:
-    return np.asarray(np.linalg.norm(colour - usual, axis=-1), np.float64)

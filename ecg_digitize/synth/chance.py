@@ -37,9 +37,8 @@ class Chance:
         """The same severity, drawn from the scenery's generator."""
         return Chance(self.scenery, self.scenery, self.severity)
 
-    @property
-    def own(self) -> "Chance":
-        """The same severity, drawn from a generator of its own: all others stay as they are."""
+    def split(self) -> "Chance":
+        """Return the same severity, drawn from a new generator: all others stay as they are."""
         (rng,) = self.scenery.spawn(1)
         return Chance(rng, rng, self.severity)
 

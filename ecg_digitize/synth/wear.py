@@ -123,19 +123,18 @@ def mould(page: CleanPage, chance: Chance) -> CleanPage:
 
 def fold(page: CleanPage, chance: Chance) -> CleanPage:
     """Fold hard a few times: dark lines with ink rubbed off along them."""
-    rng, bent = chance.rng, chance.own
+    rng, bent = chance.rng, chance.split()
     height, width = page.image.shape[:2]
     for _ in range(rng.integers(1, 5)):
         angle = rng.choice([0, np.pi / 2]) + rng.normal(0, 0.25)
         middle = np.array([rng.uniform(0.1, 0.9) * width, rng.uniform(0.1, 0.9) * height])
-        page = _folded(page, chance, middle_px=middle, along_rad=float(angle))
-        page = replace(page, folds=(*page.folds, _opened(page, bent, middle, float(angle))))
+        page = _folded(page, chance, bent, middle_px=middle, along_rad=float(angle))
     return page
 
 
 def fold_away(page: CleanPage, chance: Chance) -> CleanPage:
     """Fold a third of the sheets to halves, thirds or quarters, as for an envelope or a chart."""
-    own = chance.own
+    own = chance.split()
     height, width = page.image.shape[:2]
     if own.rng.random() > 0.33:
         return page
@@ -145,15 +144,24 @@ def fold_away(page: CleanPage, chance: Chance) -> CleanPage:
             middle = np.array([width, height]) / 2
             middle[side] = at * length
             along = np.pi / 2 * (1 - side) + own.rng.normal(0, 0.012)
-            page = _folded(page, own, middle_px=middle, along_rad=along, worn=0.35)
-            page = replace(page, folds=(*page.folds, _opened(page, own, middle, along)))
+            page = _folded(page, own, own, middle_px=middle, along_rad=along, worn=0.35)
     return page
 
 
 def _folded(
-    page: CleanPage, chance: Chance, *, middle_px: Float64, along_rad: float, worn: float = 1.0
-) -> CleanPage:
-    """Draw what a fold leaves on the paper: dirt and, in its middle, rubbed off ink."""
+    page: CleanPage, chance: Chance, bent: Chance, *,
+    middle_px: Float64, along_rad: float, worn: float = 1.0,
+) -> CleanPage:  # fmt: skip
+    """Fold along a line through a place: dirt and, in its middle, rubbed off ink; then open again.
+
+    Args:
+        page: The sheet.
+        chance: Draws the marks.
+        bent: Draws how flat it then lies.
+        middle_px: (2,) a point of the line.
+        along_rad: Its direction.
+        worn: How clear the marks are.
+    """
     rng, image = chance.rng, page.image.copy()
     height, width = image.shape[:2]
     along = np.array([np.cos(along_rad), np.sin(along_rad)])
@@ -170,7 +178,8 @@ def _folded(
         share = line * np.clip(0.6 + 0.5 * grain, 0, 1)
         share *= np.float32(chance.strength(0.2, 1) * strength / 255)
         blend_ink(image, share, np.full(3, grey, np.float32), np.float32(1))
-    return replace(page, image=image)
+    opened = _opened(page, bent, middle_px, along_rad)
+    return replace(page, image=image, folds=(*page.folds, opened))
 
 
 def _opened(page: CleanPage, chance: Chance, middle_px: Float64, along_rad: float) -> Fold:

@@ -9,7 +9,7 @@ import numpy as np
 from ecg_digitize import geometry
 from ecg_digitize.errors import StageError
 from ecg_digitize.layout import N_ROWS, TRACE_COLUMNS, Frame
-from ecg_digitize.pipeline import Models, find_crossings, find_sheet, read_rectified
+from ecg_digitize.pipeline import Models, find_sheet, read_rectified, see_lattice
 from ecg_digitize.stage1.feed import fed
 from ecg_digitize.stage1.grid import unseen_grid
 from ecg_digitize.stage1.lines import refine_grid
@@ -72,8 +72,8 @@ def compare_geometry(
 def _ways(page: Page, models: Models) -> dict[str, tuple[Page, GridMap] | None]:
     """Return by name the picture and the crossings in it to rectify by."""
     registration = find_sheet(page, models)
-    found = find_crossings(page, registration, models)
-    phases = refine_grid(page.image, found, page_from_sheet=registration.page_from_sheet)
+    found, seen_as = see_lattice(page, registration, models)
+    phases = refine_grid(page.image, found, page_from_sheet=seen_as.page_from_sheet)
     ships = follow_lines(page.image, phases)
     steps = (unseen_grid(registration.page_from_sheet), found, phases, ships)
     ways = [*((page, grid) for grid in steps), _normalized(page, registration, ships)]

@@ -19,6 +19,10 @@ PAGE_FROM_NORM = np.array([[2.1, 0.05, 30], [-0.04, 2.0, 50], [1e-5, 2e-5, 1]])
 STEP = np.arange(-6, 7)
 
 
+def to_page(norm_px: np.ndarray) -> np.ndarray:
+    return geometry.apply_homography(PAGE_FROM_NORM, norm_px)
+
+
 def curled_table(rng: np.random.Generator, *, crease: float = 0.15) -> np.ndarray:
     """Return true crossings, norm px, where stage 0 is off by 0.4 squares amid the names.
 
@@ -77,7 +81,7 @@ def test_curled_pages_are_followed_without_slips(blank: np.ndarray | None) -> No
         rng = np.random.default_rng(seed)
         table = curled_table(rng)
 
-        fitted = grid.fit_grid(heatmap(table, rng, blank=blank), page_from_norm=np.eye(3))
+        fitted = grid.fit_grid(heatmap(table, rng, blank=blank), page_from_norm=np.asarray)
 
         found = fitted.confidence > 0
         off = errors_px(fitted, table)
@@ -96,7 +100,7 @@ def test_a_stripe_between_two_halves_does_not_slip() -> None:
     table = NORM.px_from_mm(crossings_mm()) + 6 * np.sin(COLUMNS / 9)[..., None]
 
     heat = heatmap(table, rng, blank=(COLUMNS > 20) & (COLUMNS < 36))
-    fitted = grid.fit_grid(heat, page_from_norm=np.eye(3))
+    fitted = grid.fit_grid(heat, page_from_norm=np.asarray)
 
     off = errors_px(fitted, table)
     assert off[fitted.confidence > 0].max() < 2.0
@@ -108,7 +112,7 @@ def test_crossings_are_carried_to_the_page() -> None:
     rng = np.random.default_rng(1)
     table = curled_table(rng)
 
-    fitted = grid.fit_grid(heatmap(table, rng), page_from_norm=PAGE_FROM_NORM)
+    fitted = grid.fit_grid(heatmap(table, rng), page_from_norm=to_page)
 
     truth = geometry.apply_homography(PAGE_FROM_NORM, table)
     off = np.linalg.norm(fitted.crossings_xy_px - truth, axis=-1)
@@ -155,7 +159,7 @@ def test_false_peaks_and_many_holes_are_survived() -> None:
     table = curled_table(rng, crease=0.05)
 
     heat = heatmap(table, rng, missing=0.65, false=0.5)
-    fitted = grid.fit_grid(heat, page_from_norm=np.eye(3))
+    fitted = grid.fit_grid(heat, page_from_norm=np.asarray)
 
     off = errors_px(fitted, table)[LOWER]
     assert np.median(off) < 0.3
@@ -168,7 +172,7 @@ def test_peaks_one_millimetre_off_do_not_bend_the_page() -> None:
     wrong = rng.random((GRID_ROWS, GRID_COLUMNS, 1)) < 0.3
     jumped = table + 4 * rng.integers(-1, 2, table.shape) * wrong
 
-    fitted = grid.fit_grid(heatmap(jumped, rng, height=(0.15, 0.4)), page_from_norm=np.eye(3))
+    fitted = grid.fit_grid(heatmap(jumped, rng, height=(0.15, 0.4)), page_from_norm=np.asarray)
 
     assert np.median(errors_px(fitted, table)[LOWER]) < 0.3
 
@@ -198,7 +202,7 @@ def strewn(rng: np.random.Generator) -> np.ndarray:
 def test_without_a_lattice_stage_0_stands(make) -> None:
     heat = make(np.random.default_rng(5))
 
-    fitted = grid.fit_grid(heat, page_from_norm=PAGE_FROM_NORM)
+    fitted = grid.fit_grid(heat, page_from_norm=to_page)
 
     nominal = geometry.apply_homography(PAGE_FROM_NORM, NORM.px_from_mm(crossings_mm()))
     assert fitted.residual_px == float("inf")
@@ -208,7 +212,7 @@ def test_without_a_lattice_stage_0_stands(make) -> None:
 
 def test_a_heatmap_of_another_frame_is_refused() -> None:
     with pytest.raises(ValueError, match=r"must be \(896, 1152\).*got \(10, 10\)"):
-        grid.fit_grid(np.zeros((10, 10), np.float32), page_from_norm=np.eye(3))
+        grid.fit_grid(np.zeros((10, 10), np.float32), page_from_norm=np.asarray)
 
 
 @pytest.mark.parametrize("width", [0, 3, 12])
