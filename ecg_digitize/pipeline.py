@@ -35,9 +35,8 @@ from ecg_digitize.stage0.normalize import TRUSTED_NAMES, as_scanned, register, u
 from ecg_digitize.stage0.prepare import stage0_input
 from ecg_digitize.stage1.grid import fit_grid, unseen_grid
 from ecg_digitize.stage1.lines import refine_grid
-from ecg_digitize.stage1.rectify import norm_image, page_from_norm, rectify
+from ecg_digitize.stage1.rectify import flattened, norm_image, page_from_norm, rectify
 from ecg_digitize.stage1.rows import levelled, place_rows
-from ecg_digitize.stage1.sight import seen_in
 from ecg_digitize.stage1.timing import follow_lines
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.refine import PASSES, REACH_PX, bands_from, flipped, refine_input
@@ -313,7 +312,7 @@ def look_again(page: Page, found: GridMap, models: Models) -> GridMap:
     def to_page(norm_px: Float64) -> Float64:
         return geometry.page_from_sheet(found.crossings_xy_px, NORM.mm_from_px(norm_px))
 
-    return _crossings(seen_in(NORM, page.image, found.crossings_xy_px), to_page, models)
+    return _crossings(flattened(page, found.crossings_xy_px), to_page, models)
 
 
 def _crossings(seen: Image, to_page: Callable[[Float64], Float64], models: Models) -> GridMap:

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import NORM, RECT, SQUARE_MM, Frame
+from ecg_digitize.layout import NORM, RECT, SQUARE_MM, Frame, crossings_mm
 from ecg_digitize.stage1.feed import fed
 from ecg_digitize.stage1.rows import laid_out
+from ecg_digitize.stage1.sight import seen_in
 from ecg_digitize.types import Float32, Float64, GridMap, Image, Page, RectifiedPage, Registration
 
 MAX_STEP: Final = 1.5
@@ -43,21 +44,11 @@ def norm_image(page: Page, registration: Registration) -> Image:
         (896, 1152, 3) uint8 RGB, norm frame, white outside the picture.
     """
     warp = page_from_norm(registration)
-    height, width = page.image.shape[:2]
-    centre = ((NORM.width_px - 1) / 2, (NORM.height_px - 1) / 2)
-    step = np.sqrt(abs(np.linalg.det(geometry.jacobian(warp, centre))))
-    image = page.image
-    if step > MAX_STEP:
-        factor = round(float(step))
-        size = (max(width // factor, 1), max(height // factor, 1))
-        # The last few pixels that make no whole block are cut, so that the shrinking is exact.
-        whole = image[: size[1] * factor, : size[0] * factor]
-        image = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
-        warp = geometry.scaling((1 / factor, 1 / factor)) @ warp
+    image, shrunk_from_page = _shrunk(page.image, warp)
     return np.asarray(
         cv2.warpPerspective(
             image,
-            warp,
+            shrunk_from_page @ warp,
             (NORM.width_px, NORM.height_px),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_CONSTANT,
@@ -65,6 +56,30 @@ def norm_image(page: Page, registration: Registration) -> Image:
         ),
         np.uint8,
     )
+
+
+def flattened(page: Page, crossings_xy_px: Float32) -> Image:
+    """Warp the page by crossings for another look of stage 1, see ``norm_image``."""
+    mm = crossings_mm().reshape(-1, 2)
+    near = geometry.fit_homography(NORM.px_from_mm(mm), crossings_xy_px.reshape(-1, 2))
+    image, shrunk_from_page = _shrunk(page.image, near)
+    there = geometry.apply_homography(shrunk_from_page, crossings_xy_px.astype(np.float64))
+    return seen_in(NORM, image, there.astype(np.float32))
+
+
+def _shrunk(image: Image, page_from_norm_px: Float64) -> tuple[Image, Float64]:
+    """Shrink a picture by blocks if the norm frame would skip pixels; and the (3, 3) map to it."""
+    height, width = image.shape[:2]
+    centre = ((NORM.width_px - 1) / 2, (NORM.height_px - 1) / 2)
+    step = np.sqrt(abs(np.linalg.det(geometry.jacobian(page_from_norm_px, centre))))
+    if step <= MAX_STEP:
+        return image, np.eye(3)
+    factor = round(float(step))
+    size = (max(width // factor, 1), max(height // factor, 1))
+    # The last few pixels that make no whole block are cut, so that the shrinking is exact.
+    whole = image[: size[1] * factor, : size[0] * factor]
+    shrunk = np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return shrunk, geometry.scaling((1 / factor, 1 / factor))
 
 
 def rectify(page: Page, grid: GridMap, *, interpolation: int = cv2.INTER_LINEAR) -> RectifiedPage:
