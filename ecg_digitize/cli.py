@@ -92,6 +92,10 @@ def _add_using(command: Command) -> None:
     add("image", type=Path, nargs="?", default=BENCH_IMAGE, help="default: a shipped sample")
     add("--repeat", type=_count, default=5, help="default: 5")
     add("--threads", type=_count, default=2, help="default: 2")
+    add("--feed", choices=STAGES, help="time the making of its training samples instead")
+    add("--workers", type=_count, default=2, help="processes that make them (default: 2)")
+    add("--samples", type=_count, default=100, help="how many (default: 100)")
+    add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
     _add_json(add)
     _add_model_options(add)
 

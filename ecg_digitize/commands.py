@@ -263,10 +263,22 @@ def compare(arguments: argparse.Namespace) -> int:
 
 
 def bench(arguments: argparse.Namespace) -> int:
-    """Time one picture."""
+    """Time one picture, or the making of training samples."""
     from ecg_digitize.runtime import limit_threads
+    from ecg_digitize.synth.signals import open_source
     from ecg_digitize.training.bench import bench as measure
+    from ecg_digitize.training.bench import bench_feed
 
+    if arguments.feed is not None:
+        source = open_source(arguments.source)
+        workers, samples = arguments.workers, arguments.samples
+        with _bar(workers + samples) as step:
+            feed = bench_feed(
+                arguments.feed, source, samples=samples, workers=workers, progress=step
+            )
+        print(feed.to_text(), end="")
+        _write_json(arguments.json, feed.to_json())
+        return DONE
     limit_threads(arguments.threads)
     models = _models(arguments)
     with _bar(2 * arguments.repeat + 1) as step:

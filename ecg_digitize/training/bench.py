@@ -1,4 +1,7 @@
-"""How long one page takes, stage by stage, next to the floor that no digitizer gets below."""
+"""How long one page takes, stage by stage, next to the floor that no digitizer gets below.
+
+And how fast training samples come, which must not keep a network waiting.
+"""
 
 import os
 import platform
@@ -9,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import torch
@@ -18,7 +21,12 @@ from ecg_digitize.geometry import mesh_maps
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import RECT
 from ecg_digitize.pipeline import Models, digitize_many, digitize_page
+from ecg_digitize.synth.signals import SignalSource
+from ecg_digitize.training.loop import stream
+from ecg_digitize.training.run import script_of
 from ecg_digitize.types import Digitization, GridMap, Page
+
+FEED_SEED: Final = 990_001  # no training uses it
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,58 @@ class BenchReport:
         if self.peak_memory_mb is not None:
             lines.append(f"  {self.peak_memory_mb:.0f} MB at most")
         return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class FeedReport:
+    """How fast samples are made."""
+
+    stage: str
+    samples: int  # that were counted; of stages 0 and 1, each is a page
+    workers: int  # processes of one thread each
+    samples_per_s: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as a dict for `json.dumps`."""
+        return asdict(self)
+
+    def to_text(self) -> str:
+        """Return the report as a line to read."""
+        return (
+            f"{self.stage}: {self.samples_per_s:.2f} samples/s from {self.workers} processes "
+            f"({self.samples} made)\n"
+        )
+
+
+def bench_feed(
+    stage: str,
+    source: SignalSource,
+    *,
+    samples: int = 100,
+    workers: int = 2,
+    progress: Callable[[], None] | None = None,
+) -> FeedReport:
+    """Make training samples as `train` does, and train nothing.
+
+    Args:
+        stage: Whose samples; a stage of `train`.
+        source: Where the signals come from.
+        samples: How many count, after the first of each process, which start up meanwhile.
+        workers: Processes that make them.
+        progress: Called after each of the `workers + samples` samples.
+
+    Returns:
+        Their number a second.
+    """
+    made = iter(stream(script_of(stage).Samples(source, FEED_SEED), batch=1, workers=workers))
+    start = time.perf_counter()
+    for number in range(workers + samples):
+        next(made)
+        if number == workers - 1:
+            start = time.perf_counter()
+        if progress is not None:
+            progress()
+    return FeedReport(stage, samples, workers, samples / (time.perf_counter() - start))
 
 
 def bench(

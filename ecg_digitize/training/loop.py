@@ -58,6 +58,28 @@ class Stream(IterableDataset[Sample]):
             index += count
 
 
+def stream(
+    make: Callable[[int], list[Sample]],
+    *,
+    batch: int,
+    workers: int,
+    first: int = 0,
+    pin_memory: bool = False,
+) -> DataLoader[Sample]:
+    """Return endless batches, made in `workers` processes (0: in this one) of one thread each."""
+    return DataLoader(
+        Stream(make, first=first),
+        batch_size=batch,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_one_thread,
+        # A process forked after the thread pools of torch or numba began hangs when it uses them.
+        multiprocessing_context="spawn" if workers else None,
+        pin_memory=pin_memory,
+        drop_last=True,
+    )
+
+
 def _one_thread(_: int) -> None:
     limit_threads(1)
     if hasattr(os, "nice"):
@@ -115,16 +137,12 @@ def train(
         torch.save(state, checkpoint.with_suffix(".tmp"))
         checkpoint.with_suffix(".tmp").replace(checkpoint)
 
-    loader = DataLoader(
-        Stream(make, first=step * options.batch),
-        batch_size=options.batch,
-        num_workers=options.workers,
-        prefetch_factor=4 if options.workers else None,
-        worker_init_fn=_one_thread,
-        # A process forked after the thread pools of torch or numba began hangs when it uses them.
-        multiprocessing_context="spawn" if options.workers else None,
+    loader = stream(
+        make,
+        batch=options.batch,
+        workers=options.workers,
+        first=step * options.batch,
         pin_memory=device.type == "cuda",
-        drop_last=True,
     )
     budget_s = options.minutes * 60
     last = saved = time.monotonic()

@@ -3,6 +3,7 @@
 import importlib
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import torch
@@ -53,6 +54,11 @@ def architecture_of(
     return Architecture(architecture.name, {**architecture.options, "backbone": backbone})
 
 
+def script_of(stage: str) -> ModuleType:
+    """Return the module that says what the samples (`Samples`) and the loss of a stage are."""
+    return importlib.import_module(f"ecg_digitize.training.{stage}")
+
+
 def train_stage(
     stage: str,
     source: SignalSource,
@@ -81,7 +87,7 @@ def train_stage(
         InputError: An encoder is given for a network without one, or the loss is not the stage's.
         WeightsError: The encoder's file does not fit the backbone.
     """
-    script = importlib.import_module(f"ecg_digitize.training.{stage}")
+    script = script_of(stage)
     loss_of = script.loss_of
     if loss is not None:
         if stage != "stage2" or loss not in MIXTURES:

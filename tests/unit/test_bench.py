@@ -49,6 +49,18 @@ def test_bench_tells_stages_floor_and_memory(tmp_path, capsys):
     assert "floor" in capsys.readouterr().out
 
 
+def test_bench_counts_the_samples_that_training_would_get(tmp_path, capsys):
+    report_file = tmp_path / "feed.json"
+    options = ["--workers", "1", "--samples", "2", "--json", str(report_file)]
+
+    assert main(["bench", "--feed", "stage1", *options]) == 0
+
+    report = json.loads(report_file.read_text())
+    assert (report["stage"], report["samples"], report["workers"]) == ("stage1", 2, 1)
+    assert 0.01 < report["samples_per_s"] < 1000
+    assert f"{report['samples_per_s']:.2f} samples/s" in capsys.readouterr().out
+
+
 def test_peak_memory_is_in_megabytes():
     peak = peak_memory_mb()
     assert peak is None or 50 < peak < 100_000
