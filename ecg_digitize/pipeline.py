@@ -218,13 +218,13 @@ def find_sheet(page: Page, models: Models) -> Registration:
     """Stage 0: lead names and orientation -> where the sheet lies.
 
     The network reads names in all directions, but best upright: a page on which few names agree is
-    looked at again on its other sides, and the side with most names wins. One that no side explains
-    gets a second look with its specks filtered out.
+    looked at again on its other sides, and the side with most names wins. One of which no side
+    shows enough gets a second look with its specks filtered out.
     """
     found, errors = _look_at_all_sides(page, models, faint=False)
-    if not found:
+    if all(registration.n_inliers < TRUSTED_NAMES for registration in found):
         filtered = np.asarray(cv2.medianBlur(page.image, SPECKS_PX), np.uint8)
-        found, _ = _look_at_all_sides(Page(filtered, page.source), models, faint=True)
+        found += _look_at_all_sides(Page(filtered, page.source), models, faint=True)[0]
     if not found:
         raise errors[0]
     return max(found, key=lambda registration: registration.n_inliers)

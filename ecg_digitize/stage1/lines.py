@@ -27,7 +27,7 @@ WINDOW_MM: Final = 1.8  # sigma of the windows
 CLIP: Final = 60.0  # grey levels: what a line may stand out, so that a trace counts no more
 TRUSTED_MM: Final = 0.25
 """Phases beyond this are near the half millimetre where they wrap round."""
-LEAST_CONTRAST: Final = 0.3  # grey levels of the harmonic; scans of faint paper have 5
+LEAST_CONTRAST: Final = 0.05  # grey levels of the harmonic; scans of faint paper have 5
 LEAST_SHARE: Final = 0.6
 """Share of the crossings among the traces with trusted phases that a surface needs; the true one
 has as few as 0.7 where specks hide the lines, surfaces off by whole millimetres 0.3 to 0.6."""
