@@ -82,7 +82,9 @@ def crossings_mm() -> NDArray[np.float64]:
     return SQUARE_MM * np.stack([columns, rows], axis=-1).astype(np.float64)
 
 
-def snapped_mm(x_mm: NDArray[np.float64], *, edge_mm: float) -> NDArray[np.float64]:
+def snapped_mm(
+    x_mm: NDArray[np.float64], *, edge_mm: float, px_per_mm: float = PX_PER_MM
+) -> NDArray[np.float64]:
     """Return where vertical lines are printed that belong at some sheet x: on whole pixels.
 
     ECG-Image-Kit plots at 200 dpi, so its lines are up to 0.06 mm (2.5 ms) off, the traces never.
@@ -91,8 +93,9 @@ def snapped_mm(x_mm: NDArray[np.float64], *, edge_mm: float) -> NDArray[np.float
     Args:
         x_mm: Sheet x of the lines.
         edge_mm: Sheet x of column 0 of the raster: 0, without calibration pulses SQUARE_MM.
+        px_per_mm: Of the raster, if another was plotted with.
     """
-    return np.asarray(edge_mm + np.rint((x_mm - edge_mm) * PX_PER_MM) / PX_PER_MM)
+    return np.asarray(edge_mm + np.rint((x_mm - edge_mm) * px_per_mm) / px_per_mm)
 
 
 @dataclass(frozen=True)

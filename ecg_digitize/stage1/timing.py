@@ -2,11 +2,12 @@
 
 Printers and scanners feed paper unevenly, by 0.05 mm (2 ms) over a few centimetres, which no
 surface that is stiff enough for its noise follows. The lines themselves do. They are not evenly
-spaced either: plotting libraries snap them to whole pixels, in a pattern that repeats every 8 mm
-and that most prints show, so it is looked for and taken out. On ECG-Image-Kit's renders this is
-worth 0.3 dB, on a print photographed by phone 2 dB.
+spaced either: plotting libraries snap them to whole pixels, in a pattern that prints show, so it is
+looked for and taken out. On ECG-Image-Kit's renders this is worth 0.3 dB, on a print photographed
+by phone 2 dB.
 """
 
+import itertools
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +16,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import RECT, SQUARE_MM, Frame, crossings_mm, snapped_mm
+from ecg_digitize.layout import PX_PER_MM, RECT, SQUARE_MM, Frame, crossings_mm, snapped_mm
 from ecg_digitize.stage1.sight import against_paper, seen_in
 from ecg_digitize.types import Float64, GridMap, Image
 
@@ -33,6 +34,10 @@ LEAST_PAPER: Final = 0.25  # share of a band's column that must be free of ink
 FARTHEST_MM: Final = 0.2
 LEAST_CONTRAST: Final = 0.5  # grey levels of a line, averaged over its band
 LEAST_LINES: Final = 0.5  # share of the lines that must be found
+OTHER_PX_PER_MM: Final = (150 / 25.4, 300 / 25.4)
+"""Of pages that were not plotted at the competition's 200 dpi before they were printed."""
+PHASES: Final = 8
+"""Places within a pixel in which such a raster is taken to begin."""
 SNAPPED_LIKE: Final = 0.3  # correlation with the pattern; 0.8 to 1 where it is there, else -0.4
 SNAPPED_SHARE: Final = 0.5
 """Of the pattern's size: lines that are not snapped seem to be, by a fifth, if their raster is the
@@ -124,20 +129,27 @@ def _offsets(darker: Float64, lines_mm: Float64) -> tuple[Float64, Float64]:
 def _pattern(off_mm: Float64, lines_mm: Float64, grid: GridMap) -> Float64:
     """Return (lines,) mm that lines are printed off their places: snapped to pixels, or not.
 
-    The raster is the competition's, with or without pulses, or, on a picture as it was plotted, its
-    own, whatever its scale.
+    The raster is the competition's, with or without pulses, another one of those that are printed,
+    wherever it begins, or, on a picture as it was plotted, its own, whatever its scale.
     """
     known = np.isfinite(off_mm)
 
     def rough(values: Float64) -> Float64:
         return np.asarray(values - gaussian_filter1d(np.where(known, values, 0), 3.0))[known]
 
-    patterns = [snapped_mm(lines_mm, edge_mm=edge) - lines_mm for edge in (0.0, SQUARE_MM)]
+    rasters = [(PX_PER_MM, edge_mm) for edge_mm in (0.0, SQUARE_MM)]
+    for scale, step in itertools.product(OTHER_PX_PER_MM, range(PHASES)):
+        rasters.append((scale, step / (PHASES * scale)))
+    patterns = [
+        snapped_mm(lines_mm, edge_mm=edge_mm, px_per_mm=scale) - lines_mm
+        for scale, edge_mm in rasters
+    ]
     patterns.append(_own_raster(lines_mm, grid))
-    seen, wanted = rough(off_mm), [rough(pattern) for pattern in patterns]
-    like = [np.corrcoef(seen, one)[0, 1] for one in wanted]
+    seen, wanted = rough(off_mm), np.stack([rough(pattern) for pattern in patterns])
+    size = np.maximum(np.linalg.norm(wanted, axis=1), 1e-9)
+    like = wanted @ seen / size / max(float(np.linalg.norm(seen)), 1e-9)
     best = int(np.argmax(like))
-    share = seen @ wanted[best] / (wanted[best] @ wanted[best])
+    share = float(wanted[best] @ seen / size[best] ** 2)
     is_snapped = like[best] > SNAPPED_LIKE and share > SNAPPED_SHARE
     return patterns[best] if is_snapped else np.zeros(len(lines_mm))
 

@@ -94,6 +94,26 @@ def test_a_picture_of_another_raster_stays(px_per_mm: float) -> None:
     assert np.abs(off_mm - np.median(off_mm)).max() < 0.008
 
 
+@pytest.mark.parametrize("dpi", [150, 300])
+def test_a_print_of_another_raster_stays(dpi: int) -> None:
+    """Nor are lines that were snapped before the page was printed and scanned by other pixels."""
+    style = default_style()
+    style = replace(style, snapped=True, px_per_mm=dpi / 25.4, left_mm=style.left_mm - 0.02)
+    signals_mv = to_twelve(SimulatorSource(seed=5).get(4))
+    plotted = draw_page(signals_mv, style, np.random.default_rng(0)).image
+    size = (2231, round(2231 * plotted.shape[0] / plotted.shape[1]))
+    image = np.asarray(cv2.resize(plotted, size, interpolation=cv2.INTER_AREA), np.uint8)
+    px_per_mm = np.array(size) / np.array(plotted.shape[1::-1]) * style.px_per_mm
+    corner = np.array([style.left_mm, style.top_mm])
+    xy_px = ((crossings_mm() - corner) * px_per_mm - 0.5).astype(np.float32)
+    grid = GridMap(xy_px, np.ones(xy_px.shape[:2], np.float32), 0.1)
+
+    found = follow_lines(image, grid)
+
+    off_mm = (found.crossings_xy_px - xy_px)[AMONG_TRACES][..., 0] / px_per_mm[0]
+    assert np.abs(off_mm - np.median(off_mm)).max() < 0.012
+
+
 def test_without_lines_the_grid_stays() -> None:
     grid = even_grid()
     white = np.full((1700, 2200, 3), 255, np.uint8)
