@@ -16,15 +16,13 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, Frame, crossings_mm
+from ecg_digitize.layout import SQUARE_MM, crossings_mm
 from ecg_digitize.stage1.feed import find_feed
+from ecg_digitize.stage1.phase import measure_lines
 from ecg_digitize.stage1.surface import smooth_bend
+from ecg_digitize.stage1.unwrap import residual, right_part, unwrap
 from ecg_digitize.types import Float32, Float64, GridMap, Image
 
-FINE: Final = 8.0  # px/mm along the direction measured
-COARSE: Final = 2.0  # px/mm across it
-WINDOW_MM: Final = 1.8  # sigma of the windows
-CLIP: Final = 60.0  # grey levels: what a line may stand out, so that a trace counts no more
 TRUSTED_MM: Final = 0.25
 """Phases beyond this are near the half millimetre where they wrap round."""
 LEAST_CONTRAST: Final = 0.05  # grey levels of the harmonic; scans of faint paper have 5
@@ -46,10 +44,11 @@ OUTLIER_MM: Final = 0.15
 STIFFNESS: Final = 10.0
 """Of the soft surface through the phases, see ``surface.smooth_bend``."""
 ROUNDS: Final = 2
+ALL_RIGHT: Final = 0.98
+"""Share of the crossings that are right from which on a surface needs no more following."""
 FED_STIFFNESS: Final = 1e3
 FED_SHARE: Final = 0.8
 """Whole columns move together if that leaves less than this share of their offsets."""
-RESIDUAL_NODES: Final = 1.5  # sigma of the windows in which phases tell how good a surface is
 CHANCE_MM: Final = float(np.sqrt(2 / 12))
 """RMS of phases that know nothing, even between -0.5 and 0.5 mm in both directions."""
 
@@ -88,18 +87,37 @@ def refine_grid(image: Image, grid: GridMap, *, page_from_sheet: Float64) -> Gri
             best = led
     if best is None:
         return grid
-    surface = best.surface
+    judged = _judged(grey, _smoothest(grey, best) if best.base is grid else best.surface)
     if best.base is grid:
-        smoother = [_lead_on(grey, _smoothed(grid, stiffness)) for stiffness in SMOOTHER]
-        surface = _simplest([*smoother, best])
-    return _judged(grey, replace(surface, residual_px=best.scatter_mm * _px_per_mm(surface)))
+        judged = _followed_outward(grey, judged)
+    return replace(judged, residual_px=best.scatter_mm * _px_per_mm(judged))
+
+
+def _smoothest(grey: Image, led: "_Led") -> GridMap:
+    """Smooth a surface wherever the lines allow it."""
+    smoother = [_lead_on(grey, _smoothed(led.base, stiffness)) for stiffness in SMOOTHER]
+    return _simplest([*smoother, led])
+
+
+def _followed_outward(grey: Image, judged: GridMap) -> GridMap:
+    """Follow the lines from the crossings that are right to others, if that makes more of them."""
+    n_right = _n_right(judged)
+    if n_right >= ALL_RIGHT * judged.confidence.size:
+        return judged
+    unwrapped = _judged(grey, unwrap(grey, judged))
+    again = _judged(grey, _smoothest(grey, _lead_on(grey, unwrapped)))
+    return again if _n_right(again) > n_right else judged
+
+
+def _n_right(judged: GridMap) -> int:
+    assert judged.residual_mm is not None
+    return int(right_part(judged.residual_mm).sum())
 
 
 def _judged(grey: Image, grid: GridMap) -> GridMap:
     """Add what the lines leave round each crossing, and the confidence that follows from it."""
     offset_mm, _ = measure_lines(grey, grid)
-    squared = gaussian_filter((offset_mm**2).sum(axis=-1), RESIDUAL_NODES)
-    residual_mm = np.sqrt(squared).astype(np.float32)
+    residual_mm = residual(offset_mm)
     confidence = np.clip(1 - residual_mm / CHANCE_MM, 0, 1)
     return replace(grid, residual_mm=residual_mm, confidence=confidence)
 
@@ -165,45 +183,6 @@ def _simplest(led: Sequence[_Led]) -> GridMap:
         share = gaussian_filter((chosen == k).astype(np.float64), BLEND_NODES[1])
         points += share[..., None] * one.surface.crossings_xy_px
     return replace(softest, crossings_xy_px=points.astype(np.float32))
-
-
-def measure_lines(grey: Image, grid: GridMap) -> tuple[Float64, Float64]:
-    """Measure how far the printed lines lie from where a grid has them.
-
-    Args:
-        grey: (H, W) uint8.
-        grid: Right to less than half a millimetre.
-
-    Returns:
-        offset_mm: (44, 57, 2) sheet mm in xy order; the crossing printed at node n lies at
-            n + offset of the grid's sheet. From -0.5 to 0.5.
-        weight: (44, 57) how clearly the lines are seen, grey levels.
-    """
-    offsets, strengths = [], []
-    for axis, scale in ((1, (FINE, COARSE)), (0, (COARSE, FINE))):
-        width, height = (round(mm * s) + 1 for mm, s in zip(_SHEET_MM, scale, strict=True))
-        maps = geometry.mesh_maps(grid.crossings_xy_px, Frame(width, height, scale, (0.0, 0.0)))
-        map_x = maps[0]
-        if grid.feed_px is not None:
-            at = np.arange(len(grid.feed_px))
-            map_x = map_x + np.interp(map_x, at, grid.feed_px).astype(np.float32)
-        seen = cv2.remap(grey, map_x, maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        seen = seen.astype(np.float32)
-        period = (round(FINE), 1) if axis == 1 else (1, round(FINE))
-        darker = np.clip(cv2.blur(seen, period) - seen, -CLIP, CLIP)
-        turn = np.exp(-2j * np.pi * np.arange(seen.shape[axis]) / FINE).astype(np.complex64)
-        wave = darker * (turn if axis == 1 else turn[:, None])
-        sigma = [WINDOW_MM * s for s in scale]
-        parts = (np.ascontiguousarray(part) for part in (wave.real, wave.imag))
-        real, imag = (cv2.GaussianBlur(part, (0, 0), sigma[0], sigmaY=sigma[1]) for part in parts)
-        steps = [round(SQUARE_MM * s) for s in scale]
-        at_nodes = (real + 1j * imag)[:: steps[1], :: steps[0]]
-        offsets.append(-np.angle(at_nodes) / (2 * np.pi))
-        strengths.append(np.abs(at_nodes))
-    return np.stack(offsets, axis=-1).astype(np.float64), np.minimum(*strengths).astype(np.float64)
-
-
-_SHEET_MM: Final = ((GRID_COLUMNS - 1) * SQUARE_MM, (GRID_ROWS - 1) * SQUARE_MM)
 
 
 def _trusted_share(offset_mm: Float64, weight: Float64) -> float:

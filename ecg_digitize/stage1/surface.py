@@ -108,15 +108,19 @@ def smooth_bend(bend: Float64, weight: Float64, *, stiffness: float, rounds: int
     Returns:
         (44, 57, 2) smooth field.
     """
-    rows, columns = np.mgrid[0:GRID_ROWS, 0:GRID_COLUMNS]
-    node = np.column_stack([columns.ravel(), rows.ravel()])
-    seen, pull = bend.reshape(-1, 2), (weight / max(float(np.median(weight)), 1e-9)).ravel()
-    trust = np.ones(len(seen))
+    pull, trust = weight / max(float(np.median(weight)), 1e-9), np.ones(weight.shape)
     for _ in range(rounds):
-        smooth = _thin_plate(node, seen, pull * trust, stiffness=stiffness)
-        off = np.linalg.norm(bend - smooth, axis=-1).ravel()
+        smooth = bend_along(bend, pull * trust, stiffness=stiffness)
+        off = np.linalg.norm(bend - smooth, axis=-1)
         trust = np.clip(1 - (off / (6 * max(float(np.median(off)), 1e-9))) ** 2, 0, 1) ** 2
     return smooth
+
+
+def bend_along(bend: Float64, weight: Float64, *, stiffness: float) -> Float64:
+    """Smooth a field of bends over the lattice, outliers and all; see ``smooth_bend``."""
+    rows, columns = np.mgrid[0:GRID_ROWS, 0:GRID_COLUMNS]
+    node = np.column_stack([columns.ravel(), rows.ravel()])
+    return _thin_plate(node, bend.reshape(-1, 2), weight.ravel(), stiffness=stiffness)
 
 
 def spread_px(surface: Float64, peaks: Peaks, kept: Bools) -> float:

@@ -1,0 +1,86 @@
+"""How far the printed 1 mm lines lie from where a grid has them: the phase of their first harmonic.
+
+Looked at through the crossings, the lines must repeat every millimetre. Their phase, taken in
+windows of a few millimetres, tells how far they are off, but no whole millimetre.
+"""
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ecg_digitize import geometry
+from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, Frame
+from ecg_digitize.types import Float64, GridMap, Image
+
+Waves = tuple[NDArray[np.complex64], NDArray[np.complex64]]
+
+FINE: Final = 8.0  # px/mm along the direction measured
+COARSE: Final = 2.0  # px/mm across it
+WINDOW_MM: Final = 1.8  # sigma of the windows
+CLIP: Final = 60.0  # grey levels: what a line may stand out, so that a trace counts no more
+SHEET_MM: Final = ((GRID_COLUMNS - 1) * SQUARE_MM, (GRID_ROWS - 1) * SQUARE_MM)
+
+
+def line_waves(grey: Image, grid: GridMap, *, every_mm: float) -> Waves:
+    """Measure the first harmonic of the printed lines on a lattice over the sheet.
+
+    Args:
+        grey: (H, W) uint8.
+        grid: Right to less than half a millimetre where the phases are to tell it.
+        every_mm: Pitch of the lattice, which begins in the sheet's corner; a multiple of 0.5.
+
+    Returns:
+        Those across (x) and down (y), both (rows, columns) complex64: their sizes are grey levels,
+        their angles 2 pi a millimetre.
+    """
+    across, down = (
+        _waves(grey, grid, axis, scale, every_mm)
+        for axis, scale in ((1, (FINE, COARSE)), (0, (COARSE, FINE)))
+    )
+    return across, down
+
+
+def offsets_mm(waves: Waves) -> Float64:
+    """Return (rows, columns, 2) sheet mm in xy order that lines lie further on, -0.5 to 0.5."""
+    return np.stack([-np.angle(wave) / (2 * np.pi) for wave in waves], axis=-1).astype(np.float64)
+
+
+def measure_lines(grey: Image, grid: GridMap) -> tuple[Float64, Float64]:
+    """Measure how far the printed lines lie from where a grid has them.
+
+    Args:
+        grey: (H, W) uint8.
+        grid: Right to less than half a millimetre.
+
+    Returns:
+        offset_mm: (44, 57, 2) sheet mm in xy order; the crossing printed at node n lies at
+            n + offset of the grid's sheet. From -0.5 to 0.5.
+        weight: (44, 57) how clearly the lines are seen, grey levels.
+    """
+    waves = line_waves(grey, grid, every_mm=SQUARE_MM)
+    weight = np.minimum(np.abs(waves[0]), np.abs(waves[1]))
+    return offsets_mm(waves), weight.astype(np.float64)
+
+
+def _waves(
+    grey: Image, grid: GridMap, axis: int, scale: tuple[float, float], every_mm: float
+) -> NDArray[np.complex64]:
+    """Demodulate the lines across (axis 1) or down (0), seen at a scale, px/mm."""
+    width, height = (round(mm * s) + 1 for mm, s in zip(SHEET_MM, scale, strict=True))
+    map_x, map_y = geometry.mesh_maps(grid.crossings_xy_px, Frame(width, height, scale, (0.0, 0.0)))
+    if grid.feed_px is not None:
+        at = np.arange(len(grid.feed_px))
+        map_x = map_x + np.interp(map_x, at, grid.feed_px).astype(np.float32)
+    seen = cv2.remap(grey, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    seen = seen.astype(np.float32)
+    period = (round(FINE), 1) if axis == 1 else (1, round(FINE))
+    darker = np.clip(cv2.blur(seen, period) - seen, -CLIP, CLIP)
+    turn = np.exp(-2j * np.pi * np.arange(seen.shape[axis]) / FINE).astype(np.complex64)
+    wave = darker * (turn if axis == 1 else turn[:, None])
+    sigma = [WINDOW_MM * s for s in scale]
+    parts = (np.ascontiguousarray(part) for part in (wave.real, wave.imag))
+    real, imag = (cv2.GaussianBlur(part, (0, 0), sigma[0], sigmaY=sigma[1]) for part in parts)
+    steps = [round(every_mm * s) for s in scale]
+    return np.asarray((real + 1j * imag)[:: steps[1], :: steps[0]], np.complex64)

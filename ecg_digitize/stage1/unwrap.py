@@ -1,0 +1,144 @@
+"""Follow the printed lines outward, from where a surface is right to where it is off by more.
+
+The phase of the 1 mm lines tells an offset up to whole millimetres. On torn, rippled and dark
+sheets the surface through the crossings is off by millimetres where the network missed them, or
+took other lines for them. But offsets are continuous: from where the surface is right they are
+followed millimetre by millimetre, over the clearest lines first (quality-guided phase unwrapping,
+Ghiglia and Pritt, Two-Dimensional Phase Unwrapping, 1998, ch. 4.2).
+"""
+
+import heapq
+from dataclasses import replace
+from typing import Final
+
+import cv2
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, label
+
+from ecg_digitize import geometry
+from ecg_digitize.layout import SQUARE_MM, crossings_mm
+from ecg_digitize.stage1.phase import line_waves, offsets_mm
+from ecg_digitize.stage1.surface import Bools, bend_along
+from ecg_digitize.types import Float32, Float64, GridMap, Image
+
+RIGHT_MM: Final = 0.15
+"""What phases leave where a surface is right: 0.02 to 0.1 mm; where it is not, 0.4."""
+RESIDUAL_NODES: Final = 1.5  # sigma of the windows in which phases tell how good a surface is
+STILL_MM: Final = 0.1
+"""Crossings that are right to this stay where they are: their phases are noise."""
+ROUNDS: Final = 6
+"""Windows of phases see no lines whose pitch is off by a sixth: each round mends what it sees."""
+STIFFNESS: Final = 1.0
+FAINT: Final = 0.1  # of the typical clearness: fainter lines count as none
+UNSEEN: Final = 1e-3  # weight that holds the surface where no lines are
+
+
+def unwrap(grey: Image, grid: GridMap) -> GridMap:
+    """Move the crossings to where the printed lines lead from those that are right.
+
+    Args:
+        grey: (H, W) uint8, page frame.
+        grid: Right in most places.
+
+    Returns:
+        The grid with its crossings moved; as it was if hardly any are right.
+    """
+    nodes_mm, best = crossings_mm(), grid
+    for _ in range(ROUNDS):
+        offset_mm, clearness, still = _followed(grey, best)
+        if not still.any():
+            break
+        weight = np.where(clearness < FAINT, 0.0, np.minimum(clearness, 1.0) ** 2)
+        offset_mm[still | (weight == 0)] = 0.0
+        bend_mm = bend_along(offset_mm, np.where(still, 1.0, weight + UNSEEN), stiffness=STIFFNESS)
+        points = geometry.page_from_sheet(best.crossings_xy_px, nodes_mm + bend_mm)
+        best = replace(best, crossings_xy_px=points.astype(np.float32))
+    return best
+
+
+def residual(offset_mm: Float64) -> Float32:
+    """Return (44, 57) mm: what phases (44, 57, 2) leave round each crossing, RMS."""
+    squared = gaussian_filter((offset_mm**2).sum(axis=-1), RESIDUAL_NODES)
+    return np.asarray(np.sqrt(squared), np.float32)
+
+
+def right_part(residual_mm: Float32) -> Bools:
+    """Return (44, 57) bool: the largest connected part of the sheet that is right.
+
+    Another part may be right but for whole millimetres, with wrong crossings between.
+    """
+    parts, n = label(residual_mm < RIGHT_MM)
+    sizes = np.bincount(parts.ravel(), minlength=n + 1)[1:]
+    return np.asarray(parts == 1 + sizes.argmax() if n else np.zeros_like(parts), np.bool_)
+
+
+def _followed(grey: Image, grid: GridMap) -> tuple[Float64, Float64, Bools]:
+    """Return the nodes' offsets, mm, how clearly lines lead there, and those that are right.
+
+    Clearness is that of the faintest lines on the way, the typical ones being 1.
+    """
+    waves = line_waves(grey, grid, every_mm=1.0)
+    phases_mm = offsets_mm(waves)
+    step = round(SQUARE_MM)
+    residual_mm = residual(phases_mm[::step, ::step])
+    right = right_part(residual_mm)
+    rows, columns = phases_mm.shape[:2]
+    around = cv2.resize(right.astype(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST)
+    start = around > 0
+    offsets, clearness = [], []
+    for axis, wave in enumerate(waves):
+        clear = np.abs(wave).astype(np.float64)
+        clear /= max(float(np.median(clear[start])) if start.any() else 0.0, 1e-9)
+        there, way = _flood(np.ascontiguousarray(phases_mm[..., axis]), clear, start)
+        offsets.append(there[::step, ::step])
+        clearness.append(way[::step, ::step])
+    return (
+        np.stack(offsets, axis=-1),
+        np.minimum(*clearness),
+        right & (residual_mm < STILL_MM),
+    )
+
+
+@njit(nogil=True, cache=True)
+def _flood(  # type: ignore[no-untyped-def]
+    phase_mm: Float64, clear: Float64, start: NDArray[np.bool_]
+):
+    """Unwrap phases outward from the start, over the clearest neighbours first.
+
+    Args:
+        phase_mm: (rows, columns), -0.5 to 0.5.
+        clear: (rows, columns) how clear each is.
+        start: (rows, columns) bool, where the phase is the offset.
+
+    Returns:
+        The offsets, the phases plus whole millimetres, and the least clear of the way to each;
+        where no way leads, the phase and 0.
+    """
+    rows, columns = phase_mm.shape
+    offset = phase_mm.copy()
+    way = np.where(start, clear, 0.0)
+    known = start.copy()
+    heap = [(0.0, 0, 0, 0.0)]
+    heap.pop()
+    for y in range(rows):
+        for x in range(columns):
+            if start[y, x]:
+                for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+                    v, u = y + dy, x + dx
+                    if 0 <= v < rows and 0 <= u < columns and not start[v, u]:
+                        heapq.heappush(heap, (-min(clear[v, u], clear[y, x]), v, u, offset[y, x]))
+    while len(heap) > 0:
+        worst, y, x, before = heapq.heappop(heap)
+        if known[y, x]:
+            continue
+        known[y, x] = True
+        way[y, x] = -worst
+        apart = phase_mm[y, x] - before
+        offset[y, x] = before + apart - np.rint(apart)
+        for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+            v, u = y + dy, x + dx
+            if 0 <= v < rows and 0 <= u < columns and not known[v, u]:
+                heapq.heappush(heap, (-min(clear[v, u], -worst), v, u, offset[y, x]))
+    return offset, way
