@@ -19,7 +19,7 @@ from ecg_digitize import geometry
 from ecg_digitize.layout import SQUARE_MM, crossings_mm
 from ecg_digitize.stage1.feed import find_feed
 from ecg_digitize.stage1.phase import measure_lines
-from ecg_digitize.stage1.surface import smooth_bend
+from ecg_digitize.stage1.surface import Bools, smooth_bend
 from ecg_digitize.stage1.unwrap import residual, right_part, unwrap
 from ecg_digitize.types import Float32, Float64, GridMap, Image
 
@@ -100,18 +100,24 @@ def _smoothest(grey: Image, led: "_Led") -> GridMap:
 
 
 def _followed_outward(grey: Image, judged: GridMap) -> GridMap:
-    """Follow the lines from the crossings that are right to others, if that makes more of them."""
-    n_right = _n_right(judged)
-    if n_right >= ALL_RIGHT * judged.confidence.size:
+    """Follow the lines from the crossings that are right to the others, which alone are moved.
+
+    What is right was smoothed by then, while steep strokes of the traces draw what is followed.
+    """
+    right = _right(judged)
+    if right.mean() >= ALL_RIGHT:
         return judged
     unwrapped = _judged(grey, unwrap(grey, judged))
-    again = _judged(grey, _smoothest(grey, _lead_on(grey, unwrapped)))
-    return again if _n_right(again) > n_right else judged
+    smooth = _smoothest(grey, _lead_on(grey, unwrapped))
+    kept = gaussian_filter(right.astype(np.float64), BLEND_NODES[1])[..., None]
+    points = kept * judged.crossings_xy_px + (1 - kept) * smooth.crossings_xy_px
+    again = _judged(grey, replace(judged, crossings_xy_px=points.astype(np.float32)))
+    return again if _right(again).sum() > right.sum() else judged
 
 
-def _n_right(judged: GridMap) -> int:
+def _right(judged: GridMap) -> Bools:
     assert judged.residual_mm is not None
-    return int(right_part(judged.residual_mm).sum())
+    return right_part(judged.residual_mm)
 
 
 def _judged(grey: Image, grid: GridMap) -> GridMap:
