@@ -20,6 +20,8 @@ FINE: Final = 8.0  # px/mm along the direction measured
 COARSE: Final = 2.0  # px/mm across it
 WINDOW_MM: Final = 1.8  # sigma of the windows
 CLIP: Final = 60.0  # grey levels: what a line may stand out, so that a trace counts no more
+STROKES: Final = 0.05
+"""Share of the sheet that is darkest: traces and letters, which count no more than the rest."""
 SHEET_MM: Final = ((GRID_COLUMNS - 1) * SQUARE_MM, (GRID_ROWS - 1) * SQUARE_MM)
 
 
@@ -76,7 +78,9 @@ def _waves(
     seen = cv2.remap(grey, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     seen = seen.astype(np.float32)
     period = (round(FINE), 1) if axis == 1 else (1, round(FINE))
-    darker = np.clip(cv2.blur(seen, period) - seen, -CLIP, CLIP)
+    darker = cv2.blur(seen, period) - seen
+    clip = np.clip(np.quantile(darker[::4, ::4], 1 - STROKES), 1.0, CLIP)
+    darker = np.clip(darker, -clip, clip)
     turn = np.exp(-2j * np.pi * np.arange(seen.shape[axis]) / FINE).astype(np.complex64)
     wave = darker * (turn if axis == 1 else turn[:, None])
     sigma = [WINDOW_MM * s for s in scale]
