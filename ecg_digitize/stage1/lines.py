@@ -55,19 +55,23 @@ CHANCE_MM: Final = float(np.sqrt(2 / 12))
 _AMONG_TRACES: Final = (slice(12, 42), slice(3, 54))  # rows and columns of crossings
 
 
-def refine_grid(image: Image, grid: GridMap, *, page_from_sheet: Float64) -> GridMap:
+def refine_grid(
+    image: Image, grid: GridMap, *, page_from_sheet: Float64, outward: bool = True
+) -> GridMap:
     """Refine the crossings on the picture they were found in.
 
     Homographies are tried first, since most sheets are nearly flat and they need to be right only
     to a quarter of a millimetre: the one nearest to the grid, and the one that stage 0 read off
     the names, which is the better one where all lines look the same. Then come a homography with a
     slipping feed, and the surface as found. That one follows the noise of the crossings, so that
-    smoother ones take its place wherever the lines allow it.
+    smoother ones take its place wherever the lines allow it; and where it is wrong the lines are
+    followed outward from where it is right.
 
     Args:
         image: (H, W, 3) uint8 RGB, page frame.
         grid: What was found there.
         page_from_sheet: (3, 3) homography of stage 0, sheet mm to page px.
+        outward: Follow the lines; what it is worth is in docs/ablation.md.
 
     Returns:
         The refined crossings, with the feed if there is one, and how far to trust them; the grid
@@ -87,8 +91,9 @@ def refine_grid(image: Image, grid: GridMap, *, page_from_sheet: Float64) -> Gri
             best = led
     if best is None:
         return grid
-    judged = _judged(grey, _smoothest(grey, best) if best.base is grid else best.surface)
-    if best.base is grid:
+    bent = best.base is grid
+    judged = _judged(grey, _smoothest(grey, best) if bent else best.surface)
+    if bent and outward:
         judged = _followed_outward(grey, judged)
     return replace(judged, residual_px=best.scatter_mm * _px_per_mm(judged))
 

@@ -28,6 +28,7 @@ WAYS: Final = (
     "homography of the names",
     "crossings of the network",
     "phases of the lines",
+    "lines followed outward",
     "line by line",
     "the same, pixels resampled twice",
 )
@@ -73,9 +74,12 @@ def _ways(page: Page, models: Models) -> dict[str, tuple[Page, GridMap] | None]:
     """Return by name the picture and the crossings in it to rectify by."""
     registration = find_sheet(page, models)
     found, seen_as = see_lattice(page, registration, models)
-    phases = refine_grid(page.image, found, page_from_sheet=seen_as.page_from_sheet)
-    ships = follow_lines(page.image, phases)
-    steps = (unseen_grid(registration.page_from_sheet), found, phases, ships)
+    phases, outward = (
+        refine_grid(page.image, found, page_from_sheet=seen_as.page_from_sheet, outward=follow)
+        for follow in (False, True)
+    )
+    ships = follow_lines(page.image, outward)
+    steps = (unseen_grid(registration.page_from_sheet), found, phases, outward, ships)
     ways = [*((page, grid) for grid in steps), _normalized(page, registration, ships)]
     return dict(zip(WAYS, ways, strict=True))
 
