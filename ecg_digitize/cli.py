@@ -16,6 +16,7 @@ from ecg_digitize.stage2.members import MEMBERS
 
 BENCH_IMAGE: Final = Path(__file__).resolve().parent.parent / "tests/samples/sample_render.png"
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
+FED: Final = STAGES[:2]  # whose training samples are a page each
 PRESET_HELP: Final = "fast: each network looks once; best: from several sides (default)"
 SOURCE_HELP: Final = "signals: simulator (default), bank:FILE.npz, wfdb:FOLDER or deepfake"
 
@@ -92,9 +93,9 @@ def _add_using(command: Command) -> None:
     add("image", type=Path, nargs="?", default=BENCH_IMAGE, help="default: a shipped sample")
     add("--repeat", type=_count, default=5, help="default: 5")
     add("--threads", type=_count, default=2, help="default: 2")
-    add("--feed", choices=STAGES, help="time the making of its training samples instead")
-    add("--workers", type=_count, default=2, help="processes that make them (default: 2)")
-    add("--samples", type=_count, default=100, help="how many (default: 100)")
+    add("--feed", choices=FED, help="time the making of its training pages instead, with")
+    add("--workers", type=_count, default=2, help="so many processes (default: 2),")
+    add("--samples", type=_count, default=100, help="so many pages (default: 100) and")
     add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
     _add_json(add)
     _add_model_options(add)

@@ -1,10 +1,9 @@
 """The crossings, refined on the original pixels by the phase of the printed 1 mm lines.
 
 The network's crossings are good to 0.1 mm, and on paper whose lines all weigh the same it takes a
-1 mm line for a 5 mm one. The paper tells more: looked at through the crossings, its lines must
-repeat every millimetre, and how far they are off is the phase of their first harmonic, taken in
-windows of a few millimetres. On flat renders this leaves 0.005 mm. It cannot tell a shift by a
-whole millimetre: the crossings decide that.
+1 mm line for a 5 mm one. The paper tells more (phase.py): on flat renders its lines leave 0.005 mm.
+They cannot tell a shift by a whole millimetre: the crossings decide that, and where those are wrong
+in some part of the sheet, the way there from another (unwrap.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,9 +17,9 @@ from scipy.ndimage import gaussian_filter
 from ecg_digitize import geometry
 from ecg_digitize.layout import SQUARE_MM, crossings_mm
 from ecg_digitize.stage1.feed import find_feed
-from ecg_digitize.stage1.phase import measure_lines
+from ecg_digitize.stage1.phase import CHANCE_MM, measure_lines, residuals_mm
 from ecg_digitize.stage1.surface import Bools, smooth_bend
-from ecg_digitize.stage1.unwrap import residual, right_part, unwrap
+from ecg_digitize.stage1.unwrap import right_part, unwrap
 from ecg_digitize.types import Float32, Float64, GridMap, Image
 
 TRUSTED_MM: Final = 0.25
@@ -49,8 +48,6 @@ ALL_RIGHT: Final = 0.98
 FED_STIFFNESS: Final = 1e3
 FED_SHARE: Final = 0.8
 """Whole columns move together if that leaves less than this share of their offsets."""
-CHANCE_MM: Final = float(np.sqrt(2 / 12))
-"""RMS of phases that know nothing, even between -0.5 and 0.5 mm in both directions."""
 
 _AMONG_TRACES: Final = (slice(12, 42), slice(3, 54))  # rows and columns of crossings
 
@@ -95,7 +92,7 @@ def refine_grid(
     judged = _judged(grey, _smoothest(grey, best) if bent else best.surface)
     if bent and outward:
         judged = _followed_outward(grey, judged)
-    return replace(judged, residual_px=best.scatter_mm * _px_per_mm(judged))
+    return judged
 
 
 def _smoothest(grey: Image, led: "_Led") -> GridMap:
@@ -105,17 +102,19 @@ def _smoothest(grey: Image, led: "_Led") -> GridMap:
 
 
 def _followed_outward(grey: Image, judged: GridMap) -> GridMap:
-    """Follow the lines from the crossings that are right to the others, which alone are moved.
+    """Follow the lines from the crossings that are right to the others.
 
-    What is right was smoothed by then, while steep strokes of the traces draw what is followed.
+    What is right was smoothed by then, while steep strokes of the traces draw what is followed:
+    but for a seam it stays.
     """
-    right = _right(judged)
-    if right.mean() >= ALL_RIGHT:
+    right, seen = _right(judged), _seen(judged)
+    if not right.any() or right[seen].mean() >= ALL_RIGHT:
         return judged
     unwrapped = _judged(grey, unwrap(grey, judged))
     smooth = _smoothest(grey, _lead_on(grey, unwrapped))
-    kept = gaussian_filter(right.astype(np.float64), BLEND_NODES[1])[..., None]
-    points = kept * judged.crossings_xy_px + (1 - kept) * smooth.crossings_xy_px
+    kept = np.clip(2 * gaussian_filter(right.astype(np.float64), BLEND_NODES[1]) - 1, 0, 1)
+    points = smooth.crossings_xy_px.astype(np.float64)
+    points += kept[..., None] * (judged.crossings_xy_px - points)
     again = _judged(grey, replace(judged, crossings_xy_px=points.astype(np.float32)))
     return again if _right(again).sum() > right.sum() else judged
 
@@ -125,12 +124,18 @@ def _right(judged: GridMap) -> Bools:
     return right_part(judged.residual_mm)
 
 
+def _seen(judged: GridMap) -> Bools:
+    assert judged.residual_mm is not None
+    return np.asarray(judged.residual_mm < CHANCE_MM, np.bool_)
+
+
 def _judged(grey: Image, grid: GridMap) -> GridMap:
     """Add what the lines leave round each crossing, and the confidence that follows from it."""
-    offset_mm, _ = measure_lines(grey, grid)
-    residual_mm = residual(offset_mm)
+    offset_mm, weight = measure_lines(grey, grid)
+    residual_mm = residuals_mm(offset_mm, weight)
     confidence = np.clip(1 - residual_mm / CHANCE_MM, 0, 1)
-    return replace(grid, residual_mm=residual_mm, confidence=confidence)
+    residual_px = _scatter_mm(offset_mm) * _px_per_mm(grid)
+    return replace(grid, residual_mm=residual_mm, confidence=confidence, residual_px=residual_px)
 
 
 @dataclass(frozen=True)

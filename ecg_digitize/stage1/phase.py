@@ -9,10 +9,11 @@ from typing import Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from ecg_digitize import geometry
 from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, Frame
-from ecg_digitize.types import Float64, GridMap, Image
+from ecg_digitize.types import Float32, Float64, GridMap, Image
 
 Waves = tuple[NDArray[np.complex64], NDArray[np.complex64]]
 
@@ -22,6 +23,13 @@ WINDOW_MM: Final = 1.8  # sigma of the windows
 CLIP: Final = 60.0  # grey levels: what a line may stand out, so that a trace counts no more
 STROKES: Final = 0.05
 """Share of the sheet that is darkest: traces and letters, which count no more than the rest."""
+SPARSE: Final = 3
+"""Every third pixel tells that share: no divisor of the lines' periods, so that none is missed."""
+FAINT: Final = 0.1
+"""Share of the typical clearness below which lines count as unseen."""
+CHANCE_MM: Final = float(np.sqrt(2 / 12))
+"""RMS of phases that know nothing, even between -0.5 and 0.5 mm in both directions."""
+RESIDUAL_NODES: Final = 1.5  # sigma of the windows in which phases tell how good a surface is
 SHEET_MM: Final = ((GRID_COLUMNS - 1) * SQUARE_MM, (GRID_ROWS - 1) * SQUARE_MM)
 
 
@@ -35,13 +43,9 @@ def line_waves(grey: Image, grid: GridMap, *, every_mm: float) -> Waves:
 
     Returns:
         Those across (x) and down (y), both (rows, columns) complex64: their sizes are grey levels,
-        their angles 2 pi a millimetre.
+        their angles -2 pi a millimetre.
     """
-    across, down = (
-        _waves(grey, grid, axis, scale, every_mm)
-        for axis, scale in ((1, (FINE, COARSE)), (0, (COARSE, FINE)))
-    )
-    return across, down
+    return _waves(grey, grid, 1, every_mm), _waves(grey, grid, 0, every_mm)
 
 
 def offsets_mm(waves: Waves) -> Float64:
@@ -66,10 +70,27 @@ def measure_lines(grey: Image, grid: GridMap) -> tuple[Float64, Float64]:
     return offsets_mm(waves), weight.astype(np.float64)
 
 
-def _waves(
-    grey: Image, grid: GridMap, axis: int, scale: tuple[float, float], every_mm: float
-) -> NDArray[np.complex64]:
-    """Demodulate the lines across (axis 1) or down (0), seen at a scale, px/mm."""
+def residuals_mm(offset_mm: Float64, weight: Float64) -> Float32:
+    """Return (44, 57) mm: what phases leave round each crossing, RMS; CHANCE_MM if unseen.
+
+    Args:
+        offset_mm: (44, 57, 2), as of ``measure_lines``.
+        weight: (44, 57) of the same.
+    """
+    seen = are_seen(weight)
+    near = np.maximum(gaussian_filter(seen.astype(np.float64), RESIDUAL_NODES), 1e-9)
+    squared = gaussian_filter((offset_mm**2).sum(axis=-1) * seen, RESIDUAL_NODES) / near
+    return np.where(seen, np.sqrt(squared), CHANCE_MM).astype(np.float32)
+
+
+def are_seen(weight: Float64) -> NDArray[np.bool_]:
+    """Return (44, 57) bool: the crossings round which lines are seen."""
+    return np.asarray(weight > FAINT * np.median(weight), np.bool_)
+
+
+def _waves(grey: Image, grid: GridMap, axis: int, every_mm: float) -> NDArray[np.complex64]:
+    """Demodulate the lines across (axis 1) or down (0)."""
+    scale = (FINE, COARSE) if axis == 1 else (COARSE, FINE)
     width, height = (round(mm * s) + 1 for mm, s in zip(SHEET_MM, scale, strict=True))
     map_x, map_y = geometry.mesh_maps(grid.crossings_xy_px, Frame(width, height, scale, (0.0, 0.0)))
     if grid.feed_px is not None:
@@ -79,7 +100,7 @@ def _waves(
     seen = seen.astype(np.float32)
     period = (round(FINE), 1) if axis == 1 else (1, round(FINE))
     darker = cv2.blur(seen, period) - seen
-    clip = np.clip(np.quantile(darker[::4, ::4], 1 - STROKES), 1.0, CLIP)
+    clip = np.clip(np.quantile(darker[::SPARSE, ::SPARSE], 1 - STROKES), 1.0, CLIP)
     darker = np.clip(darker, -clip, clip)
     turn = np.exp(-2j * np.pi * np.arange(seen.shape[axis]) / FINE).astype(np.complex64)
     wave = darker * (turn if axis == 1 else turn[:, None])

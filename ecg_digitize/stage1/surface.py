@@ -117,7 +117,16 @@ def smooth_bend(bend: Float64, weight: Float64, *, stiffness: float, rounds: int
 
 
 def bend_along(bend: Float64, weight: Float64, *, stiffness: float) -> Float64:
-    """Smooth a field of bends over the lattice, outliers and all; see ``smooth_bend``."""
+    """Smooth a field of bends over the lattice, outliers and all.
+
+    Args:
+        bend: (44, 57, 2) offsets of the nodes, any unit.
+        weight: (44, 57) of the nodes.
+        stiffness: Weight of the squared second differences against a node of weight 1.
+
+    Returns:
+        (44, 57, 2) smooth field.
+    """
     rows, columns = np.mgrid[0:GRID_ROWS, 0:GRID_COLUMNS]
     node = np.column_stack([columns.ravel(), rows.ravel()])
     return _thin_plate(node, bend.reshape(-1, 2), weight.ravel(), stiffness=stiffness)

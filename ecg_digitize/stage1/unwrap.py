@@ -4,34 +4,31 @@ The phase of the 1 mm lines tells an offset up to whole millimetres. On torn, ri
 sheets the surface through the crossings is off by millimetres where the network missed them, or
 took other lines for them. But offsets are continuous: from where the surface is right they are
 followed millimetre by millimetre, over the clearest lines first (quality-guided phase unwrapping,
-Ghiglia and Pritt, Two-Dimensional Phase Unwrapping, 1998, ch. 4.2).
+Ghiglia and Pritt, Two-Dimensional Phase Unwrapping, 1998, ch. 4).
 """
 
 import heapq
 from dataclasses import replace
 from typing import Final
 
-import cv2
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, label
+from scipy.ndimage import label
 
 from ecg_digitize import geometry
 from ecg_digitize.layout import SQUARE_MM, crossings_mm
-from ecg_digitize.stage1.phase import line_waves, offsets_mm
+from ecg_digitize.stage1.phase import FAINT, line_waves, offsets_mm, residuals_mm
 from ecg_digitize.stage1.surface import Bools, bend_along
 from ecg_digitize.types import Float32, Float64, GridMap, Image
 
 RIGHT_MM: Final = 0.15
 """What phases leave where a surface is right: 0.02 to 0.1 mm; where it is not, 0.4."""
-RESIDUAL_NODES: Final = 1.5  # sigma of the windows in which phases tell how good a surface is
 STILL_MM: Final = 0.1
 """Crossings that are right to this stay where they are: their phases are noise."""
 ROUNDS: Final = 6
 """Windows of phases see no lines whose pitch is off by a sixth: each round mends what it sees."""
+SETTLED_MM: Final = 0.02  # a round that moves no crossing by more is the last
 STIFFNESS: Final = 1.0
-FAINT: Final = 0.1  # of the typical clearness: fainter lines count as none
 UNSEEN: Final = 1e-3  # weight that holds the surface where no lines are
 
 
@@ -43,7 +40,7 @@ def unwrap(grey: Image, grid: GridMap) -> GridMap:
         grid: Right in most places.
 
     Returns:
-        The grid with its crossings moved; as it was if hardly any are right.
+        The grid with its crossings moved; as it was if none are right to STILL_MM.
     """
     nodes_mm, best = crossings_mm(), grid
     for _ in range(ROUNDS):
@@ -55,13 +52,9 @@ def unwrap(grey: Image, grid: GridMap) -> GridMap:
         bend_mm = bend_along(offset_mm, np.where(still, 1.0, weight + UNSEEN), stiffness=STIFFNESS)
         points = geometry.page_from_sheet(best.crossings_xy_px, nodes_mm + bend_mm)
         best = replace(best, crossings_xy_px=points.astype(np.float32))
+        if np.abs(bend_mm).max() < SETTLED_MM:
+            break
     return best
-
-
-def residual(offset_mm: Float64) -> Float32:
-    """Return (44, 57) mm: what phases (44, 57, 2) leave round each crossing, RMS."""
-    squared = gaussian_filter((offset_mm**2).sum(axis=-1), RESIDUAL_NODES)
-    return np.asarray(np.sqrt(squared), np.float32)
 
 
 def right_part(residual_mm: Float32) -> Bools:
@@ -82,29 +75,27 @@ def _followed(grey: Image, grid: GridMap) -> tuple[Float64, Float64, Bools]:
     waves = line_waves(grey, grid, every_mm=1.0)
     phases_mm = offsets_mm(waves)
     step = round(SQUARE_MM)
-    residual_mm = residual(phases_mm[::step, ::step])
+    weight = np.minimum(*(np.abs(wave[::step, ::step]) for wave in waves)).astype(np.float64)
+    residual_mm = residuals_mm(phases_mm[::step, ::step], weight)
     right = right_part(residual_mm)
-    rows, columns = phases_mm.shape[:2]
-    around = cv2.resize(right.astype(np.uint8), (columns, rows), interpolation=cv2.INTER_NEAREST)
-    start = around > 0
-    offsets, clearness = [], []
+    near_row, near_column = (np.rint(np.arange(n) / step).astype(int) for n in phases_mm.shape[:2])
+    start = right[np.ix_(near_row, near_column)]
+    offset_mm, clearness = [], []
     for axis, wave in enumerate(waves):
         clear = np.abs(wave).astype(np.float64)
         clear /= max(float(np.median(clear[start])) if start.any() else 0.0, 1e-9)
-        there, way = _flood(np.ascontiguousarray(phases_mm[..., axis]), clear, start)
-        offsets.append(there[::step, ::step])
+        there_mm, way = _flood(np.ascontiguousarray(phases_mm[..., axis]), clear, start)
+        offset_mm.append(there_mm[::step, ::step])
         clearness.append(way[::step, ::step])
     return (
-        np.stack(offsets, axis=-1),
+        np.stack(offset_mm, axis=-1),
         np.minimum(*clearness),
         right & (residual_mm < STILL_MM),
     )
 
 
 @njit(nogil=True, cache=True)
-def _flood(  # type: ignore[no-untyped-def]
-    phase_mm: Float64, clear: Float64, start: NDArray[np.bool_]
-):
+def _flood(phase_mm: Float64, clear: Float64, start: Bools) -> tuple[Float64, Float64]:
     """Unwrap phases outward from the start, over the clearest neighbours first.
 
     Args:
@@ -113,11 +104,11 @@ def _flood(  # type: ignore[no-untyped-def]
         start: (rows, columns) bool, where the phase is the offset.
 
     Returns:
-        The offsets, the phases plus whole millimetres, and the least clear of the way to each;
-        where no way leads, the phase and 0.
+        The offsets, mm, which are the phases plus whole millimetres, and how clear the way to each
+        is where it is least; where no way leads, the phase and 0.
     """
     rows, columns = phase_mm.shape
-    offset = phase_mm.copy()
+    offset_mm = phase_mm.copy()
     way = np.where(start, clear, 0.0)
     known = start.copy()
     heap = [(0.0, 0, 0, 0.0)]
@@ -128,17 +119,18 @@ def _flood(  # type: ignore[no-untyped-def]
                 for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
                     v, u = y + dy, x + dx
                     if 0 <= v < rows and 0 <= u < columns and not start[v, u]:
-                        heapq.heappush(heap, (-min(clear[v, u], clear[y, x]), v, u, offset[y, x]))
+                        heapq.heappush(
+                            heap, (-min(clear[v, u], clear[y, x]), v, u, offset_mm[y, x])
+                        )
     while len(heap) > 0:
-        worst, y, x, before = heapq.heappop(heap)
+        worst, y, x, before_mm = heapq.heappop(heap)
         if known[y, x]:
             continue
         known[y, x] = True
         way[y, x] = -worst
-        apart = phase_mm[y, x] - before
-        offset[y, x] = before + apart - np.rint(apart)
+        offset_mm[y, x] = phase_mm[y, x] - np.rint(phase_mm[y, x] - before_mm)
         for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
             v, u = y + dy, x + dx
             if 0 <= v < rows and 0 <= u < columns and not known[v, u]:
-                heapq.heappush(heap, (-min(clear[v, u], -worst), v, u, offset[y, x]))
-    return offset, way
+                heapq.heappush(heap, (-min(clear[v, u], -worst), v, u, offset_mm[y, x]))
+    return offset_mm, way

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import torch
@@ -24,9 +24,8 @@ from ecg_digitize.pipeline import Models, digitize_many, digitize_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import stream
 from ecg_digitize.training.run import script_of
+from ecg_digitize.training.validate import VALIDATION_SEED
 from ecg_digitize.types import Digitization, GridMap, Page
-
-FEED_SEED: Final = 990_001  # no training uses it
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class FeedReport:
     """How fast samples are made."""
 
     stage: str
-    samples: int  # that were counted; of stages 0 and 1, each is a page
+    samples: int  # that were counted, a page each
     workers: int  # processes of one thread each
     samples_per_s: float
 
@@ -97,7 +96,7 @@ def bench_feed(
     """Make training samples as `train` does, and train nothing.
 
     Args:
-        stage: Whose samples; a stage of `train`.
+        stage: Whose samples: "stage0" or "stage1", whose samples are a page each.
         source: Where the signals come from.
         samples: How many count, after the first of each process, which start up meanwhile.
         workers: Processes that make them.
@@ -106,7 +105,7 @@ def bench_feed(
     Returns:
         Their number a second.
     """
-    made = iter(stream(script_of(stage).Samples(source, FEED_SEED), batch=1, workers=workers))
+    made = iter(stream(script_of(stage).Samples(source, VALIDATION_SEED), batch=1, workers=workers))
     start = time.perf_counter()
     for number in range(workers + samples):
         next(made)
