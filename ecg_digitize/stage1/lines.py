@@ -105,16 +105,18 @@ def _followed_outward(grey: Image, judged: GridMap) -> GridMap:
     """Follow the lines from the crossings that are right to the others.
 
     What is right was smoothed by then, while steep strokes of the traces draw what is followed:
-    but for a seam it stays.
+    only what phases alone could not mend is moved, and a seam around it.
     """
     right, seen = _right(judged), _seen(judged)
     if not right.any() or right[seen].mean() >= ALL_RIGHT:
         return judged
     unwrapped = _judged(grey, unwrap(grey, judged))
     smooth = _smoothest(grey, _lead_on(grey, unwrapped))
-    kept = np.clip(2 * gaussian_filter(right.astype(np.float64), BLEND_NODES[1]) - 1, 0, 1)
-    points = smooth.crossings_xy_px.astype(np.float64)
-    points += kept[..., None] * (judged.crossings_xy_px - points)
+    moved_px = np.linalg.norm(smooth.crossings_xy_px - judged.crossings_xy_px, axis=-1)
+    wrong = ~right & (moved_px > TRUSTED_MM * _px_per_mm(judged))
+    share = np.clip(2 * gaussian_filter(wrong.astype(np.float64), BLEND_NODES[1]), 0, 1)
+    points = judged.crossings_xy_px.astype(np.float64)
+    points += share[..., None] * (smooth.crossings_xy_px - points)
     again = _judged(grey, replace(judged, crossings_xy_px=points.astype(np.float32)))
     return again if _right(again).sum() > right.sum() else judged
 
