@@ -80,7 +80,7 @@ def test_what_ships_resamples_these_records_best_at_every_rate():
 
 
 @pytest.mark.usefixtures("tiny_weights")
-@pytest.mark.parametrize(("subject", "ways"), [("decoders", 8), ("geometry", 5), ("looks", 7)])
+@pytest.mark.parametrize(("subject", "ways"), [("decoders", 8), ("geometry", 6), ("looks", 7)])
 def test_the_command_prints_a_row_a_way_and_a_column_a_kind(subject, ways, monkeypatch, capsys):
     monkeypatch.setattr(compare, "KINDS", ("render", "scan"))
 
