@@ -29,7 +29,8 @@ GRID_ROWS: Final = 44
 GRID_COLUMNS: Final = 57
 DURATION_S: Final = 10.0
 PAGE_DPI: Final = 200
-PX_PER_MM: Final = PAGE_DPI / 25.4
+MM_PER_INCH: Final = 25.4
+PX_PER_MM: Final = PAGE_DPI / MM_PER_INCH
 GRID_SNAP_MM: Final = 0.5 / PX_PER_MM
 """How far right of its nominal place a printed grid line lies: the plotting library snaps lines to
 whole pixels, which moves them by half a 200 dpi pixel (2.5 ms) on average, but never the traces."""

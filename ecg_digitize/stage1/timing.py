@@ -16,7 +16,15 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import PX_PER_MM, RECT, SQUARE_MM, Frame, crossings_mm, snapped_mm
+from ecg_digitize.layout import (
+    MM_PER_INCH,
+    PX_PER_MM,
+    RECT,
+    SQUARE_MM,
+    Frame,
+    crossings_mm,
+    snapped_mm,
+)
 from ecg_digitize.stage1.sight import against_paper, seen_in
 from ecg_digitize.types import Float64, GridMap, Image
 
@@ -34,7 +42,7 @@ LEAST_PAPER: Final = 0.25  # share of a band's column that must be free of ink
 FARTHEST_MM: Final = 0.2
 LEAST_CONTRAST: Final = 0.5  # grey levels of a line, averaged over its band
 LEAST_LINES: Final = 0.5  # share of the lines that must be found
-OTHER_PX_PER_MM: Final = (150 / 25.4, 300 / 25.4)
+OTHER_PX_PER_MM: Final = (150 / MM_PER_INCH, 300 / MM_PER_INCH)
 """Of pages that were not plotted at the competition's 200 dpi before they were printed."""
 PHASES: Final = 8
 """Places within a pixel in which such a raster is taken to begin."""
