@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return submission.main(argv[1:])
     arguments = parser().parse_args(argv)
     arguments.argv = argv
-    chatty = arguments.verbose or arguments.command == "train"
+    chatty = arguments.verbose or arguments.command in ("train", "train-all")
     logging.basicConfig(
         level=logging.INFO if chatty else logging.WARNING,
         format="%(asctime)s %(levelname)s %(message)s",
@@ -149,19 +149,20 @@ def _add_making(command: Command) -> None:
         "train", commands.train, "train one stage; resumes what lies in --out"
     ).add_argument
     add("stage", choices=STAGES)
-    add("--minutes", type=_positive, required=True, help="wall-clock budget")
-    add("--source", required=True, metavar="SPEC", help=SOURCE_HELP)
-    add("--out", type=Path, required=True, metavar="DIR", help="for checkpoint and weights")
-    add("--encoder", type=Path, help="ImageNet weights of the backbone, safetensors")
-    add("--initial", type=Path, help="weights of an earlier training, safetensors")
+    _add_training(add, initial="weights of an earlier training, safetensors")
     _add_network(add)
     add("--loss", help="of stage 2, e.g. mask; a wrong name lists all (default: the one shipped)")
     add("--batch", type=_count, default=4, help="default: 4")
     add("--learning-rate", type=_positive, default=1e-3, help="default: 0.001")
     add("--workers", type=int, default=1, help="processes that make pages (default: 1)")
-    add("--seed", type=int, default=1, help="default: 1")
-    add("--device", help="cpu or cuda (default: the best there is)")
-    add("--max-steps", type=_count, help="stop early, for a quick try")
+
+    add = command(
+        "train-all",
+        commands.train_all,
+        "train all stages at once, where a GPU waits for pages; resumes nothing",
+    ).add_argument
+    _add_training(add, initial="folder of weights of an earlier training")
+    add("--workers", type=int, default=4, help="processes that make pages (default: 4)")
 
     add = command(
         "export", commands.export, "put trained weights into weights/ and the manifest"
@@ -175,6 +176,18 @@ def _add_making(command: Command) -> None:
     _add_network(add)
     add("--weights", type=Path, metavar="DIR", help="folder to write to (default: weights/)")
     add("--manifest", type=Path, help="default: weights_manifest.json")
+
+
+def _add_training(add: Callable[..., Any], *, initial: str) -> None:
+    """Add what `train` and `train-all` share."""
+    add("--minutes", type=_positive, required=True, help="wall-clock budget")
+    add("--source", required=True, metavar="SPEC", help=SOURCE_HELP)
+    add("--out", type=Path, required=True, metavar="DIR", help="for checkpoint and weights")
+    add("--encoder", type=Path, help="ImageNet weights of the backbone, safetensors")
+    add("--initial", type=Path, help=initial)
+    add("--seed", type=int, default=1, help="default: 1")
+    add("--device", help="cpu or cuda (default: the best there is)")
+    add("--max-steps", type=_count, help="stop early, for a quick try")
 
 
 def _add_validation(add: Callable[..., Any]) -> None:

@@ -9,7 +9,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -128,7 +128,7 @@ def train(arguments: argparse.Namespace) -> int:
     """Train one stage and print the line that exports it."""
     from ecg_digitize.runtime import choose_device
     from ecg_digitize.synth.signals import open_source
-    from ecg_digitize.training.export import export_line, save_half
+    from ecg_digitize.training.export import save_half
     from ecg_digitize.training.loop import TrainOptions
     from ecg_digitize.training.run import architecture_of, train_stage
 
@@ -155,20 +155,58 @@ def train(arguments: argparse.Namespace) -> int:
     )
     path = arguments.out / f"{stage}.safetensors"
     save_half(network, path)
+    _say_how_to_ship(
+        stage, path, arguments, figures, member=arguments.member, backbone=arguments.backbone
+    )
+    return DONE
+
+
+def train_all(arguments: argparse.Namespace) -> int:
+    """Train all stages at once and print the lines that export them."""
+    from ecg_digitize.runtime import choose_device
+    from ecg_digitize.synth.signals import open_source
+    from ecg_digitize.training.loop import TrainOptions
+    from ecg_digitize.training.together import train_together
+
+    options = TrainOptions(
+        out=arguments.out,
+        minutes=arguments.minutes,
+        workers=arguments.workers,
+        seed=arguments.seed,
+        max_steps=arguments.max_steps,
+        device=choose_device(arguments.device),
+    )
+    trained = train_together(
+        open_source(arguments.source),
+        options,
+        initial=arguments.initial,
+        encoder=arguments.encoder,
+    )
+    for stage, figures in trained.items():
+        path = arguments.out / f"{stage}.safetensors"
+        _say_how_to_ship(stage, path, arguments, figures, member=None, backbone=None)
+    return DONE
+
+
+def _say_how_to_ship(
+    stage: str, path: Path, arguments: argparse.Namespace, figures: Mapping[str, float], *,
+    member: str | None, backbone: str | None,
+) -> None:  # fmt: skip
+    from ecg_digitize.training.export import export_line
+
     print(f"{path}: {figures['steps']:.0f} steps, loss {figures['loss']:.4f}; ship it with")
     print(
         export_line(
             stage,
             path,
-            member=arguments.member,
-            backbone=arguments.backbone,
+            member=member,
+            backbone=backbone,
             command=shlex.join(["ecg-digitize", *arguments.argv]),
             data=arguments.source,
             minutes=figures["minutes"],
             metrics={"loss": figures["loss"], "steps": figures["steps"]},
         )
     )
-    return DONE
 
 
 def export(arguments: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ from ecg_digitize import geometry
 from ecg_digitize.alignment import find_start, set_in_time
 from ecg_digitize.errors import ImageError, InputError, StageError, WeightsError
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import NORM, TRACE_COLUMNS, TRACE_FS_HZ, TRACE_X0_PX
+from ecg_digitize.layout import NORM, TRACE_FS_HZ
 from ecg_digitize.manifest import read_manifest
 from ecg_digitize.runtime import autocast_dtype, choose_device, placed
 from ecg_digitize.signals import rows_from_trace, to_recording
@@ -40,7 +40,7 @@ from ecg_digitize.stage1.rows import levelled, place_rows
 from ecg_digitize.stage1.timing import follow_lines
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.refine import PASSES, REACH_PX, bands_from, flipped, refine_input
-from ecg_digitize.stage2.whole import BIN_PX
+from ecg_digitize.stage2.whole import column_probability, trace_map_of
 from ecg_digitize.types import (
     Digitization,
     Failure,
@@ -324,9 +324,7 @@ def _crossings(seen: Image, to_page: Callable[[Float64], Float64], models: Model
 def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:
     """Stage 2: where each row's centre line is, column by column."""
     (logits,) = _run(models.stage2, rectified.image, models.device)
-    columns = logits[0, :, :, TRACE_X0_PX : TRACE_X0_PX + TRACE_COLUMNS]
-    probability: Float32 = torch.softmax(columns, dim=1).cpu().numpy()
-    return TraceMap(probability, px_per_bin=float(BIN_PX), first_px=(BIN_PX - 1) / 2)
+    return trace_map_of(column_probability(logits[0]))
 
 
 def refine_trace(
@@ -347,9 +345,9 @@ def _offset_px(
     pixels: Image, clues: Float32, models: Models, upside_down: bool, backwards: bool
 ) -> Float32:
     """Run the refinement on flipped bands; return (4, 5000) of them as they lie."""
-    bands = flipped(pixels, clues, upside_down=upside_down, backwards=backwards)
-    on_device = (torch.from_numpy(np.ascontiguousarray(b)).to(models.device) for b in bands)
-    (offset_px,) = _run_batch(models.refine, bands_from(*on_device), models.device)
+    on_device = (torch.from_numpy(part).to(models.device) for part in (pixels, clues))
+    bands = flipped(*on_device, upside_down=upside_down, backwards=backwards)
+    (offset_px,) = _run_batch(models.refine, bands_from(*bands), models.device)
     offset: Float32 = offset_px.nan_to_num().clamp(-REACH_PX, REACH_PX).cpu().numpy()
     offset = -offset if upside_down else offset
     return offset[:, ::-1] if backwards else offset

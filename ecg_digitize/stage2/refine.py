@@ -110,8 +110,8 @@ def clues_along(trace: Trace, line_px: Float32) -> Float32:
 
 
 def flipped(
-    pixels: Image, clues: Float32, *, upside_down: bool, backwards: bool
-) -> tuple[Image, Float32]:
+    pixels: Tensor, clues: Tensor, *, upside_down: bool, backwards: bool
+) -> tuple[Tensor, Tensor]:
     """Turn bands upside down or run time backwards: strokes of a pen, either way.
 
     Args:
@@ -124,12 +124,12 @@ def flipped(
         Pixels and clues of the flipped bands.
     """
     if upside_down:
-        pixels = pixels[..., ::-1, :]
-        clues = np.concatenate([255 - clues[..., :3, :], clues[..., 3:, :]], axis=-2)
+        pixels = pixels.flip(-2)
+        clues = torch.cat([255 - clues[..., :3, :], clues[..., 3:, :]], dim=-2)
     if backwards:
-        pixels = pixels[..., ::-1]
-        slope, between, begin, end = np.split(clues[..., ::-1], (1, 4, 5), axis=-2)
-        clues = np.concatenate([255 - slope, between, end, begin], axis=-2)
+        pixels = pixels.flip(-1)
+        slope, between, begin, end = torch.split(clues.flip(-1), [1, 3, 1, 1], dim=-2)
+        clues = torch.cat([255 - slope, between, end, begin], dim=-2)
     return pixels, clues
 
 

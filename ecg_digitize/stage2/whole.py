@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_digitize.layout import N_ROWS, RECT, ZERO_PX
+from ecg_digitize.layout import N_ROWS, RECT, TRACE_COLUMNS, TRACE_X0_PX, ZERO_PX
 from ecg_digitize.nets.unet import UNet, conv_block, normalized, unfold_cells
+from ecg_digitize.types import TraceMap
 
 BIN_PX = 2
 """Rect px a vertical bin of the output is high."""
@@ -21,6 +22,18 @@ def row_prior() -> Tensor:
     y_px = BIN_PX * torch.arange(RECT.height_px // BIN_PX) + (BIN_PX - 1) / 2
     distance = (y_px - torch.tensor(ZERO_PX)[:, None]) / PRIOR_SIGMA_PX
     return -0.5 * distance[None, :, :, None] ** 2
+
+
+def column_probability(logits: Tensor) -> Tensor:
+    """Turn (4, bins, 5600) logits of a page into its (4, bins, 5000) columns' distributions."""
+    return torch.softmax(logits[..., TRACE_X0_PX : TRACE_X0_PX + TRACE_COLUMNS].float(), dim=-2)
+
+
+def trace_map_of(probability: Tensor) -> TraceMap:
+    """Take a page's distributions to numpy, with where their bins lie."""
+    return TraceMap(
+        probability.float().cpu().numpy(), px_per_bin=float(BIN_PX), first_px=(BIN_PX - 1) / 2
+    )
 
 
 class WholeNet(nn.Module):

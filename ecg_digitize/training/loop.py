@@ -20,8 +20,10 @@ from ecg_digitize.training.depthwise import speed_up_depthwise
 log = logging.getLogger(__name__)
 
 WARM_UP_STEPS: Final = 40
+WEIGHT_DECAY: Final = 0.01
 
 Sample = dict[str, np.ndarray[Any, Any]]
+Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class TrainOptions:
     minutes: float  # wall-clock budget of this run; the learning rate reaches zero at its end
     batch: int = 4
     learning_rate: float = 1e-3
-    weight_decay: float = 0.01
+    weight_decay: float = WEIGHT_DECAY
     workers: int = 1
     seed: int = 1
     max_steps: int | None = None  # for tests
@@ -86,15 +88,90 @@ def _one_thread(_: int) -> None:
         os.nice(5)
 
 
+class Trainee:
+    """A network in training, its optimizer and its learning rate.
+
+    AdamW, warm-up then cosine to zero, mixed precision where the device has it.
+    """
+
+    def __init__(
+        self, network: nn.Module, loss_of: Loss, *, device: torch.device, learning_rate: float,
+        weight_decay: float = WEIGHT_DECAY,
+    ) -> None:  # fmt: skip
+        """Place the network on the device, in training mode.
+
+        Args:
+            network: Trained in place.
+            loss_of: (network, batch) -> scalar loss.
+            device: Where.
+            learning_rate: The highest.
+            weight_decay: Of kernels; biases and norms have none.
+        """
+        self.network, self.loss_of, self.device = network, loss_of, device
+        self.learning_rate = learning_rate
+        self.steps = 0
+        self.losses: list[Tensor] = []  # of the steps of this run
+        placed(network, device).train()
+        self._dtype = autocast_dtype(device)
+        if device.type == "cpu" and self._dtype is not None:
+            speed_up_depthwise(network, self._dtype)
+        decay = [p for p in network.parameters() if p.ndim > 1]
+        rest = [p for p in network.parameters() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": weight_decay},
+             {"params": rest, "weight_decay": 0.0}],
+            lr=learning_rate,
+        )  # fmt: skip
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self._dtype == torch.float16)
+
+    def learn(self, batch: dict[str, Tensor], *, progress: float) -> None:
+        """Take a step.
+
+        Args:
+            batch: What `loss_of` takes; on any device.
+            progress: Share of the training that is over, 0 to 1.
+        """
+        batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
+        warm = min(1.0, (self.steps + 1) / WARM_UP_STEPS)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
+        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
+            loss = self.loss_of(self.network, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        self.losses.append(loss.detach())
+        self.steps += 1
+
+    def mean_loss(self, last: int) -> float:
+        """Return the mean loss of the last so many steps of this run."""
+        return float(torch.stack(self.losses[-max(1, last) :]).mean())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` goes on from."""
+        return {
+            "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "step": self.steps,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another trainee was."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.steps = state["step"]
+
+
 def train(
     network: nn.Module,
-    loss_of: Callable[[nn.Module, dict[str, Tensor]], Tensor],
+    loss_of: Loss,
     make: Callable[[int], list[Sample]],
     options: TrainOptions,
 ) -> dict[str, float]:
     """Train until the time is over.
 
-    AdamW, warm-up then cosine to zero over the budget, mixed precision where the device has it.
     A checkpoint in `options.out` is resumed, its elapsed time counted into the budget.
 
     Args:
@@ -108,32 +185,22 @@ def train(
     """
     options.out.mkdir(parents=True, exist_ok=True)
     checkpoint = options.out / "checkpoint.pt"
-    device = options.device
-    placed(network, device).train()
-    dtype = autocast_dtype(device)
-    if device.type == "cpu" and dtype is not None:
-        speed_up_depthwise(network, dtype)
-    decay = [p for p in network.parameters() if p.ndim > 1]
-    rest = [p for p in network.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": options.weight_decay},
-         {"params": rest, "weight_decay": 0.0}],
-        lr=options.learning_rate,
-    )  # fmt: skip
-    step, spent_s, losses = 0, 0.0, []
+    trainee = Trainee(
+        network,
+        loss_of,
+        device=options.device,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+    )
+    spent_s = 0.0
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        network.load_state_dict(state["network"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, spent_s = state["step"], state["spent_s"]
-        log.info("resumed %s at step %d, %.1f min", checkpoint, step, spent_s / 60)
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        state = torch.load(checkpoint, map_location=options.device, weights_only=True)
+        trainee.load_state_dict(state)
+        spent_s = state["spent_s"]
+        log.info("resumed %s at step %d, %.1f min", checkpoint, trainee.steps, spent_s / 60)
 
     def save() -> None:
-        state = {
-            "network": network.state_dict(), "optimizer": optimizer.state_dict(),
-            "step": step, "spent_s": spent_s,
-        }  # fmt: skip
+        state = {**trainee.state_dict(), "spent_s": spent_s}
         torch.save(state, checkpoint.with_suffix(".tmp"))
         checkpoint.with_suffix(".tmp").replace(checkpoint)
 
@@ -141,36 +208,24 @@ def train(
         make,
         batch=options.batch,
         workers=options.workers,
-        first=step * options.batch,
-        pin_memory=device.type == "cuda",
+        first=trainee.steps * options.batch,
+        pin_memory=options.device.type == "cuda",
     )
     budget_s = options.minutes * 60
     last = saved = time.monotonic()
     for batch in loader:
-        batch = {k: v.to(device, non_blocking=True) for k, v in batch.items()}
         progress = min(spent_s / budget_s, 1.0)
         if options.max_steps is not None:
-            progress = min(step / options.max_steps, 1.0)
-        warm = min(1.0, (step + 1) / WARM_UP_STEPS)
-        for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            loss = loss_of(network, batch)
-        optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        scaler.step(optimizer)
-        scaler.update()
-        losses.append(float(loss.detach()))
-        step += 1
+            progress = min(trainee.steps / options.max_steps, 1.0)
+        trainee.learn(batch, progress=progress)
+        step = trainee.steps
         now = time.monotonic()
         spent_s, last = spent_s + now - last, now
         if step % 25 == 0 or step == 1:
             log.info(
                 "step %5d  %5.1f of %.0f min  loss %.4f  lr %.2e",
-                step, spent_s / 60, options.minutes, float(np.mean(losses[-25:])),
-                optimizer.param_groups[0]["lr"],
+                step, spent_s / 60, options.minutes, trainee.mean_loss(25),
+                trainee.optimizer.param_groups[0]["lr"],
             )  # fmt: skip
         if now - saved > options.save_every_s:
             save()
@@ -179,5 +234,5 @@ def train(
             break
     save()
     network.eval()
-    tail = losses[-max(1, len(losses) // 10) :]
-    return {"steps": step, "minutes": spent_s / 60, "loss": float(np.mean(tail))}
+    loss = trainee.mean_loss(len(trainee.losses) // 10)
+    return {"steps": trainee.steps, "minutes": spent_s / 60, "loss": loss}

@@ -4,6 +4,7 @@ It learns from the errors of the stage 2 that ships, so it is trained after it, 
 that is replaced.
 """
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,12 +16,20 @@ from torch import Tensor, nn
 from ecg_digitize.layout import N_ROWS, PX_PER_MV, RECT, TRACE_COLUMNS, TRACE_X0_PX
 from ecg_digitize.pipeline import Models, find_traces, load_models
 from ecg_digitize.stage2.decode import decode
-from ecg_digitize.stage2.refine import REACH_PX, bands_from, flipped, refine_input
-from ecg_digitize.synth.dataset import OTHER_MACHINES, make_page
+from ecg_digitize.stage2.refine import (
+    BAND_PX,
+    CLUES,
+    PIXELS,
+    REACH_PX,
+    bands_from,
+    flipped,
+    refine_input,
+)
+from ecg_digitize.synth.dataset import OTHER_MACHINES, SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
-from ecg_digitize.training.stage2 import JITTER_MM, rectified_crop
-from ecg_digitize.types import Float32, Image, RectifiedPage
+from ecg_digitize.training.stage2 import whole_page
+from ecg_digitize.types import Float32, Image, RectifiedPage, TraceMap
 
 CROP_COLUMNS: Final = 640
 FIRST_PAGES: Final = 24  # in the pool before the first sample is drawn
@@ -35,13 +44,109 @@ LEAST_PX2: Final = 50.0
 
 
 @dataclass(frozen=True)
-class _PoolPage:
+class Bands:
     """A page as the network sees it, and what it should say."""
 
     pixels: Image  # (4, PIXELS, BAND_PX, 5000) uint8
     clues: Float32  # (4, CLUES, 5000)
     offset_px: Float32  # (4, 5000) true less followed line, NaN where that is unknown or too far
     weight: float  # the score weighs errors against the page's own signal
+
+
+def bands_of(image: Image, y_px: Float32, trace_map: TraceMap, *, weight: float) -> Bands:
+    """Decode a page and say how far the lines lie off the ink.
+
+    Args:
+        image: (1280, 5600, 3) uint8 RGB, the rectified page.
+        y_px: (4, 5600) float32, rect px: its true centre lines.
+        trace_map: What stage 2 says of it.
+        weight: See `weight_of`.
+    """
+    rectified = RectifiedPage(image, valid=1.0)
+    trace = decode(trace_map, image)
+    line_px, pixels, clues = refine_input(rectified, trace_map, trace)
+    offset_px = y_px[:, TRACE_X0_PX : TRACE_X0_PX + TRACE_COLUMNS] - line_px
+    offset_px[np.abs(offset_px) > REACH_PX] = np.nan
+    return Bands(pixels, clues, offset_px, weight)
+
+
+def weight_of(page: SyntheticPage) -> float:
+    """Return the weight of a page's squared errors: one over the energy of its traces."""
+    off_mm = page.rows_mm - np.array(page.style.zero_mm)[:, None]
+    energy_px2 = float(np.mean((off_mm * RECT.px_per_mm_xy[1]) ** 2))
+    return TYPICAL_PX2 / (energy_px2 + LEAST_PX2)
+
+
+class Pool:
+    """The bands of the last pages, from which samples are drawn."""
+
+    def __init__(self, capacity: int, *, device: torch.device) -> None:
+        """Make room.
+
+        Args:
+            capacity: Pages held; 5.7 MB each.
+            device: Where they lie and where samples come out.
+        """
+        self._pixels, self._clues, self._offset_px, self._weight = (
+            torch.empty((capacity, *shape), dtype=dtype, device=device)
+            for shape, dtype in (
+                ((N_ROWS, PIXELS, BAND_PX, TRACE_COLUMNS), torch.uint8),
+                ((N_ROWS, CLUES, TRACE_COLUMNS), torch.float32),
+                ((N_ROWS, TRACE_COLUMNS), torch.float32),
+                ((), torch.float32),
+            )
+        )
+        self.capacity, self.put_so_far = capacity, 0
+
+    def __len__(self) -> int:
+        """Return the number of pages to draw from."""
+        return min(self.put_so_far, self.capacity)
+
+    def put(self, bands: Bands) -> None:
+        """Add a page, in place of the oldest where the pool is full."""
+        slot = self.put_so_far % self.capacity
+        self._pixels[slot] = torch.from_numpy(bands.pixels)
+        self._clues[slot] = torch.from_numpy(bands.clues)
+        self._offset_px[slot] = torch.from_numpy(bands.offset_px)
+        self._weight[slot] = bands.weight
+        self.put_so_far += 1
+
+    def draw(self, n: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Return n pieces of rows, flipped at random.
+
+        Returns:
+            pixels (n, PIXELS, BAND_PX, CROP_COLUMNS) uint8, clues (n, CLUES, CROP_COLUMNS),
+            offset_px (n, CROP_COLUMNS) and weight (n,) float32.
+        """
+        device = self._weight.device
+        last = (TRACE_COLUMNS - CROP_COLUMNS) // 2
+        start = 2 * rng.integers(last + 1, size=n)
+        # To the first and last columns come few random crops.
+        at_an_end = rng.random(n) < 0.25
+        start[at_an_end] = 2 * last * rng.integers(2, size=at_an_end.sum())
+        page = torch.from_numpy(rng.integers(len(self), size=n)).to(device)
+        row = torch.from_numpy(rng.integers(N_ROWS, size=n)).to(device)
+        column = torch.from_numpy(start[:, None] + np.arange(CROP_COLUMNS)).to(device)
+        each = page[:, None], row[:, None]
+        pixels = self._pixels[(*each, slice(None), slice(None), column)].permute(0, 2, 3, 1)
+        clues = self._clues[(*each, slice(None), column)].transpose(1, 2)
+        offset_px = self._offset_px[(*each, column)]
+        cut = np.sort(rng.integers(n + 1, size=3))  # pieces of one flip lie together
+        flips = itertools.product((False, True), repeat=2)
+        parts = []
+        for part, flip in zip(np.split(np.arange(n), cut), flips, strict=True):
+            upside_down, backwards = flip
+            where = slice(part[0], part[-1] + 1) if len(part) else slice(0)
+            offset = -offset_px[where] if upside_down else offset_px[where]
+            turned = flipped(
+                pixels[where], clues[where], upside_down=upside_down, backwards=backwards
+            )
+            parts.append((*turned, offset.flip(-1) if backwards else offset))
+        pixels, clues, offset_px = map(torch.cat, zip(*parts, strict=True))
+        return {
+            "pixels": pixels, "clues": clues, "offset_px": offset_px,
+            "weight": self._weight[page],
+        }  # fmt: skip
 
 
 @dataclass
@@ -56,20 +161,23 @@ class Samples:
     seed: int
     first_pages: int = FIRST_PAGES
     draws: int = DRAWS_A_PAGE
-    _pool: list[_PoolPage] = field(default_factory=list, init=False)
+    _pool: Pool | None = field(default=None, init=False)
     _models: Models | None = field(default=None, init=False)
 
     def __call__(self, index: int) -> list[Sample]:
         """Return samples: pixels, clues, offset_px and weight of CROP_COLUMNS columns of a row."""
         rng = np.random.default_rng([self.seed, index, 5])
-        if not self._pool:
-            others = range(self.first_pages - 1)
-            self._pool += [self._make(index, seed=self.seed + 1000 + other) for other in others]
-        self._pool.append(self._make(index, seed=self.seed))
-        del self._pool[:-POOL_PAGES]
-        return [self._draw(rng) for _ in range(self.draws)]
+        if self._pool is None:
+            self._pool = Pool(POOL_PAGES, device=torch.device("cpu"))
+            for other in range(self.first_pages - 1):
+                self._pool.put(self._make(index, seed=self.seed + 1000 + other))
+        self._pool.put(self._make(index, seed=self.seed))
+        batch = {k: v.numpy() for k, v in self._pool.draw(self.draws, rng).items()}
+        return [
+            {name: values[k] for name, values in batch.items()} for k in rng.permutation(self.draws)
+        ]
 
-    def _make(self, index: int, *, seed: int) -> _PoolPage:
+    def _make(self, index: int, *, seed: int) -> Bands:
         if self._models is None:
             self._models = load_models(device=torch.device("cpu"), stages=("stage2",))
         rng = np.random.default_rng([seed, index, 6])
@@ -80,41 +188,9 @@ class Samples:
             max_megapixels=4.0,
             other_machines=OTHER_MACHINES,
         )
-        dx, dy = map(float, rng.normal(0, JITTER_MM, 2))
-        crop = rectified_crop(page, x0_px=0, width_px=RECT.width_px, shift_mm=(dx, dy))
-        rectified = RectifiedPage(crop.image, valid=1.0)
-        trace_map = find_traces(rectified, self._models)
-        y_px = crop.y_px[:, TRACE_X0_PX : TRACE_X0_PX + TRACE_COLUMNS]
-        line_px, pixels, clues = refine_input(
-            rectified, trace_map, decode(trace_map, rectified.image)
-        )
-        offset_px = y_px - line_px
-        offset_px[np.abs(offset_px) > REACH_PX] = np.nan
-        off_mm = page.rows_mm - np.array(page.style.zero_mm)[:, None]
-        energy_px2 = float(np.mean((off_mm * RECT.px_per_mm_xy[1]) ** 2))
-        return _PoolPage(pixels, clues, offset_px, TYPICAL_PX2 / (energy_px2 + LEAST_PX2))
-
-    def _draw(self, rng: np.random.Generator) -> Sample:
-        page = self._pool[rng.integers(len(self._pool))]
-        row = int(rng.integers(N_ROWS))
-        start = 2 * int(rng.integers((TRACE_COLUMNS - CROP_COLUMNS) // 2 + 1))
-        if rng.random() < 0.25:  # to the first and last columns come few random crops
-            start = int(rng.choice([0, TRACE_COLUMNS - CROP_COLUMNS]))
-        columns = slice(start, start + CROP_COLUMNS)
-        upside_down, backwards = rng.random(2) < 0.5
-        pixels, clues = flipped(
-            page.pixels[row, :, :, columns],
-            page.clues[row, :, columns],
-            upside_down=upside_down,
-            backwards=backwards,
-        )
-        offset_px = page.offset_px[row, columns] * (-1 if upside_down else 1)
-        return {
-            "pixels": np.ascontiguousarray(pixels),
-            "clues": np.ascontiguousarray(clues),
-            "offset_px": np.ascontiguousarray(offset_px[::-1] if backwards else offset_px),
-            "weight": np.asarray(page.weight, np.float32),
-        }
+        crop = whole_page(page, rng)
+        trace_map = find_traces(RectifiedPage(crop.image, valid=1.0), self._models)
+        return bands_of(crop.image, crop.y_px, trace_map, weight=weight_of(page))
 
 
 def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:

@@ -59,6 +59,32 @@ def script_of(stage: str) -> ModuleType:
     return importlib.import_module(f"ecg_digitize.training.{stage}")
 
 
+def has_encoder(architecture: Architecture) -> bool:
+    """Tell whether ImageNet weights fit into a network."""
+    return "backbone" in architecture.options
+
+
+def start_from(
+    architecture: Architecture, *, encoder: Path | None = None, initial: Path | None = None
+) -> nn.Module:
+    """Return a network to train.
+
+    Args:
+        architecture: Which.
+        encoder: ImageNet weights of its backbone (safetensors).
+        initial: All weights of an earlier network of its kind (safetensors).
+
+    Raises:
+        WeightsError: The encoder's file does not fit the backbone.
+    """
+    network = network_classes()[architecture.name](**architecture.options)
+    if encoder is not None:
+        network.body.encoder.load_imagenet(encoder)  # type: ignore[operator,union-attr]
+    if initial is not None:
+        network.load_state_dict({k: v.float() for k, v in load_file(initial).items()})
+    return network
+
+
 def train_stage(
     stage: str,
     source: SignalSource,
@@ -96,12 +122,8 @@ def train_stage(
             )
         loss_of = partial(loss_of, mixture=MIXTURES[loss])
     architecture = architecture or DEFAULTS[stage]
+    if encoder is not None and not has_encoder(architecture):
+        raise InputError(f"{stage}: {architecture.name} has no encoder; leave --encoder out")
     torch.manual_seed(options.seed)
-    network = network_classes()[architecture.name](**architecture.options)
-    if encoder is not None:
-        if "backbone" not in architecture.options:
-            raise InputError(f"{stage}: {architecture.name} has no encoder; leave --encoder out")
-        network.body.encoder.load_imagenet(encoder)  # type: ignore[operator,union-attr]
-    if initial is not None:
-        network.load_state_dict({k: v.float() for k, v in load_file(initial).items()})
+    network = start_from(architecture, encoder=encoder, initial=initial)
     return network, train(network, loss_of, script.Samples(source, options.seed), options)

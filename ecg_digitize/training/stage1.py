@@ -46,6 +46,14 @@ def norm_sample(page: SyntheticPage, rng: np.random.Generator) -> tuple[Image, F
     return image, target
 
 
+def sample_of(page: SyntheticPage, rng: np.random.Generator) -> Sample:
+    """Return image (3, 896, 1152) uint8 and crossings (896, 1152) float32 of a page."""
+    image, target = norm_sample(page, rng)
+    if rng.random() < 0.2:
+        image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    return {"image": np.ascontiguousarray(image.transpose(2, 0, 1)), "crossings": target}
+
+
 @dataclass(frozen=True)
 class Samples:
     """Page index -> one training sample (picklable, run in workers)."""
@@ -54,13 +62,10 @@ class Samples:
     seed: int
 
     def __call__(self, index: int) -> list[Sample]:
-        """Return image (3, 896, 1152) uint8 and crossings (896, 1152) float32."""
+        """Return one sample, see `sample_of`."""
         rng = np.random.default_rng([self.seed, index, 1])
         page = make_page(self.source, seed=self.seed, index=index, other_machines=OTHER_MACHINES)
-        image, target = norm_sample(page, rng)
-        if rng.random() < 0.2:
-            image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
-        return [{"image": np.ascontiguousarray(image.transpose(2, 0, 1)), "crossings": target}]
+        return [sample_of(page, rng)]
 
 
 def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:

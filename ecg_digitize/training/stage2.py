@@ -78,6 +78,17 @@ def rectified_crop(
     return Crop(image, y_px, seams)
 
 
+def whole_page(page: SyntheticPage, rng: np.random.Generator) -> Crop:
+    """Rectify all of a page by its true geometry, but for an error as stage 1 may leave."""
+    dx_mm, dy_mm = map(float, rng.normal(0, JITTER_MM, 2))
+    return rectified_crop(page, x0_px=0, width_px=RECT.width_px, shift_mm=(dx_mm, dy_mm))
+
+
+def random_column(rng: np.random.Generator) -> int:
+    """Return the rect column at which a training crop begins."""
+    return int(rng.integers(100, RECT.width_px - CROP_PX - 100))
+
+
 @dataclass(frozen=True)
 class Samples:
     """Page index -> training samples (picklable, run in workers)."""
@@ -100,7 +111,7 @@ class Samples:
             shift = rng.normal(0, JITTER_MM, 2)
             crop = rectified_crop(
                 page,
-                x0_px=int(rng.integers(100, RECT.width_px - CROP_PX - 100)),
+                x0_px=random_column(rng),
                 width_px=CROP_PX,
                 shift_mm=(float(shift[0]), float(shift[1])),
             )

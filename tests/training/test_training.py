@@ -3,6 +3,7 @@
 import functools
 import logging
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from ecg_digitize.cli import main
 from ecg_digitize.errors import InputError, WeightsError
+from ecg_digitize.manifest import HOME
 from ecg_digitize.stage2.decode import decode, true_trace_map
 from ecg_digitize.stage2.refine import RefineNet
 from ecg_digitize.synth.simulator import SimulatorSource
-from ecg_digitize.training import refine
+from ecg_digitize.training import refine, together
 from ecg_digitize.training.export import export, provenance_now
 from ecg_digitize.training.loop import TrainOptions, train
 from ecg_digitize.training.run import DEFAULTS, architecture_of, train_stage
@@ -166,3 +168,44 @@ def test_the_refinement_decodes_pages_in_a_worker(tmp_path, monkeypatch):
     figures = train(RefineNet(), refine.loss_of, samples, limits)
 
     assert figures["steps"] == 1
+
+
+@pytest.fixture
+def _small_courses(monkeypatch):
+    small = {name: replace(course, batch=1) for name, course in together.COURSES.items()}
+    monkeypatch.setattr(together, "COURSES", small)
+    monkeypatch.setattr(together, "FIRST_BANDS", 1)
+
+
+@pytest.mark.usefixtures("_small_courses")
+def test_all_stages_train_on_the_same_pages(tmp_path, capsys):
+    out = tmp_path / "run"
+    options = ["--source", "simulator", "--out", str(out), "--minutes", "60", "--max-steps", "2"]
+
+    assert main(["train-all", *options, "--workers", "1", "--initial", str(HOME / "weights")]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    for stage, said, line in zip(DEFAULTS, lines[::2], lines[1::2], strict=True):
+        assert said.startswith(f"{out}/{stage}.safetensors: ")
+        assert line.startswith(f"python -m ecg_digitize export {stage} {out}/{stage}.safetensors")
+        shipped = ["--weights", str(tmp_path / "w"), "--manifest", str(tmp_path / "m.json")]
+        assert main([*shlex.split(line)[3:], *shipped]) == 0
+    statuses = verify_all(weights_dir=tmp_path / "w", manifest=tmp_path / "m.json")
+    assert all(status.ok for status in statuses)
+    for entry in read_manifest(tmp_path / "m.json"):
+        assert entry.provenance.metrics["steps"] >= 1
+        before = load_file(HOME / "weights" / entry.file)
+        after = load_file(tmp_path / "w" / entry.file)
+        name = next(name for name in before if name.endswith("weight") and before[name].ndim == 4)
+        assert not torch.equal(before[name], after[name])
+        torch.testing.assert_close(before[name], after[name], rtol=0.1, atol=0.01)
+
+
+def test_a_page_that_cannot_be_made_ends_the_training(tmp_path):
+    class Broken(SimulatorSource):
+        def get(self, index):
+            raise InputError("no record")
+
+    options = TrainOptions(out=tmp_path, minutes=60, workers=0, max_steps=1)
+    with pytest.raises(InputError, match="no record"):
+        together.train_together(Broken(), options)

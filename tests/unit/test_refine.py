@@ -100,14 +100,15 @@ def test_flipped_bands_are_those_of_a_flipped_line(lines_px):
     line_back = lines_px.copy()
     backwards.y_px[1, lead] = decoded[1, lead][::-1]
     line_back[1, lead] = lines_px[1, lead][::-1]
-    pixels, flipped_clues = flipped(bands, clues, upside_down=False, backwards=True)
+    as_tensors = torch.from_numpy(bands), torch.from_numpy(clues)
+    pixels, flipped_clues = flipped(*as_tensors, upside_down=False, backwards=True)
     wanted = clues_along(backwards, line_back)[1, :, lead]
     np.testing.assert_array_equal(pixels, bands[..., ::-1])
     np.testing.assert_allclose(flipped_clues[:, 1:-1], wanted[:, 1:-1], atol=0.02)
 
     zero = np.float32(ZERO_PX[1])
     mirrored = Trace(2 * zero - decoded, trace.confidence)
-    pixels, flipped_clues = flipped(bands, clues, upside_down=True, backwards=False)
+    pixels, flipped_clues = flipped(*as_tensors, upside_down=True, backwards=False)
     wanted = clues_along(mirrored, 2 * zero - lines_px)[1, :, lead]
     np.testing.assert_array_equal(pixels, bands[:, ::-1])
     np.testing.assert_allclose(flipped_clues, wanted, atol=0.02)
@@ -142,6 +143,32 @@ def test_samples_say_how_far_the_line_is_off_the_ink(monkeypatch):
     assert len(ink) > 1000
     assert np.corrcoef(ink, said)[0, 1] > 0.9
     assert np.median(np.abs(ink - said)) < 2  # grid lines draw the darkness to them
+
+
+def test_a_pool_keeps_the_last_pages_and_draws_pieces_of_them():
+    """Pages whose pixels tell the page, and offsets the column; flips show in both."""
+    pool = training.Pool(2, device=torch.device("cpu"))
+    for page in range(3):
+        pixels = np.full((4, PIXELS, BAND_PX, TRACE_COLUMNS), page, np.uint8)
+        pixels[:, :, :8] = 255  # above the line
+        offset_px = np.tile(np.arange(1, TRACE_COLUMNS + 1, dtype=np.float32), (4, 1))
+        clues = np.zeros((4, CLUES, TRACE_COLUMNS), np.float32)
+        pool.put(training.Bands(pixels, clues, offset_px, weight=page))
+
+    drawn = pool.draw(64, np.random.default_rng(0))
+
+    assert len(pool) == 2
+    assert set(drawn["weight"].tolist()) == {1, 2}
+    np.testing.assert_array_equal(drawn["pixels"][:, 0, BAND_PX // 2, 0], drawn["weight"])
+    offset_px = drawn["offset_px"].numpy()
+    upside_down = (drawn["pixels"][:, 0, -1, 0] == 255).numpy()
+    np.testing.assert_array_equal(upside_down, offset_px[:, 0] < 0)
+    backwards = np.abs(offset_px[:, 0]) > np.abs(offset_px[:, -1])
+    np.testing.assert_array_equal(
+        np.diff(np.abs(offset_px)), np.where(backwards, -1, 1)[:, None] * np.ones(639)
+    )
+    for flips in (upside_down, backwards):
+        assert 0 < flips.mean() < 1
 
 
 def _ink_and_label(sample):
