@@ -42,13 +42,13 @@ _FILED = (wear.punch, wear.fold_away)
 _photo_wet = partial(capture.photo, ripple_mm=3.5)
 
 KINDS: Final = {
-    "render": Kind(0.25, "0001", capture.plot),
-    "scan": Kind(0.14, "0003", capture.scan, wear=_FILED, margin_mm=6.0),
-    "scan_bw": Kind(0.15, "0004", _scan_bw, wear=_FILED, margin_mm=6.0),
-    "photo": Kind(0.13, "0005", capture.photo, wear=(wear.fold_away,), margin_mm=9.0, turns=True),
-    "screen": Kind(0.08, "0006", monitor.screen, turns=True),
+    "render": Kind(0.15, "0001", capture.plot),
+    "scan": Kind(0.10, "0003", capture.scan, wear=_FILED, margin_mm=6.0),
+    "scan_bw": Kind(0.14, "0004", _scan_bw, wear=_FILED, margin_mm=6.0),
+    "photo": Kind(0.12, "0005", capture.photo, wear=(wear.fold_away,), margin_mm=9.0, turns=True),
+    "screen": Kind(0.11, "0006", monitor.screen, turns=True),
     "stained": Kind(
-        0.07,
+        0.11,
         "0009",
         _photo_wet,
         wear=(wear.fold_away, wear.soak, wear.stains),
@@ -56,15 +56,15 @@ KINDS: Final = {
         turns=True,
     ),
     "damaged": Kind(
-        0.06,
+        0.10,
         "0010",
         _photo_wet,
         wear=(wear.soak, wear.mould, wear.fold, wear.tear),
         margin_mm=9.0,
         turns=True,
     ),
-    "mould": Kind(0.06, "0011", capture.scan, wear=(wear.mould, wear.punch), margin_mm=6.0),
-    "mould_bw": Kind(0.06, "0012", _scan_bw, wear=(wear.mould, wear.punch), margin_mm=6.0),
+    "mould": Kind(0.07, "0011", capture.scan, wear=(wear.mould, wear.punch), margin_mm=6.0),
+    "mould_bw": Kind(0.10, "0012", _scan_bw, wear=(wear.mould, wear.punch), margin_mm=6.0),
 }
 """The competition's nine types by name."""
 

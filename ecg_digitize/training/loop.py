@@ -147,7 +147,9 @@ class Trainee:
         self.steps += 1
 
     def mean_loss(self, last: int) -> float:
-        """Return the mean loss of the last so many steps of this run."""
+        """Return the mean loss of the last so many steps of this run, NaN before the first."""
+        if not self.losses:
+            return math.nan
         return float(torch.stack(self.losses[-max(1, last) :]).mean())
 
     def state_dict(self) -> dict[str, Any]:
