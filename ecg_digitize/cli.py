@@ -161,6 +161,7 @@ def _add_making(command: Command) -> None:
         commands.train_all,
         "train all stages at once, where a GPU waits for pages; resumes nothing",
     ).add_argument
+    add("--stages", nargs="+", choices=STAGES, default=STAGES, help="those to train (default: all)")
     _add_training(add, initial="folder of weights of an earlier training")
     add("--workers", type=int, default=4, help="processes that make pages (default: 4)")
 

@@ -179,6 +179,7 @@ def train_all(arguments: argparse.Namespace) -> int:
     trained = train_together(
         open_source(arguments.source),
         options,
+        stages=arguments.stages,
         initial=arguments.initial,
         encoder=arguments.encoder,
     )

@@ -8,6 +8,7 @@ Einthoven's law holds on the page.
 import logging
 import zlib
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -87,6 +88,7 @@ class BankSource:
             InputError: The file is missing or holds something else.
         """
         self.name = f"bank:{'validation' if validation else 'train'}"
+        self._path, self._validation = path, validation
         try:
             with np.load(path, allow_pickle=False) as bank:
                 chosen = bank["validation"] == validation
@@ -105,6 +107,10 @@ class BankSource:
         # The deltas compress well but only the int16 sum (which wraps back) is worth keeping.
         self._uv = np.cumsum(delta_uv, axis=2, dtype=np.int16)
         self._uv.setflags(write=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to another process as the file's name: a hundred megabytes a process take long."""
+        return partial(BankSource, validation=self._validation), (self._path,)
 
     def __len__(self) -> int:
         """Return the number of windows."""

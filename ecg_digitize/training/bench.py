@@ -105,7 +105,7 @@ def bench_feed(
     Returns:
         Their number a second.
     """
-    made = iter(stream(script_of(stage).Samples(source, VALIDATION_SEED), batch=1, workers=workers))
+    made = stream(script_of(stage).Samples(source, VALIDATION_SEED), batch=1, workers=workers)
     start = time.perf_counter()
     for number in range(workers + samples):
         next(made)

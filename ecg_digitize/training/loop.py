@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,9 @@ from ecg_digitize.training.depthwise import speed_up_depthwise
 log = logging.getLogger(__name__)
 
 WARM_UP_STEPS: Final = 40
+ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""What libraries of linear algebra read when a process loads them; `limit_threads` comes too late
+for them. On 16 cores, 14 processes of 16 threads each make half as many pages."""
 WEIGHT_DECAY: Final = 0.01
 
 Sample = dict[str, np.ndarray[Any, Any]]
@@ -67,9 +71,9 @@ def stream(
     workers: int,
     first: int = 0,
     pin_memory: bool = False,
-) -> DataLoader[Sample]:
+) -> Iterator[dict[str, Tensor]]:
     """Return endless batches, made in `workers` processes (0: in this one) of one thread each."""
-    return DataLoader(
+    loader = DataLoader(
         Stream(make, first=first),
         batch_size=batch,
         num_workers=workers,
@@ -80,6 +84,23 @@ def stream(
         pin_memory=pin_memory,
         drop_last=True,
     )
+    with _exported(dict.fromkeys(ONE_THREAD, "1")):
+        return iter(loader)
+
+
+@contextmanager
+def _exported(variables: dict[str, str]) -> Iterator[None]:
+    """Set variables of the environment for processes that start meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _one_thread(_: int) -> None:
@@ -206,7 +227,7 @@ def train(
         torch.save(state, checkpoint.with_suffix(".tmp"))
         checkpoint.with_suffix(".tmp").replace(checkpoint)
 
-    loader = stream(
+    batches = stream(
         make,
         batch=options.batch,
         workers=options.workers,
@@ -215,7 +236,7 @@ def train(
     )
     budget_s = options.minutes * 60
     last = saved = time.monotonic()
-    for batch in loader:
+    for batch in batches:
         progress = min(spent_s / budget_s, 1.0)
         if options.max_steps is not None:
             progress = min(trainee.steps / options.max_steps, 1.0)

@@ -1,11 +1,10 @@
 """Train all four networks at once: for a machine with a GPU and many cores.
 
-Making a page takes a third of a second of a core, a step of training some hundredths of a second
-of a GPU: pages are what is short. So each is shown to all networks. Stages 0 and 1 see it once.
-Stage 2 draws crops from the last pages, which stay on the device. And stage 2, as it is at that
-time, says where the lines of each page are; threads decode them, and the refinement draws from the
-last of those. Stages 0 to 2 are done early, so that the refinement ends on pages as the stage 2
-that ships sees them.
+Making a page takes up to a second of a core, a step of training some hundredths of a second of a
+GPU: pages are what is short. So each is shown to all networks. Stages 0 and 1 see it once; stage 2
+draws crops from the last pages, which stay on the device. When these three are done, stage 2 says
+where the lines of the pages are that come then, threads decode them, and the refinement draws from
+the last of those.
 """
 
 import contextlib
@@ -14,7 +13,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ecg_digitize.errors import InputError
 from ecg_digitize.layout import N_ROWS, RECT
-from ecg_digitize.runtime import autocast_dtype, limit_threads
+from ecg_digitize.runtime import autocast_dtype, limit_threads, placed
 from ecg_digitize.stage2.whole import column_probability, trace_map_of
 from ecg_digitize.synth.dataset import OTHER_MACHINES, make_page
 from ecg_digitize.synth.signals import SignalSource
@@ -43,18 +43,18 @@ class Course:
 
     batch: int
     learning_rate: float
-    until: float  # share of the time after which it is done
 
 
 COURSES: Final = {
-    "stage0": Course(8, 5e-4, 0.55),
-    "stage1": Course(8, 5e-4, 0.55),
-    "stage2": Course(24, 8e-4, 0.55),
-    "refine": Course(256, 2e-3, 1.0),
+    "stage0": Course(8, 5e-4),
+    "stage1": Course(8, 5e-4),
+    "stage2": Course(32, 8e-4),
+    "refine": Course(768, 3e-3),
 }
-DECODERS: Final = 8  # threads
+FIRST_SHARE: Final = 0.5  # of the time, for stages 0 to 2
+DECODERS: Final = 4  # threads; more keep the interpreter from feeding the GPU
 BACKLOG: Final = 32  # pages that wait for them; more go without
-FIRST_BANDS: Final = 100  # pages decoded before the refinement begins
+FIRST_PAGES: Final = 100  # in a pool before crops or bands are drawn from it
 AHEAD: Final = 16  # pages that wait for the device
 LOG_EVERY_S: Final = 15.0
 
@@ -114,14 +114,13 @@ class Crops:
         """Return the number of pages to draw from."""
         return min(self._put, self.capacity)
 
-    def put(self, image: Tensor, y_px: Tensor, seams: Tensor) -> Tensor:
-        """Add a page, in place of the oldest where the pool is full; return its picture."""
+    def put(self, image: Tensor, y_px: Tensor, seams: Tensor) -> None:
+        """Add a page, in place of the oldest where the pool is full."""
         slot = self._put % self.capacity
         self._image[slot].copy_(image, non_blocking=True)
         self._y_px[slot].copy_(y_px, non_blocking=True)
         self._seams[slot].copy_(seams, non_blocking=True)
         self._put += 1
-        return self._image[slot]
 
     def draw(self, n: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """Return n samples as `stage2.Samples` makes them."""
@@ -142,11 +141,12 @@ def train_together(
     source: SignalSource,
     options: TrainOptions,
     *,
+    stages: Collection[str] = tuple(COURSES),
     initial: Path | None = None,
     encoder: Path | None = None,
     sizes: Sizes | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Train all networks until the time is over and write them to `options.out`.
+    """Train networks until the time is over and write them to `options.out`.
 
     Batches and learning rates are those of COURSES. What is written every `save_every_s` can be
     started from again, but nothing is resumed.
@@ -154,24 +154,39 @@ def train_together(
     Args:
         source: Training signals.
         options: Budget, seed, device, processes that make pages.
+        stages: Keys of COURSES, those to train. The refinement alone has all of the time.
         initial: Folder with STAGE.safetensors to start from, those that there are.
         encoder: ImageNet weights of the backbones of those that there are not.
         sizes: Pages that stay on the device.
 
     Returns:
         Of each stage the figures of the run: steps, minutes, the mean loss of the last tenth.
+
+    Raises:
+        InputError: The refinement is to learn from a stage 2 that is neither trained nor given.
+        WeightsError: The encoder's file does not fit the backbone.
     """
     torch.manual_seed(options.seed)
-    torch.backends.cudnn.benchmark = True  # shapes never change
     options.out.mkdir(parents=True, exist_ok=True)
+    given = {stage: _given(stage, initial) for stage in COURSES}
+    if "refine" in stages and "stage2" not in stages and given["stage2"] is None:
+        raise InputError("refine: learns from stage 2; train that too or give it by --initial")
+    networks = {
+        stage: start_from(
+            DEFAULTS[stage],
+            initial=given[stage],
+            encoder=None if given[stage] or not has_encoder(DEFAULTS[stage]) else encoder,
+        )
+        for stage in COURSES
+    }
     trainees = {
         stage: Trainee(
-            _network(stage, initial, encoder),
+            networks[stage],
             script_of(stage).loss_of,
             device=options.device,
-            learning_rate=course.learning_rate,
+            learning_rate=COURSES[stage].learning_rate,
         )
-        for stage, course in COURSES.items()
+        for stage in stages
     }
     pages = _Arriving(
         stream(
@@ -181,20 +196,18 @@ def train_together(
             pin_memory=options.device.type == "cuda",
         )
     )
-    with ThreadPoolExecutor(DECODERS, initializer=limit_threads, initargs=(4,)) as decoders:
-        run = _Run(trainees, options, sizes or Sizes(), decoders)
+    with ThreadPoolExecutor(DECODERS, initializer=limit_threads, initargs=(2,)) as decoders:
+        eye = placed(networks["stage2"], options.device)
+        run = _Run(trainees, eye, options, sizes or Sizes(), decoders)
         try:
             return run.go(pages)
         finally:
             pages.stop()
 
 
-def _network(stage: str, initial: Path | None, encoder: Path | None) -> nn.Module:
-    architecture = DEFAULTS[stage]
+def _given(stage: str, initial: Path | None) -> Path | None:
     path = None if initial is None else initial / f"{stage}.safetensors"
-    if path is not None and path.exists():
-        return start_from(architecture, initial=path)
-    return start_from(architecture, encoder=encoder if has_encoder(architecture) else None)
+    return path if path is not None and path.exists() else None
 
 
 class _Arriving:
@@ -235,26 +248,43 @@ class _Run:
     """What there is during a training."""
 
     def __init__(
-        self, trainees: Mapping[str, Trainee], options: TrainOptions, sizes: Sizes,
+        self, trainees: Mapping[str, Trainee], eye: nn.Module, options: TrainOptions, sizes: Sizes,
         decoders: ThreadPoolExecutor,
     ) -> None:  # fmt: skip
-        self.trainees, self.options, self.decoders = trainees, options, decoders
+        self.trainees, self.eye, self.options = trainees, eye, options
+        self.decoders = decoders
         self.rng = np.random.default_rng([options.seed, 8])
         self.crops = Crops(sizes.crops, device=options.device)
         self.bands = refine.Pool(sizes.bands, device=options.device)
-        self.waiting: dict[str, list[dict[str, Tensor]]] = {"stage0": [], "stage1": []}
+        self.waiting: dict[str, list[dict[str, Tensor]]] = {
+            stage: [] for stage in ("stage0", "stage1") if stage in trainees
+        }
         self.decoding: deque[Future[refine.Bands]] = deque()
-        self.seen = self.rounds = 0
+        self.seen = 0
+        self.first_share = FIRST_SHARE
+        if "refine" not in trainees:
+            self.first_share = 1.0
+        elif len(trainees) == 1:
+            self.first_share = 0.0
 
     def go(self, pages: _Arriving) -> dict[str, dict[str, float]]:
         begun = saved = told = time.monotonic()
-        progress = 0.0
+        progress, learned = 0.0, False
         while progress < 1:
-            for page in pages.take(at_least=0 if self.seen else 1):
-                self._show(page, progress)
-            self._collect()
-            self._learn(progress)
-            self.rounds += 1
+            first = progress < self.first_share
+            share = self.first_share if first else 1 - self.first_share
+            done = (progress if first else progress - self.first_share) / share
+            for page in pages.take(at_least=0 if learned else 1):
+                self.seen += 1
+                if first:
+                    self._show(page, done)
+                elif len(self.decoding) < BACKLOG:
+                    self._look_at(page)
+            if first:
+                learned = self._learn("stage2", self.crops, done)
+            else:
+                self._collect()
+                learned = self._learn("refine", self.bands, done)
             now = time.monotonic()
             if now - told > LOG_EVERY_S:
                 self._tell(now - begun)
@@ -264,60 +294,66 @@ class _Run:
                 saved = now
             progress = (now - begun) / (60 * self.options.minutes)
             if self.options.max_steps is not None:
-                progress = self.trainees["refine"].steps / self.options.max_steps
+                progress = self._share_of_steps(first)
         spent_s = time.monotonic() - begun
         self._tell(spent_s)
         self._save()
         return {stage: self._figures(stage, spent_s) for stage in self.trainees}
 
+    def _share_of_steps(self, first: bool) -> float:
+        assert self.options.max_steps is not None
+        of = [name for name in self.trainees if (name == "refine") != first]
+        steps = min(self.trainees[stage].steps for stage in of)
+        share = min(1.0, steps / self.options.max_steps)
+        if first:
+            return share * self.first_share
+        return self.first_share + share * (1 - self.first_share)
+
     def _figures(self, stage: str, spent_s: float) -> dict[str, float]:
         trainee = self.trainees[stage]
         trainee.network.eval()
+        share = 1 - self.first_share if stage == "refine" else self.first_share
         loss = trainee.mean_loss(trainee.steps // 10)
-        minutes = COURSES[stage].until * spent_s / 60
-        return {"steps": trainee.steps, "minutes": minutes, "loss": loss}
+        return {"steps": trainee.steps, "minutes": share * spent_s / 60, "loss": loss}
 
-    def _show(self, page: dict[str, Tensor], progress: float) -> None:
-        """Show stages 0 and 1 a page, keep it for stage 2 and have its lines decoded."""
-        self.seen += 1
-        device = self.options.device
+    def _show(self, page: dict[str, Tensor], done: float) -> None:
+        """Show stages 0 and 1 a page and keep it for stage 2."""
         for stage, waiting in self.waiting.items():
-            course = COURSES[stage]
-            if progress >= course.until:
-                continue
             prefix = stage + "."
             waiting.append({
-                name.removeprefix(prefix): value.to(device, non_blocking=True)
+                name.removeprefix(prefix): value.to(self.options.device, non_blocking=True)
                 for name, value in page.items() if name.startswith(prefix)
             })  # fmt: skip
-            if len(waiting) == course.batch:
+            if len(waiting) == COURSES[stage].batch:
                 batch = {name: torch.stack([one[name] for one in waiting]) for name in waiting[0]}
-                self.trainees[stage].learn(batch, progress=progress / course.until)
+                self.trainees[stage].learn(batch, progress=done)
                 waiting.clear()
-        image = self.crops.put(page["image"], page["y_px"], page["seams"])
-        if len(self.decoding) < BACKLOG:
-            probability = self._probability(image, progress)
-            self.decoding.append(self.decoders.submit(_decoded, page, *probability))
+        self.crops.put(page["image"], page["y_px"], page["seams"])
+
+    def _learn(self, stage: str, pool: Crops | refine.Pool, done: float) -> bool:
+        """Let a network take a step on what is in its pool, if it may and that is enough."""
+        if stage not in self.trainees or len(pool) < min(FIRST_PAGES, pool.capacity):
+            return False
+        batch = pool.draw(COURSES[stage].batch, self.rng)
+        self.trainees[stage].learn(batch, progress=done)
+        return True
 
     @torch.no_grad()
-    def _probability(
-        self, image: Tensor, progress: float
-    ) -> tuple[Tensor, torch.cuda.Event | None]:
-        """Return what stage 2 says of a page now, in memory once the event has come."""
-        network = self.trainees["stage2"].network.eval()
+    def _look_at(self, page: dict[str, Tensor]) -> None:
+        """Let stage 2 look at a page and a thread decode what it says."""
         device = self.options.device
+        image = page["image"].to(device, non_blocking=True).permute(2, 0, 1)[None]
         dtype = autocast_dtype(device)
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            logits = network(image.permute(2, 0, 1)[None])
-        network.train(progress < COURSES["stage2"].until)
+            logits = self.eye.eval()(image)
         probability = column_probability(logits[0]).half()
-        if device.type != "cuda":
-            return probability, None
-        host = torch.empty(probability.shape, dtype=probability.dtype, pin_memory=True)
-        host.copy_(probability, non_blocking=True)
-        copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        copied.record()
-        return host, copied
+        copied = None
+        if device.type == "cuda":  # waiting here would let the device wait too
+            host = torch.empty(probability.shape, dtype=probability.dtype, pin_memory=True)
+            probability = host.copy_(probability, non_blocking=True)
+            copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            copied.record()
+        self.decoding.append(self.decoders.submit(_decoded, page, probability, copied))
 
     def _collect(self) -> None:
         """Put the pages that are decoded into the refinement's pool."""
@@ -327,16 +363,6 @@ class _Run:
                 self.bands.put(decoded.result())
             else:
                 self.decoding.append(decoded)
-
-    def _learn(self, progress: float) -> None:
-        """Let stage 2 and the refinement take a step each on what is in their pools."""
-        course = COURSES["stage2"]
-        if progress < course.until and len(self.crops) >= min(course.batch, self.crops.capacity):
-            batch = self.crops.draw(course.batch, self.rng)
-            self.trainees["stage2"].learn(batch, progress=progress / course.until)
-        if len(self.bands) >= min(FIRST_BANDS, self.bands.capacity):
-            batch = self.bands.draw(COURSES["refine"].batch, self.rng)
-            self.trainees["refine"].learn(batch, progress=progress)
 
     def _tell(self, spent_s: float) -> None:
         of_each = "  ".join(

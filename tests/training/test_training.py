@@ -174,7 +174,7 @@ def test_the_refinement_decodes_pages_in_a_worker(tmp_path, monkeypatch):
 def _small_courses(monkeypatch):
     small = {name: replace(course, batch=1) for name, course in together.COURSES.items()}
     monkeypatch.setattr(together, "COURSES", small)
-    monkeypatch.setattr(together, "FIRST_BANDS", 1)
+    monkeypatch.setattr(together, "FIRST_PAGES", 1)
 
 
 @pytest.mark.usefixtures("_small_courses")
@@ -199,6 +199,20 @@ def test_all_stages_train_on_the_same_pages(tmp_path, capsys):
         name = next(name for name in before if name.endswith("weight") and before[name].ndim == 4)
         assert not torch.equal(before[name], after[name])
         torch.testing.assert_close(before[name], after[name], rtol=0.1, atol=0.01)
+
+
+@pytest.mark.usefixtures("_small_courses")
+def test_the_refinement_alone_learns_from_the_stage_2_given(tmp_path):
+    options = TrainOptions(out=tmp_path, minutes=60, workers=0, max_steps=1)
+
+    with pytest.raises(InputError, match="give it by --initial"):
+        together.train_together(SimulatorSource(), options, stages=("refine",))
+    trained = together.train_together(
+        SimulatorSource(), options, stages=("refine",), initial=HOME / "weights"
+    )
+
+    assert trained["refine"]["steps"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["refine.safetensors"]
 
 
 def test_a_page_that_cannot_be_made_ends_the_training(tmp_path):

@@ -101,6 +101,18 @@ def test_bank_undoes_the_deltas_and_splits(small_bank: Path) -> None:
         train.get(3)
 
 
+def test_a_bank_goes_to_other_processes_as_its_name(small_bank: Path) -> None:
+    held_out = BankSource(small_bank, validation=True)
+
+    sent = pickle.dumps(held_out)
+    there = pickle.loads(sent)
+
+    assert len(sent) < 1000
+    assert there.name == held_out.name
+    assert there.ids == held_out.ids
+    np.testing.assert_array_equal(there.get(0), held_out.get(0))
+
+
 def test_bank_names_the_file_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.npz: expected a signal bank"):
         BankSource(tmp_path / "none.npz")
