@@ -154,16 +154,16 @@ def _add_making(command: Command) -> None:
     add("--loss", help="of stage 2, e.g. mask; a wrong name lists all (default: the one shipped)")
     add("--batch", type=_count, default=4, help="default: 4")
     add("--learning-rate", type=_positive, default=1e-3, help="default: 0.001")
-    add("--workers", type=int, default=1, help="processes that make pages (default: 1)")
+    add("--workers", type=_none_or_more, default=1, help="processes that make pages (default: 1)")
 
     add = command(
         "train-all",
         commands.train_all,
-        "train all stages at once, where a GPU waits for pages; resumes nothing",
+        "train several stages on the same pages, where a GPU waits for them",
     ).add_argument
     add("--stages", nargs="+", choices=STAGES, default=STAGES, help="those to train (default: all)")
     _add_training(add, initial="folder of weights of an earlier training")
-    add("--workers", type=int, default=4, help="processes that make pages (default: 4)")
+    add("--workers", type=_none_or_more, default=4, help="processes that make pages (default: 4)")
 
     add = command(
         "export", commands.export, "put trained weights into weights/ and the manifest"
@@ -236,6 +236,13 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more, but got {text}")
+    return value
+
+
+def _none_or_more(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, but got {text}")
     return value
 
 

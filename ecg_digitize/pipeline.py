@@ -347,7 +347,7 @@ def _offset_px(
     """Run the refinement on flipped bands; return (4, 5000) of them as they lie."""
     on_device = (torch.from_numpy(part).to(models.device) for part in (pixels, clues))
     bands = flipped(*on_device, upside_down=upside_down, backwards=backwards)
-    (offset_px,) = _run_batch(models.refine, bands_from(*bands), models.device)
+    (offset_px,) = run_batch(models.refine, bands_from(*bands), models.device)
     offset: Float32 = offset_px.nan_to_num().clamp(-REACH_PX, REACH_PX).cpu().numpy()
     offset = -offset if upside_down else offset
     return offset[:, ::-1] if backwards else offset
@@ -356,11 +356,11 @@ def _offset_px(
 def _run(network: nn.Module, image: Image, device: torch.device) -> tuple[torch.Tensor, ...]:
     """Run a network on one (H, W, 3) picture."""
     x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
-    return _run_batch(network, x, device)
+    return run_batch(network, x, device)
 
 
 @torch.inference_mode()
-def _run_batch(
+def run_batch(
     network: nn.Module, x: torch.Tensor, device: torch.device
 ) -> tuple[torch.Tensor, ...]:
     """Run a network on (N, C, H, W) in the device's fast precision; outputs float32."""

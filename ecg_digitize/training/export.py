@@ -4,14 +4,11 @@ import datetime
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import nn
 
-from ecg_digitize.errors import WeightsError
 from ecg_digitize.files import replacing
 from ecg_digitize.layout import N_ROWS, NORM, RECT, TRACE_COLUMNS
 from ecg_digitize.manifest import (
@@ -24,7 +21,7 @@ from ecg_digitize.manifest import (
 )
 from ecg_digitize.stage0.net import INPUT_PX
 from ecg_digitize.stage2.refine import BAND_PX, CLUES, PIXELS
-from ecg_digitize.training.run import DEFAULTS
+from ecg_digitize.training.run import DEFAULTS, load_trained
 from ecg_digitize.weights import network_classes, write_entry
 
 INPUTS: Final = {
@@ -65,7 +62,7 @@ def export(
     """
     architecture = architecture or DEFAULTS[stage]
     network = network_classes()[architecture.name](**architecture.options)
-    _load(network, trained, stage=stage, architecture=architecture)
+    load_trained(network, trained, architecture)
     entry = write_entry(
         network.eval(),
         (weights_dir or HOME / "weights") / f"{stage}.safetensors",
@@ -110,23 +107,3 @@ def export_line(
     for name, figure in metrics.items():
         words += ["--metric", f"{name}={figure:.5g}"]
     return shlex.join(words)
-
-
-def _load(network: nn.Module, trained: Path, *, stage: str, architecture: Architecture) -> None:
-    try:
-        if trained.suffix == ".safetensors":
-            state: dict[str, Tensor] = load_file(trained)
-        else:
-            checkpoint: Any = torch.load(trained, map_location="cpu", weights_only=True)
-            state = checkpoint["network"]
-        network.load_state_dict(state, strict=True)
-    except (OSError, KeyError, TypeError, SafetensorError) as error:
-        raise WeightsError(
-            f"{trained}: expected the checkpoint.pt or the safetensors file of a training, but "
-            f"got {type(error).__name__}: {error}"
-        ) from error
-    except RuntimeError as error:  # torch names every tensor that does not fit; the first tells
-        raise WeightsError(
-            f"{trained}: does not fit {architecture.name} {dict(architecture.options)} of {stage}: "
-            f"{str(error).splitlines()[-1].strip()}; check the stage, --member and --backbone"
-        ) from error

@@ -33,7 +33,7 @@ from ecg_digitize.types import Float32, Image, RectifiedPage, TraceMap
 
 CROP_COLUMNS: Final = 640
 FIRST_PAGES: Final = 24  # in the pool before the first sample is drawn
-POOL_PAGES: Final = 300  # 5.7 MB each, in every worker
+POOL_PAGES: Final = 300  # in every worker
 DRAWS_A_PAGE: Final = 160
 """Samples drawn for each page made. Making one takes two seconds of a core, most of them for the
 *whole* network, and holds 31 crops; each is seen five times, over an hour and at other columns."""
@@ -41,6 +41,10 @@ DRAWS_A_PAGE: Final = 160
 HUBER_PX: Final = 6.0
 TYPICAL_PX2: Final = (0.2 * PX_PER_MV) ** 2  # of a page's traces about their zero lines
 LEAST_PX2: Final = 50.0
+
+
+POOL_BYTES: Final = N_ROWS * TRACE_COLUMNS * (PIXELS * BAND_PX + 4 * CLUES + 4)
+"""Of a page in a pool."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Pool:
         """Make room.
 
         Args:
-            capacity: Pages held; 5.7 MB each.
+            capacity: Pages held; each takes POOL_BYTES, 5.7 MB.
             device: Where they lie and where samples come out.
         """
         self._pixels, self._clues, self._offset_px, self._weight = (
@@ -126,7 +130,8 @@ class Pool:
         start[at_an_end] = 2 * last * rng.integers(2, size=at_an_end.sum())
         page = torch.from_numpy(rng.integers(len(self), size=n)).to(device)
         row = torch.from_numpy(rng.integers(N_ROWS, size=n)).to(device)
-        column = torch.from_numpy(start[:, None] + np.arange(CROP_COLUMNS)).to(device)
+        column = torch.from_numpy(start).to(device)[:, None]
+        column = column + torch.arange(CROP_COLUMNS, device=device)
         each = page[:, None], row[:, None]
         pixels = self._pixels[(*each, slice(None), slice(None), column)].permute(0, 2, 3, 1)
         clues = self._clues[(*each, slice(None), column)].transpose(1, 2)

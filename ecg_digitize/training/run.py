@@ -4,13 +4,14 @@ import importlib
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
-from ecg_digitize.errors import InputError
+from ecg_digitize.errors import InputError, WeightsError
 from ecg_digitize.manifest import Architecture
 from ecg_digitize.stage2.members import BACKBONE, MEMBERS
 from ecg_digitize.synth.signals import SignalSource
@@ -75,14 +76,39 @@ def start_from(
         initial: All weights of an earlier network of its kind (safetensors).
 
     Raises:
-        WeightsError: The encoder's file does not fit the backbone.
+        WeightsError: A file does not fit.
     """
     network = network_classes()[architecture.name](**architecture.options)
     if encoder is not None:
         network.body.encoder.load_imagenet(encoder)  # type: ignore[operator,union-attr]
     if initial is not None:
-        network.load_state_dict({k: v.float() for k, v in load_file(initial).items()})
+        load_trained(network, initial, architecture)
     return network
+
+
+def load_trained(network: nn.Module, trained: Path, architecture: Architecture) -> None:
+    """Load the checkpoint.pt of a training, or the safetensors file it ended with.
+
+    Raises:
+        WeightsError: The file is missing, or does not hold such a network.
+    """
+    try:
+        if trained.suffix == ".safetensors":
+            state: dict[str, Tensor] = load_file(trained)
+        else:
+            checkpoint: Any = torch.load(trained, map_location="cpu", weights_only=True)
+            state = checkpoint["network"]
+        network.load_state_dict(state, strict=True)
+    except (OSError, KeyError, TypeError, SafetensorError) as error:
+        raise WeightsError(
+            f"{trained}: expected the checkpoint.pt or the safetensors file of a training, but "
+            f"got {type(error).__name__}: {error}"
+        ) from error
+    except RuntimeError as error:  # torch names every tensor that does not fit; the first tells
+        raise WeightsError(
+            f"{trained}: does not fit {architecture.name} {dict(architecture.options)}: "
+            f"{str(error).splitlines()[-1].strip()}; check the stage, --member and --backbone"
+        ) from error
 
 
 def train_stage(
@@ -111,7 +137,7 @@ def train_stage(
 
     Raises:
         InputError: An encoder is given for a network without one, or the loss is not the stage's.
-        WeightsError: The encoder's file does not fit the backbone.
+        WeightsError: The encoder's file or that of the earlier network does not fit.
     """
     script = script_of(stage)
     loss_of = script.loss_of

@@ -1,8 +1,8 @@
-"""Train all four networks at once: for a machine with a GPU and many cores.
+"""Train networks on the same pages: for a machine with a GPU and many cores.
 
 Making a page takes up to a second of a core, a step of training some hundredths of a second of a
-GPU: pages are what is short. So each is shown to all networks. Stages 0 and 1 see it once; stage 2
-draws crops from the last pages, which stay on the device. When these three are done, stage 2 says
+GPU: pages are what is short. In the first half of the time stages 0 and 1 see each page once, and
+stage 2 draws crops from the last pages, which stay on the device. In the second half stage 2 says
 where the lines of the pages are that come then, threads decode them, and the refinement draws from
 the last of those.
 """
@@ -25,11 +25,12 @@ from torch import Tensor, nn
 
 from ecg_digitize.errors import InputError
 from ecg_digitize.layout import N_ROWS, RECT
-from ecg_digitize.runtime import autocast_dtype, limit_threads, placed
+from ecg_digitize.pipeline import run_batch
+from ecg_digitize.runtime import limit_threads, placed
 from ecg_digitize.stage2.whole import column_probability, trace_map_of
 from ecg_digitize.synth.dataset import OTHER_MACHINES, make_page
 from ecg_digitize.synth.signals import SignalSource
-from ecg_digitize.training import refine, stage0, stage1, stage2
+from ecg_digitize.training import refine, stage2
 from ecg_digitize.training.export import save_half
 from ecg_digitize.training.loop import Sample, Trainee, TrainOptions, stream
 from ecg_digitize.training.run import DEFAULTS, has_encoder, script_of, start_from
@@ -51,34 +52,31 @@ COURSES: Final = {
     "stage2": Course(32, 8e-4),
     "refine": Course(768, 3e-3),
 }
+SEEN_ONCE: Final = ("stage0", "stage1")
 FIRST_SHARE: Final = 0.5  # of the time, for stages 0 to 2
 DECODERS: Final = 4  # threads; more keep the interpreter from feeding the GPU
 BACKLOG: Final = 32  # pages that wait for them; more go without
 FIRST_PAGES: Final = 100  # in a pool before crops or bands are drawn from it
+POOL_SHARE: Final = 0.5  # of the device's free memory, for pages
+MOST_PAGES: Final = 7000  # of them; on a CPU, where this is but tried,
+FEW_PAGES: Final = 32
 AHEAD: Final = 16  # pages that wait for the device
 LOG_EVERY_S: Final = 15.0
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """Pages that stay on the device."""
-
-    crops: int = 512  # 22 MB each
-    bands: int = 4000  # 5.7 MB each
-
-
-@dataclass(frozen=True)
 class Samples:
-    """Page index -> what all networks are shown of it (picklable, run in workers)."""
+    """Page index -> what the networks are shown of it (picklable, run in workers)."""
 
     source: SignalSource
     seed: int
+    stages: tuple[str, ...]  # those that are trained
 
     def __call__(self, index: int) -> list[Sample]:
         """Return one dict of a page.
 
-        Its keys are those of `stage0.sample_of` and `stage1.sample_of`, after "stage0." and
-        "stage1.", the fields of `stage2.Crop` for the whole page, and its weight for `refine`.
+        Its keys are those of the samples of stages 0 and 1, where they are trained, after "stage0."
+        and "stage1.", the fields of `stage2.Crop` for the whole page, and its weight for `refine`.
         """
         rng = np.random.default_rng([self.seed, index, 7])
         page = make_page(
@@ -91,8 +89,10 @@ class Samples:
         )
         crop = stage2.whole_page(page, rng)
         whole = {"image": crop.image, "y_px": crop.y_px, "seams": crop.seams}
-        for stage, script in (("stage0", stage0), ("stage1", stage1)):
-            sample = script.sample_of(page, rng)
+        for stage in SEEN_ONCE:
+            if stage not in self.stages:
+                continue
+            sample = script_of(stage).sample_of(page, rng)
             whole |= {f"{stage}.{name}": value for name, value in sample.items()}
         return [{**whole, "weight": np.array(refine.weight_of(page))}]
 
@@ -137,6 +137,19 @@ class Crops:
         }
 
 
+CROPS_BYTES: Final = RECT.height_px * RECT.width_px * 3 + N_ROWS * RECT.width_px * 5
+"""Of a page in `Crops`."""
+
+
+def _room(device: torch.device, bytes_a_page: int) -> int:
+    """Return how many pages the device is to hold."""
+    if device.type != "cuda":
+        return FEW_PAGES
+    torch.cuda.empty_cache()  # of the pool before
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(MOST_PAGES, int(POOL_SHARE * free / bytes_a_page)))
+
+
 def train_together(
     source: SignalSource,
     options: TrainOptions,
@@ -144,7 +157,6 @@ def train_together(
     stages: Collection[str] = tuple(COURSES),
     initial: Path | None = None,
     encoder: Path | None = None,
-    sizes: Sizes | None = None,
 ) -> dict[str, dict[str, float]]:
     """Train networks until the time is over and write them to `options.out`.
 
@@ -157,18 +169,20 @@ def train_together(
         stages: Keys of COURSES, those to train. The refinement alone has all of the time.
         initial: Folder with STAGE.safetensors to start from, those that there are.
         encoder: ImageNet weights of the backbones of those that there are not.
-        sizes: Pages that stay on the device.
 
     Returns:
         Of each stage the figures of the run: steps, minutes, the mean loss of the last tenth.
 
     Raises:
-        InputError: The refinement is to learn from a stage 2 that is neither trained nor given.
-        WeightsError: The encoder's file does not fit the backbone.
+        InputError: There is nothing to start from in `initial`; the refinement is to learn from a
+            stage 2 that is neither trained nor given; the time was too short for a step.
+        WeightsError: A file does not fit.
     """
     torch.manual_seed(options.seed)
     options.out.mkdir(parents=True, exist_ok=True)
     given = {stage: _given(stage, initial) for stage in COURSES}
+    if initial is not None and not any(given.values()):
+        raise InputError(f"{initial}: expected a folder with STAGE.safetensors, but there is none")
     if "refine" in stages and "stage2" not in stages and given["stage2"] is None:
         raise InputError("refine: learns from stage 2; train that too or give it by --initial")
     networks = {
@@ -178,6 +192,7 @@ def train_together(
             encoder=None if given[stage] or not has_encoder(DEFAULTS[stage]) else encoder,
         )
         for stage in COURSES
+        if stage in stages or stage == "stage2"
     }
     trainees = {
         stage: Trainee(
@@ -185,24 +200,25 @@ def train_together(
             script_of(stage).loss_of,
             device=options.device,
             learning_rate=COURSES[stage].learning_rate,
+            weight_decay=options.weight_decay,
         )
         for stage in stages
     }
+    decoders = ThreadPoolExecutor(DECODERS, initializer=limit_threads, initargs=(2,))
+    run = _Run(trainees, placed(networks["stage2"], options.device), options, decoders)
     pages = _Arriving(
         stream(
-            Samples(source, options.seed),
+            Samples(source, options.seed, tuple(stages)),
             batch=1,
             workers=options.workers,
             pin_memory=options.device.type == "cuda",
         )
     )
-    with ThreadPoolExecutor(DECODERS, initializer=limit_threads, initargs=(2,)) as decoders:
-        eye = placed(networks["stage2"], options.device)
-        run = _Run(trainees, eye, options, sizes or Sizes(), decoders)
-        try:
-            return run.go(pages)
-        finally:
-            pages.stop()
+    try:
+        return run.go(pages)
+    finally:
+        pages.stop()
+        decoders.shutdown(cancel_futures=True)
 
 
 def _given(stage: str, initial: Path | None) -> Path | None:
@@ -248,16 +264,16 @@ class _Run:
     """What there is during a training."""
 
     def __init__(
-        self, trainees: Mapping[str, Trainee], eye: nn.Module, options: TrainOptions, sizes: Sizes,
+        self, trainees: Mapping[str, Trainee], eye: nn.Module, options: TrainOptions,
         decoders: ThreadPoolExecutor,
     ) -> None:  # fmt: skip
         self.trainees, self.eye, self.options = trainees, eye, options
         self.decoders = decoders
         self.rng = np.random.default_rng([options.seed, 8])
-        self.crops = Crops(sizes.crops, device=options.device)
-        self.bands = refine.Pool(sizes.bands, device=options.device)
+        self.crops: Crops | None = None  # in the first share of the time
+        self.bands: refine.Pool | None = None  # after it
         self.waiting: dict[str, list[dict[str, Tensor]]] = {
-            stage: [] for stage in ("stage0", "stage1") if stage in trainees
+            stage: [] for stage in SEEN_ONCE if stage in trainees
         }
         self.decoding: deque[Future[refine.Bands]] = deque()
         self.seen = 0
@@ -274,6 +290,7 @@ class _Run:
             first = progress < self.first_share
             share = self.first_share if first else 1 - self.first_share
             done = (progress if first else progress - self.first_share) / share
+            self._make_room(first)
             for page in pages.take(at_least=0 if learned else 1):
                 self.seen += 1
                 if first:
@@ -294,11 +311,24 @@ class _Run:
                 saved = now
             progress = (now - begun) / (60 * self.options.minutes)
             if self.options.max_steps is not None:
-                progress = self._share_of_steps(first)
+                progress = max(progress, self._share_of_steps(first))
         spent_s = time.monotonic() - begun
         self._tell(spent_s)
         self._save()
+        for stage, trainee in self.trainees.items():
+            if trainee.steps == 0:
+                raise InputError(f"{stage}: no step in the time; give more --minutes or --workers")
         return {stage: self._figures(stage, spent_s) for stage in self.trainees}
+
+    def _make_room(self, first: bool) -> None:
+        """Have the pool that is drawn from now, and not the other one."""
+        device = self.options.device
+        if first and self.crops is None and "stage2" in self.trainees:
+            self.crops = Crops(_room(device, CROPS_BYTES), device=device)
+        if not first and self.bands is None:
+            self.crops = None
+            self.eye.eval()
+            self.bands = refine.Pool(_room(device, refine.POOL_BYTES), device=device)
 
     def _share_of_steps(self, first: bool) -> float:
         assert self.options.max_steps is not None
@@ -328,35 +358,33 @@ class _Run:
                 batch = {name: torch.stack([one[name] for one in waiting]) for name in waiting[0]}
                 self.trainees[stage].learn(batch, progress=done)
                 waiting.clear()
-        self.crops.put(page["image"], page["y_px"], page["seams"])
+        if self.crops is not None:
+            self.crops.put(page["image"], page["y_px"], page["seams"])
 
-    def _learn(self, stage: str, pool: Crops | refine.Pool, done: float) -> bool:
-        """Let a network take a step on what is in its pool, if it may and that is enough."""
-        if stage not in self.trainees or len(pool) < min(FIRST_PAGES, pool.capacity):
+    def _learn(self, stage: str, pool: Crops | refine.Pool | None, done: float) -> bool:
+        """Let a network take a step on what is in its pool, if that is enough."""
+        if pool is None or len(pool) < min(FIRST_PAGES, pool.capacity):
             return False
         batch = pool.draw(COURSES[stage].batch, self.rng)
         self.trainees[stage].learn(batch, progress=done)
         return True
 
-    @torch.no_grad()
     def _look_at(self, page: dict[str, Tensor]) -> None:
         """Let stage 2 look at a page and a thread decode what it says."""
         device = self.options.device
-        image = page["image"].to(device, non_blocking=True).permute(2, 0, 1)[None]
-        dtype = autocast_dtype(device)
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            logits = self.eye.eval()(image)
+        (logits,) = run_batch(self.eye, page["image"].permute(2, 0, 1)[None], device)
         probability = column_probability(logits[0]).half()
         copied = None
         if device.type == "cuda":  # waiting here would let the device wait too
             host = torch.empty(probability.shape, dtype=probability.dtype, pin_memory=True)
             probability = host.copy_(probability, non_blocking=True)
             copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            copied.record()
+            copied.record(torch.cuda.current_stream(device))
         self.decoding.append(self.decoders.submit(_decoded, page, probability, copied))
 
     def _collect(self) -> None:
         """Put the pages that are decoded into the refinement's pool."""
+        assert self.bands is not None
         for _ in range(len(self.decoding)):
             decoded = self.decoding.popleft()
             if decoded.done():
@@ -370,14 +398,16 @@ class _Run:
             for stage, trainee in self.trainees.items()
             if trainee.steps
         )
+        decoded = self.bands.put_so_far if self.bands else 0
         log.info(
             "%5.1f of %.1f min  %d pages, %d decoded  steps and loss: %s",
-            spent_s / 60, self.options.minutes, self.seen, self.bands.put_so_far, of_each,
+            spent_s / 60, self.options.minutes, self.seen, decoded, of_each,
         )  # fmt: skip
 
     def _save(self) -> None:
         for stage, trainee in self.trainees.items():
-            save_half(trainee.network, self.options.out / f"{stage}.safetensors")
+            if trainee.steps:
+                save_half(trainee.network, self.options.out / f"{stage}.safetensors")
 
 
 def _decoded(

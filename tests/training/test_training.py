@@ -178,7 +178,7 @@ def _small_courses(monkeypatch):
 
 
 @pytest.mark.usefixtures("_small_courses")
-def test_all_stages_train_on_the_same_pages(tmp_path, capsys):
+def test_all_stages_train_in_one_run(tmp_path, capsys):
     out = tmp_path / "run"
     options = ["--source", "simulator", "--out", str(out), "--minutes", "60", "--max-steps", "2"]
 
@@ -207,12 +207,27 @@ def test_the_refinement_alone_learns_from_the_stage_2_given(tmp_path):
 
     with pytest.raises(InputError, match="give it by --initial"):
         together.train_together(SimulatorSource(), options, stages=("refine",))
+    with pytest.raises(InputError, match=r"expected a folder with STAGE\.safetensors"):
+        together.train_together(SimulatorSource(), options, initial=tmp_path)
     trained = together.train_together(
         SimulatorSource(), options, stages=("refine",), initial=HOME / "weights"
     )
 
     assert trained["refine"]["steps"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["refine.safetensors"]
+
+
+def test_time_too_short_for_a_step_is_said(tmp_path):
+    options = TrainOptions(out=tmp_path, minutes=1e-9, workers=0)
+
+    with pytest.raises(InputError, match="stage0: no step in the time"):
+        together.train_together(SimulatorSource(), options, stages=("stage0",))
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_initial_network_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(WeightsError, match="does not fit Stage1Net"):
+        _run("stage1", tmp_path, max_steps=1, initial=HOME / "weights" / "stage0.safetensors")
 
 
 def test_a_page_that_cannot_be_made_ends_the_training(tmp_path):

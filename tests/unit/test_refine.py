@@ -145,28 +145,37 @@ def test_samples_say_how_far_the_line_is_off_the_ink(monkeypatch):
     assert np.median(np.abs(ink - said)) < 2  # grid lines draw the darkness to them
 
 
-def test_a_pool_keeps_the_last_pages_and_draws_pieces_of_them():
-    """Pages whose pixels tell the page, and offsets the column; flips show in both."""
+def test_a_pool_draws_matching_pieces_of_the_last_pages():
+    """Pixels, clues and offsets that all tell page, row and column; flips show in each."""
     pool = training.Pool(2, device=torch.device("cpu"))
+    column = np.arange(TRACE_COLUMNS)
     for page in range(3):
-        pixels = np.full((4, PIXELS, BAND_PX, TRACE_COLUMNS), page, np.uint8)
-        pixels[:, :, :8] = 255  # above the line
-        offset_px = np.tile(np.arange(1, TRACE_COLUMNS + 1, dtype=np.float32), (4, 1))
+        where = TRACE_COLUMNS * (4 * page + np.arange(4)[:, None]) + column + 1
+        pixels = np.zeros((4, PIXELS, BAND_PX, TRACE_COLUMNS), np.uint8)
+        pixels[:, 0] = (where // 256)[:, None]
+        pixels[:, 1] = (where % 256)[:, None]
+        pixels[:, 2, :8] = 255  # above the line
         clues = np.zeros((4, CLUES, TRACE_COLUMNS), np.float32)
-        pool.put(training.Bands(pixels, clues, offset_px, weight=page))
+        clues[:, 0], clues[:, 3], clues[:, 4] = 100, where, 50  # slope, confidence, begin
+        pool.put(training.Bands(pixels, clues, where.astype(np.float32), weight=page))
 
-    drawn = pool.draw(64, np.random.default_rng(0))
+    drawn = {name: part.numpy() for name, part in pool.draw(64, np.random.default_rng(0)).items()}
 
     assert len(pool) == 2
-    assert set(drawn["weight"].tolist()) == {1, 2}
-    np.testing.assert_array_equal(drawn["pixels"][:, 0, BAND_PX // 2, 0], drawn["weight"])
-    offset_px = drawn["offset_px"].numpy()
-    upside_down = (drawn["pixels"][:, 0, -1, 0] == 255).numpy()
-    np.testing.assert_array_equal(upside_down, offset_px[:, 0] < 0)
-    backwards = np.abs(offset_px[:, 0]) > np.abs(offset_px[:, -1])
-    np.testing.assert_array_equal(
-        np.diff(np.abs(offset_px)), np.where(backwards, -1, 1)[:, None] * np.ones(639)
-    )
+    where = np.abs(drawn["offset_px"])
+    steps = np.diff(where)
+    backwards, upside_down = steps[:, 0] < 0, drawn["offset_px"][:, 0] < 0
+    np.testing.assert_array_equal(steps, np.where(backwards, -1, 1)[:, None] + 0 * steps)
+    page = (where[:, 0] - 1) // (4 * TRACE_COLUMNS)
+    np.testing.assert_array_equal(drawn["weight"], page)
+    assert set(page) == {1, 2}
+    pixels, clues = drawn["pixels"].astype(int), drawn["clues"]
+    told = 256 * pixels[:, 0] + pixels[:, 1]
+    np.testing.assert_array_equal(told, np.broadcast_to(where[:, None], told.shape))
+    np.testing.assert_array_equal(clues[:, 3], where)
+    np.testing.assert_array_equal(pixels[:, 2, -1, 0] == 255, upside_down)
+    np.testing.assert_array_equal(clues[:, 0, 0] == 155, backwards != upside_down)
+    np.testing.assert_array_equal(clues[:, 5, 0] == 50, backwards)
     for flips in (upside_down, backwards):
         assert 0 < flips.mean() < 1
 
