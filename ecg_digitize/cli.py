@@ -170,6 +170,9 @@ def _add_making(command: Command) -> None:
     ).add_argument
     add("stage", choices=STAGES)
     add("trained", type=Path, help="checkpoint.pt or safetensors of a training")
+    add(
+        "--average-with", nargs="+", type=Path, default=[], metavar="PATH", help="of others like it"
+    )
     add("--minutes", type=_positive, required=True, help="provenance: training time")
     add("--command", dest="provenance_command", required=True, help="provenance: command line")
     add("--data", required=True, help="provenance: signals it was trained on")

@@ -224,6 +224,7 @@ def export(arguments: argparse.Namespace) -> int:
             minutes=arguments.minutes,
             metrics=dict(arguments.metric),
         ),
+        averaged_with=arguments.average_with,
         architecture=architecture_of(
             arguments.stage, member=arguments.member, backbone=arguments.backbone
         ),

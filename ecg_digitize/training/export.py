@@ -2,12 +2,13 @@
 
 import datetime
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ecg_digitize.files import replacing
 from ecg_digitize.layout import N_ROWS, NORM, RECT, TRACE_COLUMNS
@@ -38,6 +39,7 @@ def export(
     trained: Path,
     *,
     provenance: Provenance,
+    averaged_with: Sequence[Path] = (),
     architecture: Architecture | None = None,
     licence: str = "Apache-2.0",
     weights_dir: Path | None = None,
@@ -49,6 +51,8 @@ def export(
         stage: A key of INPUTS.
         trained: checkpoint.pt of a training, or the safetensors file it ended with.
         provenance: How it was trained; see `provenance_now`.
+        averaged_with: Trainings of the same network whose weights are averaged with its own, which
+            is worth something where one began from the other (docs/ablation.md).
         architecture: What was trained; None is the stage's usual one.
         licence: SPDX identifier.
         weights_dir: Folder of the weights; None is the package's own.
@@ -62,7 +66,11 @@ def export(
     """
     architecture = architecture or DEFAULTS[stage]
     network = network_classes()[architecture.name](**architecture.options)
-    load_trained(network, trained, architecture)
+    states = []
+    for path in (trained, *averaged_with):
+        load_trained(network, path, architecture)
+        states.append({name: value.clone() for name, value in network.state_dict().items()})
+    network.load_state_dict({name: _mean([one[name] for one in states]) for name in states[0]})
     entry = write_entry(
         network.eval(),
         (weights_dir or HOME / "weights") / f"{stage}.safetensors",
@@ -107,3 +115,9 @@ def export_line(
     for name, figure in metrics.items():
         words += ["--metric", f"{name}={figure:.5g}"]
     return shlex.join(words)
+
+
+def _mean(tensors: Sequence[Tensor]) -> Tensor:
+    if not tensors[0].is_floating_point():  # batches counted
+        return tensors[0]
+    return torch.stack(list(tensors)).mean(dim=0)

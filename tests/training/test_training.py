@@ -126,6 +126,22 @@ def test_an_earlier_network_can_be_started_from(tmp_path):
     torch.testing.assert_close(moved, state[name], rtol=0.1, atol=1e-3)
 
 
+def test_the_mean_of_trainings_can_be_exported(tmp_path):
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for path, value in zip(paths, (1.0, 2.0), strict=True):
+        state = RefineNet().state_dict()
+        save_file({k: torch.full_like(v, value) for k, v in state.items()}, path)
+    shipped = ["--weights", str(tmp_path / "w"), "--manifest", str(tmp_path / "m.json")]
+    told = ["--minutes", "1", "--command", "", "--data", ""]
+
+    given = ["refine", str(paths[0]), "--average-with", str(paths[1])]
+    assert main(["export", *given, *told, *shipped]) == 0
+
+    for name, value in load_file(tmp_path / "w" / "refine.safetensors").items():
+        expected = 1.5 if value.is_floating_point() else 1
+        assert set(value.flatten().tolist()) == {expected}, name
+
+
 def test_export_refuses_another_stage(tmp_path):
     _run("stage1", tmp_path, max_steps=1)
     told = provenance_now(command="", data="", minutes=1, metrics={})
