@@ -28,8 +28,8 @@ SAMPLE_FLOORS_DB = {
 """Uncapped, half a dB below what the shipped weights reach. Raise them when better weights ship;
 never lower them to let a change pass."""
 
-GROUP_FLOORS_DB = {"render": 28.0, "scan_bw": 21.3, "kit": 24.9}
-IMAGE_FLOORS_DB = {"0001": 29.6, "0004": 14.9, "0010": 14.2}
+GROUP_FLOORS_DB = {"render": 28.3, "scan_bw": 21.6, "kit": 25.8}
+IMAGE_FLOORS_DB = {"0001": 29.6, "0004": 14.9, "0010": 14.5}
 """Of the competition's record, by the type of page in the file's name."""
 
 KIND_FLOORS_DB = {
