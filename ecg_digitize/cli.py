@@ -171,7 +171,12 @@ def _add_making(command: Command) -> None:
     add("stage", choices=STAGES)
     add("trained", type=Path, help="checkpoint.pt or safetensors of a training")
     add(
-        "--average-with", nargs="+", type=Path, default=[], metavar="PATH", help="of others like it"
+        "--average-with",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="PATH",
+        help="ship their mean",
     )
     add("--minutes", type=_positive, required=True, help="provenance: training time")
     add("--command", dest="provenance_command", required=True, help="provenance: command line")

@@ -18,6 +18,7 @@ from ecg_digitize.errors import InputError
 
 if TYPE_CHECKING:
     from ecg_digitize.pipeline import Models
+    from ecg_digitize.training.loop import TrainOptions
 
 DONE: Final = 0
 UNUSABLE: Final = 2
@@ -126,22 +127,13 @@ def synth(arguments: argparse.Namespace) -> int:
 
 def train(arguments: argparse.Namespace) -> int:
     """Train one stage and print the line that exports it."""
-    from ecg_digitize.runtime import choose_device
     from ecg_digitize.synth.signals import open_source
     from ecg_digitize.training.export import save_half
-    from ecg_digitize.training.loop import TrainOptions
     from ecg_digitize.training.run import architecture_of, train_stage
 
     stage = arguments.stage
-    options = TrainOptions(
-        out=arguments.out,
-        minutes=arguments.minutes,
-        batch=arguments.batch,
-        learning_rate=arguments.learning_rate,
-        workers=arguments.workers,
-        seed=arguments.seed,
-        max_steps=arguments.max_steps,
-        device=choose_device(arguments.device),
+    options = _train_options(
+        arguments, batch=arguments.batch, learning_rate=arguments.learning_rate
     )
     architecture = architecture_of(stage, member=arguments.member, backbone=arguments.backbone)
     network, figures = train_stage(
@@ -162,23 +154,13 @@ def train(arguments: argparse.Namespace) -> int:
 
 
 def train_all(arguments: argparse.Namespace) -> int:
-    """Train all stages at once and print the lines that export them."""
-    from ecg_digitize.runtime import choose_device
+    """Train stages on the same pages and print the lines that export them."""
     from ecg_digitize.synth.signals import open_source
-    from ecg_digitize.training.loop import TrainOptions
     from ecg_digitize.training.together import train_together
 
-    options = TrainOptions(
-        out=arguments.out,
-        minutes=arguments.minutes,
-        workers=arguments.workers,
-        seed=arguments.seed,
-        max_steps=arguments.max_steps,
-        device=choose_device(arguments.device),
-    )
     trained = train_together(
         open_source(arguments.source),
-        options,
+        _train_options(arguments),
         stages=arguments.stages,
         initial=arguments.initial,
         encoder=arguments.encoder,
@@ -187,6 +169,21 @@ def train_all(arguments: argparse.Namespace) -> int:
         path = arguments.out / f"{stage}.safetensors"
         _say_how_to_ship(stage, path, arguments, figures, member=None, backbone=None)
     return DONE
+
+
+def _train_options(arguments: argparse.Namespace, **more: Any) -> "TrainOptions":
+    from ecg_digitize.runtime import choose_device
+    from ecg_digitize.training.loop import TrainOptions
+
+    return TrainOptions(
+        out=arguments.out,
+        minutes=arguments.minutes,
+        workers=arguments.workers,
+        seed=arguments.seed,
+        max_steps=arguments.max_steps,
+        device=choose_device(arguments.device),
+        **more,
+    )
 
 
 def _say_how_to_ship(

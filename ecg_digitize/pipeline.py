@@ -336,17 +336,17 @@ def refine_trace(
         line_px, pixels, clues = refine_input(rectified, trace_map, trace)
         both = (False, True) if models.preset.flips else (False,)
         flips = itertools.product(both, repeat=2)
-        seen = [_offset_px(pixels, clues, models, *flip) for flip in flips]
+        bands, beside = (torch.from_numpy(part).to(models.device) for part in (pixels, clues))
+        seen = [_offset_px(bands, beside, models, *flip) for flip in flips]
         trace = replace(trace, y_px=line_px + np.mean(seen, axis=0))
     return trace
 
 
 def _offset_px(
-    pixels: Image, clues: Float32, models: Models, upside_down: bool, backwards: bool
+    pixels: torch.Tensor, clues: torch.Tensor, models: Models, upside_down: bool, backwards: bool
 ) -> Float32:
     """Run the refinement on flipped bands; return (4, 5000) of them as they lie."""
-    on_device = (torch.from_numpy(part).to(models.device) for part in (pixels, clues))
-    bands = flipped(*on_device, upside_down=upside_down, backwards=backwards)
+    bands = flipped(pixels, clues, upside_down=upside_down, backwards=backwards)
     (offset_px,) = run_batch(models.refine, bands_from(*bands), models.device)
     offset: Float32 = offset_px.nan_to_num().clamp(-REACH_PX, REACH_PX).cpu().numpy()
     offset = -offset if upside_down else offset

@@ -24,7 +24,6 @@ WARM_UP_STEPS: Final = 40
 ONE_THREAD: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What libraries of linear algebra read when a process loads them; `limit_threads` comes too late
 for them. On 16 cores, 14 processes of 16 threads each make half as many pages."""
-WEIGHT_DECAY: Final = 0.01
 
 Sample = dict[str, np.ndarray[Any, Any]]
 Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]
@@ -38,7 +37,7 @@ class TrainOptions:
     minutes: float  # wall-clock budget of this run; the learning rate reaches zero at its end
     batch: int = 4
     learning_rate: float = 1e-3
-    weight_decay: float = WEIGHT_DECAY
+    weight_decay: float = 0.01
     workers: int = 1
     seed: int = 1
     max_steps: int | None = None  # for tests
@@ -117,7 +116,7 @@ class Trainee:
 
     def __init__(
         self, network: nn.Module, loss_of: Loss, *, device: torch.device, learning_rate: float,
-        weight_decay: float = WEIGHT_DECAY,
+        weight_decay: float,
     ) -> None:  # fmt: skip
         """Place the network on the device, in training mode.
 

@@ -25,10 +25,10 @@ from ecg_digitize.stage2.refine import (
     flipped,
     refine_input,
 )
-from ecg_digitize.synth.dataset import OTHER_MACHINES, SyntheticPage, make_page
+from ecg_digitize.synth.dataset import SyntheticPage
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
-from ecg_digitize.training.stage2 import whole_page
+from ecg_digitize.training.stage2 import training_page, whole_page
 from ecg_digitize.types import Float32, Image, RectifiedPage, TraceMap
 
 CROP_COLUMNS: Final = 640
@@ -41,7 +41,6 @@ DRAWS_A_PAGE: Final = 160
 HUBER_PX: Final = 6.0
 TYPICAL_PX2: Final = (0.2 * PX_PER_MV) ** 2  # of a page's traces about their zero lines
 LEAST_PX2: Final = 50.0
-
 
 POOL_BYTES: Final = N_ROWS * TRACE_COLUMNS * (PIXELS * BAND_PX + 4 * CLUES + 4)
 """Of a page in a pool."""
@@ -186,13 +185,7 @@ class Samples:
         if self._models is None:
             self._models = load_models(device=torch.device("cpu"), stages=("stage2",))
         rng = np.random.default_rng([seed, index, 6])
-        page = make_page(
-            self.source,
-            seed=seed,
-            index=index,
-            max_megapixels=4.0,
-            other_machines=OTHER_MACHINES,
-        )
+        page = training_page(self.source, seed=seed, index=index)
         crop = whole_page(page, rng)
         trace_map = find_traces(RectifiedPage(crop.image, valid=1.0), self._models)
         return bands_of(crop.image, crop.y_px, trace_map, weight=weight_of(page))

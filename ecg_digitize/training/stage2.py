@@ -78,6 +78,20 @@ def rectified_crop(
     return Crop(image, y_px, seams)
 
 
+def training_page(
+    source: SignalSource, *, seed: int, index: int, turns: bool = True
+) -> SyntheticPage:
+    """Make a page for stage 2 and what follows it; see `make_page`."""
+    return make_page(
+        source,
+        seed=seed,
+        index=index,
+        turns=turns,
+        max_megapixels=4.0,
+        other_machines=OTHER_MACHINES,
+    )
+
+
 def whole_page(page: SyntheticPage, rng: np.random.Generator) -> Crop:
     """Rectify all of a page by its true geometry, but for an error as stage 1 may leave."""
     dx_mm, dy_mm = map(float, rng.normal(0, JITTER_MM, 2))
@@ -99,13 +113,7 @@ class Samples:
     def __call__(self, index: int) -> list[Sample]:
         """Return CROPS_A_PAGE samples: image (3, 1280, w) uint8, y_px and seams (4, w)."""
         rng = np.random.default_rng([self.seed, index, 2])
-        page = make_page(
-            self.source,
-            seed=self.seed,
-            index=index,
-            max_megapixels=4.0,
-            other_machines=OTHER_MACHINES,
-        )
+        page = training_page(self.source, seed=self.seed, index=index)
         samples = []
         for _ in range(CROPS_A_PAGE):
             shift = rng.normal(0, JITTER_MM, 2)

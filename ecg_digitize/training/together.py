@@ -28,7 +28,6 @@ from ecg_digitize.layout import N_ROWS, RECT
 from ecg_digitize.pipeline import run_batch
 from ecg_digitize.runtime import limit_threads, placed
 from ecg_digitize.stage2.whole import column_probability, trace_map_of
-from ecg_digitize.synth.dataset import OTHER_MACHINES, make_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training import refine, stage2
 from ecg_digitize.training.export import save_half
@@ -79,14 +78,7 @@ class Samples:
         and "stage1.", the fields of `stage2.Crop` for the whole page, and its weight for `refine`.
         """
         rng = np.random.default_rng([self.seed, index, 7])
-        page = make_page(
-            self.source,
-            seed=self.seed,
-            index=index,
-            turns=False,
-            max_megapixels=4.0,
-            other_machines=OTHER_MACHINES,
-        )
+        page = stage2.training_page(self.source, seed=self.seed, index=index, turns=False)
         crop = stage2.whole_page(page, rng)
         whole = {"image": crop.image, "y_px": crop.y_px, "seams": crop.seams}
         for stage in SEEN_ONCE:

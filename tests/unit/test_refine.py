@@ -25,6 +25,7 @@ from ecg_digitize.stage2.refine import (
 from ecg_digitize.synth.dataset import make_page
 from ecg_digitize.synth.simulator import SimulatorSource
 from ecg_digitize.training import refine as training
+from ecg_digitize.training import stage2
 from ecg_digitize.types import RectifiedPage, Trace
 
 
@@ -130,7 +131,7 @@ def test_samples_say_how_far_the_line_is_off_the_ink(monkeypatch):
 
     wave_px = 6 * np.sin(np.arange(TRACE_COLUMNS, dtype=np.float32) / 50)
     monkeypatch.setattr(training, "decode", decode_badly)
-    monkeypatch.setattr(training, "make_page", partial(make_page, kind="render"))
+    monkeypatch.setattr(stage2, "make_page", partial(make_page, kind="render"))
 
     samples = training.Samples(SimulatorSource(), seed=1, first_pages=1, draws=6)(0)
 
