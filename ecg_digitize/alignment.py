@@ -10,11 +10,13 @@ it repeats. The one angle at which they agree best is the angle of the print.
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ecg_digitize.layout import (
+    LEADS,
     MM_PER_S,
     RHYTHM_LEAD,
     RHYTHM_ROW,
@@ -23,7 +25,6 @@ from ecg_digitize.layout import (
     TRACE_FS_HZ,
     ZERO_MM,
 )
-from ecg_digitize.metrics import einthoven_residual_mv
 from ecg_digitize.signals import find_rhythm, rows_from_trace, to_recording
 from ecg_digitize.stage1.rows import levelled
 from ecg_digitize.types import Float32, Float64, GridMap, Trace
@@ -169,6 +170,33 @@ def without_pulses(trace: Trace) -> Trace:
     y_px, confidence = trace.y_px.copy(), trace.confidence.copy()
     y_px[leaps, :end], confidence[leaps, :end] = y_px[leaps, end : end + 1], 0.0
     return replace(trace, y_px=y_px, confidence=confidence)
+
+
+def einthoven_residual_mv(
+    signals_mv: NDArray[np.floating[Any]], *, remove_offset: bool = False
+) -> float:
+    """Return the RMS of II - I - III where all three are known: how far the leads disagree.
+
+    Needs no truth. In recordings it is the rounding of the file, below 0.001 mV.
+
+    Args:
+        signals_mv: (12, n) floating, LEADS order, mV, NaN outside windows. In a printed recording
+            the three leads meet in the first 2.5 s.
+        remove_offset: Take the mean of the residual off first: the metric does not see it.
+
+    Returns:
+        mV, NaN if the three leads have no sample in common.
+    """
+    i, ii, iii = (
+        np.asarray(signals_mv[LEADS.index(lead)], np.float64) for lead in ("I", "II", "III")
+    )
+    residual = ii - i - iii
+    residual = residual[np.isfinite(residual)]
+    if residual.size == 0:
+        return float("nan")
+    if remove_offset:
+        residual = residual - residual.mean()
+    return float(np.sqrt(np.mean(residual**2)))
 
 
 def _disagreement_mv(

@@ -140,33 +140,6 @@ def competition_score(ratios: Iterable[float], *, floor_db: float = FLOOR_DB) ->
     return max(_db(float(np.mean(values))), floor_db)
 
 
-def einthoven_residual_mv(
-    signals_mv: NDArray[np.floating[Any]], *, remove_offset: bool = False
-) -> float:
-    """Return the RMS of II - I - III where all three are known: how far the leads disagree.
-
-    Needs no truth. In recordings it is the rounding of the file, below 0.001 mV.
-
-    Args:
-        signals_mv: (12, n) floating, LEADS order, mV, NaN outside windows. In a printed recording
-            the three leads meet in the first 2.5 s.
-        remove_offset: Take the mean of the residual off first: the metric does not see it.
-
-    Returns:
-        mV, NaN if the three leads have no sample in common.
-    """
-    i, ii, iii = (
-        np.asarray(signals_mv[LEADS.index(lead)], np.float64) for lead in ("I", "II", "III")
-    )
-    residual = ii - i - iii
-    residual = residual[np.isfinite(residual)]
-    if residual.size == 0:
-        return float("nan")
-    if remove_offset:
-        residual = residual - residual.mean()
-    return float(np.sqrt(np.mean(residual**2)))
-
-
 def _align(truth: Float64, predicted: Float64, max_lag: int) -> tuple[Float64, int]:
     """Shift in time, then in mV, as the metric does; NaN where nothing is predicted."""
     n = truth.size

@@ -1,4 +1,8 @@
-"""Networks small enough to run the whole pipeline in a second."""
+"""Networks small enough to run the whole pipeline in a second; fresh processes."""
+
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -51,3 +55,23 @@ def sheet_given(monkeypatch):
 def tiny_weights(monkeypatch, tiny_models):
     """Let every command load the tiny networks instead of the shipped ones."""
     monkeypatch.setattr(pipeline, "load_models", lambda **_: tiny_models)
+
+
+@pytest.fixture
+def run_python():
+    """Run code in a fresh Python, which must succeed; returns the finished process."""
+
+    def run(code, *, prefix=(), cwd=None, python=sys.executable, **environment):
+        done = subprocess.run(
+            [*prefix, str(python), "-c", code],
+            cwd=cwd,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done
+
+    return run

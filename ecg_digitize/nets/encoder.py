@@ -1,4 +1,4 @@
-"""Encoders from timm. The only file that imports timm."""
+"""Encoders: the shipped one from `lite.py`, others from timm. Only this file imports timm."""
 
 import importlib
 from functools import lru_cache
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ecg_digitize.errors import WeightsError
+from ecg_digitize.nets import lite
 
 
 @lru_cache(maxsize=1)
@@ -33,7 +34,7 @@ def _timm() -> Any:
 
 
 class Encoder(nn.Module):
-    """Feature pyramid of a timm backbone.
+    """Feature pyramid of a backbone.
 
     Attributes:
         channels: Channels of each level, finest first.
@@ -44,11 +45,16 @@ class Encoder(nn.Module):
         """Build the backbone without pretrained weights (nothing is ever fetched).
 
         Args:
-            backbone: Any timm model with `features_only`.
+            backbone: `lite.NAME`, or any timm model with `features_only`.
             in_channels: Channels of the input.
             levels: Levels to return, from stride 2 on.
         """
         super().__init__()
+        if backbone == lite.NAME:
+            self.model: Any = lite.EfficientNetLite0(in_channels=in_channels, levels=levels)
+            self.channels: list[int] = self.model.channels
+            self.reductions: list[int] = self.model.reductions
+            return
         self.model = _timm().create_model(
             backbone,
             features_only=True,
@@ -56,8 +62,8 @@ class Encoder(nn.Module):
             in_chans=in_channels,
             out_indices=tuple(range(levels)),
         )
-        self.channels: list[int] = self.model.feature_info.channels()
-        self.reductions: list[int] = self.model.feature_info.reduction()
+        self.channels = self.model.feature_info.channels()
+        self.reductions = self.model.feature_info.reduction()
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the levels of (N, C, H, W), finest first."""

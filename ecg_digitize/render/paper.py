@@ -7,12 +7,13 @@ on, pixel centres are integers.
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from ecg_digitize.errors import InputError
+from ecg_digitize.jit import compiled
 from ecg_digitize.types import Float32, Float64, Image
 
 Color = tuple[int, int, int]
@@ -45,8 +46,18 @@ def line_profile(length: int, centres_px: Float64, width_px: float) -> Float32:
     return profile
 
 
-@numba.njit(nogil=True, cache=True)
-def _compose(out, minor_x, minor_y, major_x, major_y, paper, minor, major, dash_px):  # type: ignore[no-untyped-def]
+@compiled
+def _compose(
+    out: Image,
+    minor_x: Float32,
+    minor_y: Float32,
+    major_x: Float32,
+    major_y: Float32,
+    paper: Float32,
+    minor: Float32,
+    major: Float32,
+    dash_px: float,
+) -> None:
     height, width = out.shape[:2]
     for y in range(height):
         gap = dash_px > 0 and (y % dash_px) > 0.72 * dash_px
@@ -95,8 +106,10 @@ def draw_paper(
     return out
 
 
-@numba.njit(nogil=True, cache=True)
-def cover_polyline(coverage, x_px, y_px, width_px):  # type: ignore[no-untyped-def]
+@compiled
+def cover_polyline(
+    coverage: Float32, x_px: Float64 | Float32, y_px: Float64 | Float32, width_px: float
+) -> None:
     """Draw a polyline with round joins into a (H, W) float32 coverage map, keeping the maximum.
 
     Coverage of a pixel is how far its centre lies inside the stroke, clipped to [0, 1]: exact for
@@ -129,8 +142,10 @@ def cover_polyline(coverage, x_px, y_px, width_px):  # type: ignore[no-untyped-d
                     coverage[y, x] = min(cover, 1.0)
 
 
-@numba.njit(nogil=True, cache=True)
-def blend_ink(image, coverage, ink, strength):  # type: ignore[no-untyped-def]
+@compiled
+def blend_ink(
+    image: Image, coverage: Float32, ink: Float32, strength: np.floating[Any] | float
+) -> None:
     """Blend an ink colour into (H, W, 3) uint8 in place where a (H, W) coverage map is positive."""
     height, width = coverage.shape
     for y in range(height):

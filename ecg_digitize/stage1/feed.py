@@ -10,9 +10,10 @@ from typing import Final
 
 import cv2
 import numpy as np
-from numba import njit
+from numpy.typing import NDArray
 
 from ecg_digitize import geometry
+from ecg_digitize.jit import compiled
 from ecg_digitize.layout import SQUARE_MM, Frame, snapped_mm
 from ecg_digitize.types import Float32, Float64, Image
 
@@ -121,8 +122,8 @@ def _line_contrast(grey: Image, page_from_sheet: Float64, frame: Frame) -> Float
     return np.asarray(around - mean, np.float32)
 
 
-@njit(nogil=True, cache=True)
-def _steadiest(reward: Float64, price: Float64):  # type: ignore[no-untyped-def]
+@compiled
+def _steadiest(reward: Float64, price: Float64) -> tuple[NDArray[np.int64], float]:
     """Return the (n,) path of most reward minus price[i] a state moved at i, and its gain.
 
     Args:

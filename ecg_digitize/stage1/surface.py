@@ -8,11 +8,11 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 from scipy import sparse
 
 from ecg_digitize import geometry
+from ecg_digitize.jit import compiled
 from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, NAMES_MM, NORM, SQUARE_MM, crossings_mm
 from ecg_digitize.types import Float64
 
@@ -201,7 +201,7 @@ def _bending_bands() -> Float64:
     return bands
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def solve_banded(bands: Float64, right: Float64) -> None:
     """Solve a positive definite banded system in place by Cholesky factors.
 

@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
-from numba import njit
 from scipy.ndimage import label
 
 from ecg_digitize import geometry
+from ecg_digitize.jit import compiled
 from ecg_digitize.layout import SQUARE_MM, crossings_mm
 from ecg_digitize.stage1.phase import FAINT, line_waves, offsets_mm, residuals_mm
 from ecg_digitize.stage1.surface import Bools, bend_along
@@ -94,7 +94,7 @@ def _followed(grey: Image, grid: GridMap) -> tuple[Float64, Float64, Bools]:
     )
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _flood(phase_mm: Float64, clear: Float64, start: Bools) -> tuple[Float64, Float64]:
     """Unwrap phases outward from the start, over the clearest neighbours first.
 

@@ -3,16 +3,13 @@
 Both are numba kernels, and each has a plain numpy twin, which the tests hold it to.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from ecg_digitize.jit import compiled
 from ecg_digitize.types import Float32, Float64
-
-_F = TypeVar("_F", bound=Callable[..., Any])
 
 
 class DecodeOptions(NamedTuple):
@@ -62,13 +59,8 @@ DEFAULTS = DecodeOptions()
 _BLOCK = 16  # columns transposed at a time: one cache line of float32
 
 
-def _njit(*, parallel: bool = False) -> Callable[[_F], _F]:
-    """Compile with numba, without the GIL and cached on disk; typed for mypy."""
-    return cast(Callable[[_F], _F], numba.njit(nogil=True, cache=True, parallel=parallel))
-
-
-@_njit()
-def _window_edge(p: Float32, peak: int, step: int, options: DecodeOptions) -> int:
+@compiled
+def _window_edge(p: Float32, peak: np.int64, step: np.int64, options: DecodeOptions) -> np.int64:
     """Return the last bin of the peak's window in the direction of step."""
     height = np.float64(p[peak])
     edge = valley_at = peak
@@ -90,7 +82,7 @@ def _window_edge(p: Float32, peak: int, step: int, options: DecodeOptions) -> in
     return edge
 
 
-@_njit()
+@compiled
 def _column_ridges(
     p: Float32, peaks: NDArray[np.int64], centre: Float64, mass: Float64, options: DecodeOptions
 ) -> None:
@@ -105,14 +97,14 @@ def _column_ridges(
             n_peaks += 1
         before = value
     for ridge in range(mass.size):
-        peak = -1
+        peak = np.int64(-1)  # a plain -1 would be a type of its own, and all below compiled twice
         for i in range(n_peaks):
             if peaks[i] >= 0 and (peak < 0 or p[peaks[i]] > p[peak]):
                 peak = peaks[i]
         if peak < 0:
             break
-        low = _window_edge(p, peak, -1, options)
-        high = _window_edge(p, peak, 1, options)
+        low = _window_edge(p, peak, np.int64(-1), options)
+        high = _window_edge(p, peak, np.int64(1), options)
         total = 0.0
         moment = 0.0
         for k in range(low, high + 1):
@@ -125,7 +117,7 @@ def _column_ridges(
                 peaks[i] = -1
 
 
-@_njit(parallel=True)
+@compiled
 def find_ridges(probability: Float32, options: DecodeOptions) -> tuple[Float64, Float64]:
     """Find the candidate ridges of every column.
 
@@ -142,7 +134,7 @@ def find_ridges(probability: Float32, options: DecodeOptions) -> tuple[Float64, 
     rows, bins, columns = probability.shape
     centre = np.zeros((rows, columns, options.n_ridges))
     mass = np.zeros((rows, columns, options.n_ridges))
-    for row in numba.prange(rows):
+    for row in range(rows):
         block = np.empty((_BLOCK, bins), np.float32)
         peaks = np.empty(bins, np.int64)
         for start in range(0, columns, _BLOCK):
@@ -158,7 +150,7 @@ def find_ridges(probability: Float32, options: DecodeOptions) -> tuple[Float64, 
     return centre, mass
 
 
-@_njit()
+@compiled
 def _blank_between(blank: Float32, x: int, y: float, other_y: float) -> float:
     """Return how many bins between two heights of a column are blank."""
     top = blank.shape[0] - 1
@@ -167,13 +159,13 @@ def _blank_between(blank: Float32, x: int, y: float, other_y: float) -> float:
     return blank[below, x] - blank[above, x] if below > above else 0.0
 
 
-@_njit()
+@compiled
 def _gap_price(left_out: int, options: DecodeOptions) -> float:
     """Return what leaving out so many columns costs."""
     return options.gap_cost + left_out * options.gap_column_cost if left_out else 0.0
 
 
-@_njit()
+@compiled
 def best_path(
     centre: Float64,
     mass: Float64,

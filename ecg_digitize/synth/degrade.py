@@ -8,9 +8,9 @@ All take and return (H, W, 3) uint8 RGB and draw their randomness from what is p
 from typing import Final
 
 import cv2
-import numba
 import numpy as np
 
+from ecg_digitize.jit import compiled
 from ecg_digitize.render.paper import blend_ink, cover_polyline
 from ecg_digitize.synth.chance import Chance
 from ecg_digitize.types import Float32, Image
@@ -39,8 +39,15 @@ def enlarged(field: Float32, image: Image) -> Float32:
     return np.asarray(cv2.resize(field, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-@numba.njit(nogil=True, cache=True)
-def _expose(image, light, noise, gain, saturation, lut):  # type: ignore[no-untyped-def]
+@compiled
+def _expose(
+    image: Image,
+    light: Float32,
+    noise: Float32,
+    gain: Float32,
+    saturation: np.float32,
+    lut: Float32,
+) -> None:
     height, width = light.shape
     for y in range(height):
         for x in range(width):
@@ -118,8 +125,8 @@ def jpeg(image: Image, quality: float) -> Image:
     return np.ascontiguousarray(decoded[..., ::-1])
 
 
-@numba.njit(nogil=True, cache=True)
-def _error_diffusion(grey, noise):  # type: ignore[no-untyped-def]
+@compiled
+def _error_diffusion(grey: Float32, noise: Float32) -> None:
     """Floyd-Steinberg with a noisy threshold, in place on (H, W) float32 in [0, 255]."""
     height, width = grey.shape
     for y in range(height):
@@ -182,8 +189,8 @@ def to_black_and_white(image: Image, chance: Chance) -> Image:
     return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
-@numba.njit(nogil=True, cache=True)
-def _multiply_kernel(image, field, tint, out):  # type: ignore[no-untyped-def]
+@compiled
+def _multiply_kernel(image: Image, field: Float32, tint: Float32, out: Image) -> None:
     height, width = field.shape
     for y in range(height):
         for x in range(width):

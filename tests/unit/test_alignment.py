@@ -5,8 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecg_digitize.alignment import find_skew, find_start, set_upright, without_pulses
-from ecg_digitize.layout import MM_PER_S, PX_PER_MV, TRACE_FS_HZ, ZERO_MM, ZERO_PX, crossings_mm
+from ecg_digitize.alignment import (
+    einthoven_residual_mv,
+    find_skew,
+    find_start,
+    set_upright,
+    without_pulses,
+)
+from ecg_digitize.layout import (
+    LEADS,
+    MM_PER_S,
+    PX_PER_MV,
+    TRACE_FS_HZ,
+    ZERO_MM,
+    ZERO_PX,
+    crossings_mm,
+)
 from ecg_digitize.signals import rows_from_signals, rows_from_trace
 from ecg_digitize.synth.signals import to_twelve
 from ecg_digitize.synth.simulator import SimulatorSource
@@ -89,3 +103,14 @@ def test_pulses_are_taken_off_the_beginning_and_beats_are_not() -> None:
     assert (cleaned.confidence[:, 12:] == 1).all()
     np.testing.assert_array_equal(cleaned.y_px[:, 12:], plain.y_px[:, 12:])
     assert np.abs(rows_from_trace(cleaned)[:, :8]).max() < 0.1
+
+
+def test_einthoven_residual() -> None:
+    signals_mv = np.random.default_rng(0).normal(size=(12, 100))
+    i, ii, iii = (LEADS.index(lead) for lead in ("I", "II", "III"))
+    signals_mv[iii] = signals_mv[ii] - signals_mv[i]
+    assert einthoven_residual_mv(signals_mv) < 1e-12
+    signals_mv[iii] += 0.25
+    assert einthoven_residual_mv(signals_mv) == pytest.approx(0.25)
+    assert einthoven_residual_mv(signals_mv, remove_offset=True) < 1e-12
+    assert np.isnan(einthoven_residual_mv(np.full((12, 10), np.nan)))

@@ -1,9 +1,6 @@
 """The decoder on made maps: ambiguity, gaps, wide strokes, and the kernels against their twins."""
 
 import json
-import os
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -147,19 +144,6 @@ def test_a_single_known_column_holds_throughout_its_lead():
     assert (trace.confidence > 0).sum() == 4
 
 
-def _in_subprocess(code, **environment):
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
-
-
 _COMPARE = """
 import json, numba, numpy as np
 from ecg_digitize.stage2.decode import decode, decode_numpy
@@ -175,9 +159,9 @@ print(json.dumps([bool(numba.config.DISABLE_JIT), float(a.y_px.sum())]))
 """
 
 
-def test_jit_disabled_agrees():
-    plain = json.loads(_in_subprocess(_COMPARE, NUMBA_DISABLE_JIT="1"))
-    compiled = json.loads(_in_subprocess(_COMPARE, NUMBA_DISABLE_JIT="0"))
+def test_jit_disabled_agrees(run_python):
+    plain = json.loads(run_python(_COMPARE, NUMBA_DISABLE_JIT="1").stdout)
+    compiled = json.loads(run_python(_COMPARE, NUMBA_DISABLE_JIT="0").stdout)
     assert (plain[0], compiled[0]) == (True, False)
     assert plain[1] == pytest.approx(compiled[1], rel=1e-6)
 
@@ -194,8 +178,8 @@ with ThreadPoolExecutor(4) as pool:
 """
 
 
-def test_threads_may_decode_at_once_on_the_least_threading_layer():
-    _in_subprocess(_THREADS, NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="2")
+def test_threads_may_decode_at_once_on_the_least_threading_layer(run_python):
+    run_python(_THREADS, NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="2")
 
 
 @pytest.mark.parametrize("way", [decode, decode_numpy])

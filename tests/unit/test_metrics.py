@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ecg_digitize.layout import LEADS, lead_window
-from ecg_digitize.metrics import competition_score, einthoven_residual_mv, image_snr
+from ecg_digitize.metrics import competition_score, image_snr
 
 FS_HZ = 250
 
@@ -211,14 +211,3 @@ def test_images_are_averaged_as_linear_ratios():
     assert competition_score([float("inf"), 1.0]) == float("inf")
     with pytest.raises(ValueError, match="at least one"):
         competition_score([])
-
-
-def test_einthoven_residual():
-    signals_mv = ecg_like()
-    i, ii, iii = (LEADS.index(lead) for lead in ("I", "II", "III"))
-    signals_mv[iii] = signals_mv[ii] - signals_mv[i]
-    assert einthoven_residual_mv(signals_mv) < 1e-12
-    signals_mv[iii] += 0.25
-    assert einthoven_residual_mv(signals_mv) == pytest.approx(0.25)
-    assert einthoven_residual_mv(signals_mv, remove_offset=True) < 1e-12
-    assert np.isnan(einthoven_residual_mv(np.full((12, 10), np.nan)))

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from ecg_digitize.alignment import einthoven_residual_mv
 from ecg_digitize.errors import InputError
 from ecg_digitize.layout import LEADS, PX_PER_MV, RHYTHM_ROW, ZERO_PX, lead_window
-from ecg_digitize.metrics import einthoven_residual_mv, image_snr
+from ecg_digitize.metrics import image_snr
 from ecg_digitize.signals import (
     find_rhythm,
     fuse_rows,
