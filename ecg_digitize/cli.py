@@ -14,7 +14,6 @@ from ecg_digitize import __version__, commands
 from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.stage2.members import MEMBERS
 
-BENCH_IMAGE: Final = Path(__file__).resolve().parent.parent / "tests/samples/sample_render.png"
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 FED: Final = STAGES[:2]  # whose training samples are a page each
 PRESET_HELP: Final = "fast: each network looks once; best: from several sides (default)"
@@ -73,7 +72,8 @@ def _add_using(command: Command) -> None:
     add = command(
         "digitize", commands.digitize, "a csv and an overlay for each picture"
     ).add_argument
-    add("paths", nargs="+", type=Path, metavar="PATH", help="pictures, or folders of them")
+    add("paths", nargs="*", type=Path, metavar="PATH", help="pictures, or folders of them")
+    add("--sample", action="store_true", help="the page that comes with the package, to try it")
     add("-o", "--out", type=Path, required=True, metavar="DIR")
     add("--fs", type=_positive, default=500.0, help="samples a second, not filtered (default: 500)")
     add("--no-overlay", action="store_true", help="write tables only")
@@ -90,7 +90,7 @@ def _add_using(command: Command) -> None:
     _add_model_options(add)
 
     add = command("bench", commands.bench, "time one picture, stage by stage").add_argument
-    add("image", type=Path, nargs="?", default=BENCH_IMAGE, help="default: a shipped sample")
+    add("image", type=Path, nargs="?", help="default: the sample page")
     add("--repeat", type=_count, default=5, help="default: 5")
     add("--threads", type=_count, default=2, help="default: 2")
     add("--feed", choices=FED, help="time the making of its training pages instead, with")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ecg_digitize.errors import InputError
+from ecg_digitize.shipped import sample_page
 
 if TYPE_CHECKING:
     from ecg_digitize.pipeline import Models
@@ -29,7 +30,10 @@ def digitize(arguments: argparse.Namespace) -> int:
     """Write a csv and an overlay for each picture."""
     from ecg_digitize.batch import DOUBTFUL_MV, digitize_into, find_pages
 
-    sources = find_pages(arguments.paths)
+    paths = [*arguments.paths, *([sample_page()] if arguments.sample else [])]
+    if not paths:
+        raise InputError("digitize: no pictures; name files or folders, or say --sample")
+    sources = find_pages(paths)
     models = _models(arguments)
     with _bar(len(sources)) as step:
         report = digitize_into(
@@ -317,9 +321,17 @@ def bench(arguments: argparse.Namespace) -> int:
         _write_json(arguments.json, feed.to_json())
         return DONE
     limit_threads(arguments.threads)
+    image = arguments.image or sample_page()
     models = _models(arguments)
     with _bar(2 * arguments.repeat + 1) as step:
-        report = measure(arguments.image, models, repeat=arguments.repeat, progress=step)
+        report = measure(
+            image,
+            models,
+            preset=arguments.preset,
+            weights_dir=arguments.weights,
+            repeat=arguments.repeat,
+            progress=step,
+        )
     print(report.to_text(), end="")
     _write_json(arguments.json, report.to_json())
     return DONE

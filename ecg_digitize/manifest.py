@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ecg_digitize.errors import WeightsError
 from ecg_digitize.files import mounted_folders, replacing
+from ecg_digitize.shipped import HOME
 
 DATASET_SLUG: Final = "ecg-digitize-weights"
 MANIFEST_NAME: Final = "weights_manifest.json"
@@ -17,8 +18,6 @@ MANIFEST_VARIABLE: Final = "ECG_DIGITIZE_MANIFEST"
 """Environment variable: the manifest file, before any other place."""
 WEIGHTS_VARIABLE: Final = "ECG_DIGITIZE_WEIGHTS"
 """Environment variable: the folder with the weight files, before any other place."""
-HOME: Final = Path(__file__).resolve().parent.parent
-"""Where the package's folder lies: the check-out, or the notebook's working folder."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from ecg_digitize.errors import WeightsError
 from ecg_digitize.files import input_root, mounted_folders, replacing, search_below, sha256_of
 from ecg_digitize.manifest import (
     DATASET_SLUG,
-    HOME,
     MANIFEST_NAME,
     WEIGHTS_VARIABLE,
     Architecture,
@@ -36,6 +35,7 @@ from ecg_digitize.manifest import (
     read_manifest,
     update_manifest,
 )
+from ecg_digitize.shipped import HOME
 
 __all__ = [
     "FileStatus",
@@ -74,7 +74,7 @@ class FileStatus:
 
 def network_classes() -> dict[str, NetworkFactory]:
     """Return the networks a manifest may name, by class name."""
-    # Imported late: finding and checking files must not cost the seconds that timm takes.
+    # Imported late: finding and checking files needs no networks.
     from ecg_digitize.stage0.net import Stage0Net
     from ecg_digitize.stage1.net import Stage1Net
     from ecg_digitize.stage2.refine import RefineNet
@@ -111,7 +111,7 @@ def locate_weights(
     """Return the path of a weight file whose size and SHA-256 are right.
 
     A folder given by argument or environment is the only place looked at. Otherwise: `weights/`
-    beside the package, the data set's old and new mounts on Kaggle, and last any file of that name
+    in `shipped.HOME`, the data set's old and new mounts on Kaggle, and last any file of that name
     below Kaggle's inputs, since owners rename data sets.
 
     Args:

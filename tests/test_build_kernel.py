@@ -16,7 +16,16 @@ import build_kernel  # noqa: E402
 from ecg_digitize import kernel_smoke  # noqa: E402
 
 DIAL = "__import__('socket').create_connection(('127.0.0.1', 1))"
-REAL_MODULES = ("competition", "errors", "files", "layout", "manifest", "submission", "types")
+REAL_MODULES = (
+    "competition",
+    "errors",
+    "files",
+    "layout",
+    "manifest",
+    "shipped",
+    "submission",
+    "types",
+)
 FAKE_MODULES = {
     "__init__": '"""A small package."""\n\nimport importlib\n\n\n'
     'def __getattr__(name):\n    return importlib.import_module(f"{__name__}.{name}")\n',

@@ -1,12 +1,16 @@
 """How long one page takes, stage by stage, next to the floor that no digitizer gets below.
 
-And how fast training samples come, which must not keep a network waiting.
+How long a start takes before the first page, cold and warm; and how fast training samples come,
+which must not keep a network waiting.
 """
 
+import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +24,43 @@ import torch
 from ecg_digitize.geometry import mesh_maps
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import RECT
-from ecg_digitize.pipeline import Models, digitize_many, digitize_page
+from ecg_digitize.pipeline import BEST, Models, digitize_many, digitize_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import stream
 from ecg_digitize.training.run import script_of
 from ecg_digitize.training.validate import VALIDATION_SEED
 from ecg_digitize.types import Digitization, GridMap, Page
+
+_START = """\
+import json, os, sys, time
+from pathlib import Path
+from ecg_digitize import digitize_page, load_models, read_image
+from ecg_digitize.runtime import choose_device, limit_threads
+began, image, threads, device, preset, weights_dir = json.loads(sys.argv[1])
+limit_threads(threads)
+folder = Path(weights_dir) if weights_dir else None
+models = load_models(device=choose_device(device), preset=preset, weights_dir=folder)
+ready_s = time.time() - began
+digitize_page(read_image(Path(image)), models)
+print(json.dumps([ready_s, time.time() - began, sum(os.times()[:2])]))
+"""
+"""A fresh process: everything imported, the weights loaded and checked, one page digitized."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """One fresh process up to the end of its first page."""
+
+    ready_s: float  # until the weights are loaded and checked
+    first_page_s: float  # until the first page is done
+    cpu_s: float  # of all threads, until then
+
+    def to_text(self, name: str) -> str:
+        """Return a line to read."""
+        return (
+            f"  {name:<10}ready after {self.ready_s:.1f} s, first page after "
+            f"{self.first_page_s:.1f} s ({self.cpu_s:.1f} s of CPU)"
+        )
 
 
 @dataclass(frozen=True)
@@ -42,6 +77,8 @@ class BenchReport:
     floor_ms: float  # decode of the file plus one remap to the rect frame
     pages_per_s: float  # of a batch, where reading overlaps the networks
     peak_memory_mb: float | None  # of the process so far; None where the system does not tell
+    cold: Start  # as after an installation: numba has compiled nothing yet
+    warm: Start  # as ever after
     machine: Mapping[str, str | int | None]
 
     def to_json(self) -> dict[str, Any]:
@@ -58,6 +95,8 @@ class BenchReport:
             f"  {'page':<10}{self.page_ms:9.1f} ms",
             f"  {'floor':<10}{self.floor_ms:9.1f} ms   (decode the file, remap once)",
             f"  {self.pages_per_s:.2f} pages/s in a batch",
+            self.cold.to_text("cold"),
+            self.warm.to_text("warm"),
         ]
         if self.peak_memory_mb is not None:
             lines.append(f"  {self.peak_memory_mb:.0f} MB at most")
@@ -117,13 +156,21 @@ def bench_feed(
 
 
 def bench(
-    image: Path, models: Models, *, repeat: int = 5, progress: Callable[[], None] | None = None
+    image: Path,
+    models: Models,
+    *,
+    preset: str = BEST,
+    weights_dir: Path | None = None,
+    repeat: int = 5,
+    progress: Callable[[], None] | None = None,
 ) -> BenchReport:
-    """Digitize one picture again and again.
+    """Digitize one picture again and again, in this process and in two fresh ones.
 
     Args:
         image: The picture file.
         models: See `pipeline.load_models`.
+        preset: What they were loaded with.
+        weights_dir: Where they were loaded from.
         repeat: Times that count, after one that does not: it compiles and fills caches.
         progress: Called after each of the `2 * repeat + 1` pages.
 
@@ -155,17 +202,23 @@ def bench(
         if progress is not None:
             progress()
     batch_s = time.perf_counter() - start
+    threads = torch.get_num_threads()
+    with tempfile.TemporaryDirectory(prefix="ecg-digitize-bench-") as cache:
+        how = [str(image), threads, str(models.device), preset, weights_dir and str(weights_dir)]
+        cold, warm = (_start(how, numba_cache=cache) for _ in range(2))
     return BenchReport(
         image=str(image),
         size_px=(page.image.shape[1], page.image.shape[0]),
         repeat=repeat,
-        threads=torch.get_num_threads(),
+        threads=threads,
         device=str(models.device),
         stages_ms={stage: _median_ms(values) for stage, values in stages_s.items()},
         page_ms=_median_ms(pages_s),
         floor_ms=_median_ms(floors_s),
         pages_per_s=repeat / batch_s,
         peak_memory_mb=peak_memory_mb(),
+        cold=cold,
+        warm=warm,
         machine={
             "system": platform.platform(),
             "cpus": os.cpu_count(),
@@ -184,6 +237,14 @@ def peak_memory_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+
+
+def _start(how: list[Any], *, numba_cache: str) -> Start:
+    """Time a fresh process; `how` is what _START reads after the time of its beginning."""
+    command = [sys.executable, "-c", _START, json.dumps([time.time(), *how])]
+    environment = os.environ | {"NUMBA_CACHE_DIR": numba_cache}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+    return Start(*json.loads(done.stdout))
 
 
 def _remap_s(page: Page, grid: GridMap) -> float:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from ecg_digitize.files import replacing
 from ecg_digitize.layout import N_ROWS, NORM, RECT, TRACE_COLUMNS
 from ecg_digitize.manifest import (
-    HOME,
     Architecture,
     InputSpec,
     ManifestEntry,
     Provenance,
     update_manifest,
 )
+from ecg_digitize.shipped import HOME
 from ecg_digitize.stage0.net import INPUT_PX
 from ecg_digitize.stage2.refine import BAND_PX, CLUES, PIXELS
 from ecg_digitize.training.run import DEFAULTS, load_trained

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from ecg_digitize.cli import main
 from ecg_digitize.errors import InputError, WeightsError
-from ecg_digitize.manifest import HOME
+from ecg_digitize.shipped import HOME
 from ecg_digitize.stage2.decode import decode, true_trace_map
 from ecg_digitize.stage2.refine import RefineNet
 from ecg_digitize.synth.simulator import SimulatorSource

@@ -32,7 +32,7 @@ def threads():
 
 
 @pytest.mark.usefixtures("tiny_weights", "sheet_given", "threads")
-def test_bench_tells_stages_floor_and_memory(tmp_path, capsys):
+def test_bench_tells_stages_floor_memory_and_starts(tmp_path, capsys):
     assert main(["synth", "-o", str(tmp_path), "--count", "1", "--kind", "render"]) == 0
     image, report_file = tmp_path / "page_000000.png", tmp_path / "bench.json"
     options = ["--repeat", "1", "--threads", "1", "--json", str(report_file)]
@@ -46,6 +46,9 @@ def test_bench_tells_stages_floor_and_memory(tmp_path, capsys):
     assert 0 < report["floor_ms"] < report["page_ms"]
     assert report["pages_per_s"] > 0
     assert report["threads"] == 1
+    for start in (report["cold"], report["warm"]):
+        assert 0 < start["ready_s"] < start["first_page_s"]
+        assert start["cpu_s"] > 0
     assert "floor" in capsys.readouterr().out
 
 
