@@ -1,4 +1,10 @@
-"""Score floors of the shipped weights: on the samples, and on real pages where they are present."""
+"""Score floors of the shipped weights: on the samples, and on real pages where they are present.
+
+All floors are capped as the competition caps them: beyond the cap the last digit of a raster moves
+decibels. They lie half a dB below what the shipped weights reach with the versions in
+constraints.txt, and by so much other versions may differ. Raise them when better weights ship;
+never lower them to let a change pass.
+"""
 
 import json
 import re
@@ -21,30 +27,27 @@ PAIRED = ROOT.parent / "shared" / "data" / "paired.csv"
 
 SAMPLE_FLOORS_DB = {
     "sample_render": 24.6,
-    "sample_scan": 19.7,
+    "sample_scan": 20.6,
     "sample_scan_bw": 19.7,
-    "sample_photo": 18.4,
+    "sample_photo": 18.7,
 }
-"""Uncapped, half a dB below what the shipped weights reach. Raise them when better weights ship;
-never lower them to let a change pass."""
 
-GROUP_FLOORS_DB = {"render": 28.3, "scan_bw": 21.6, "kit": 25.8}
-IMAGE_FLOORS_DB = {"0001": 29.6, "0004": 14.9, "0010": 14.5}
+GROUP_FLOORS_DB = {"render": 25.1, "scan_bw": 21.3, "kit": 24.3}
+IMAGE_FLOORS_DB = {"0001": 25.3, "0004": 14.6, "0010": 14.3}
 """Of the competition's record, by the type of page in the file's name."""
 
 KIND_FLOORS_DB = {
-    "render": 30.7,
-    "scan": 28.4,
-    "scan_bw": 25.7,
-    "photo": 27.1,
-    "screen": 24.9,
-    "stained": 23.6,
-    "damaged": 23.7,
-    "mould": 27.9,
-    "mould_bw": 19.6,
+    "render": 25.3,
+    "scan": 25.3,
+    "scan_bw": 25.3,
+    "photo": 25.3,
+    "screen": 25.3,
+    "stained": 24.2,
+    "damaged": 24.5,
+    "mould": 25.3,
+    "mould_bw": 21.9,
 }
-"""Of one page of each kind, rectified by its labels: what stage 2 and the refinement are worth.
-Measured anew, up and down, when the synthesizer learned other mould, stains and light."""
+"""Of one page of each kind, rectified by its labels: what stage 2 and the refinement are worth."""
 
 pytestmark = pytest.mark.skipif(
     not json.loads((ROOT / "weights_manifest.json").read_text())["files"],
@@ -65,7 +68,8 @@ def test_samples(name, models):
 
     got = result.recording.signals_mv
     score = image_snr(truth.signals_mv, got, fs_hz=truth.fs_hz)
-    assert score.snr_db >= SAMPLE_FLOORS_DB[name]
+    print(f"{name}: {score.snr_capped_db:.2f} dB")
+    assert score.snr_capped_db >= SAMPLE_FLOORS_DB[name]
     # Calibration: a trace may be off here and there, but not all the voltages.
     assert np.nanmax(np.abs(got)) == pytest.approx(np.nanmax(np.abs(truth.signals_mv)), rel=0.3)
 
@@ -77,9 +81,9 @@ def test_kinds(models):
 
     print(report.to_text())
     missed = [
-        f"{check.kind}: {check.score.snr_db:.2f} dB, floor {KIND_FLOORS_DB[check.kind]}"
+        f"{check.kind}: {check.score.snr_capped_db:.2f} dB, floor {KIND_FLOORS_DB[check.kind]}"
         for check in report.checks
-        if check.score.snr_db < KIND_FLOORS_DB[check.kind]
+        if check.score.snr_capped_db < KIND_FLOORS_DB[check.kind]
     ]
     assert [check.kind for check in report.checks] == list(KIND_FLOORS_DB)
     assert not missed
@@ -96,9 +100,9 @@ def test_real_pages(models):
 
     print(report.to_text())
     assert not report.failures
-    groups = {summary.name: summary.snr_db for summary in report.by_group}
+    groups = {summary.name: summary.snr_capped_db for summary in report.by_group}
     by_type = {
-        match[1]: result.score.snr_db
+        match[1]: result.score.snr_capped_db
         for result in report.results
         if (match := re.search(r"kaggle_.*-(\d{4})", result.image))
     }
