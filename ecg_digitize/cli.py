@@ -186,6 +186,14 @@ def _add_making(command: Command) -> None:
     add("--weights", type=Path, metavar="DIR", help="folder to write to (default: weights/)")
     add("--manifest", type=Path, help="default: weights_manifest.json")
 
+    add = command(
+        "model-card", commands.model_card, "write the model card from manifest and evaluations"
+    ).add_argument
+    help_text = "files that evaluate --json wrote; the card names them by their stem"
+    add("--evaluation", nargs="+", type=Path, required=True, metavar="JSON", help=help_text)
+    add("-o", "--out", type=Path, required=True, metavar="FILE", help="e.g. docs/model_card.md")
+    add("--manifest", type=Path, help="default: weights_manifest.json")
+
 
 def _add_training(add: Callable[..., Any], *, initial: str) -> None:
     """Add what `train` and `train-all` share."""

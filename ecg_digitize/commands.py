@@ -350,6 +350,20 @@ def weights(arguments: argparse.Namespace) -> int:
     return DONE if all(status.ok for status in table) else UNUSABLE
 
 
+def model_card(arguments: argparse.Namespace) -> int:
+    """Write the model card of the shipped weights."""
+    from ecg_digitize.files import replacing
+    from ecg_digitize.manifest import read_manifest
+    from ecg_digitize.training import model_card as card
+
+    evaluations = [card.read_evaluation(path) for path in arguments.evaluation]
+    text = card.model_card(read_manifest(arguments.manifest), evaluations)
+    with replacing(arguments.out) as partial:
+        partial.write_text(text, encoding="utf-8")
+    print(f"{arguments.out}: {len(evaluations)} evaluations", file=sys.stderr)
+    return DONE
+
+
 # --- what they share ------------------------------------------------------------------------------
 
 
