@@ -7,15 +7,15 @@ followed millimetre by millimetre, over the clearest lines first (quality-guided
 Ghiglia and Pritt, Two-Dimensional Phase Unwrapping, 1998, ch. 4).
 """
 
-import heapq
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
+from scipy import sparse
 from scipy.ndimage import label
+from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
 from ecg_digitize import geometry
-from ecg_digitize.jit import compiled
 from ecg_digitize.layout import SQUARE_MM, crossings_mm
 from ecg_digitize.stage1.phase import FAINT, line_waves, offsets_mm, residuals_mm
 from ecg_digitize.stage1.surface import Bools, bend_along
@@ -94,43 +94,43 @@ def _followed(grey: Image, grid: GridMap) -> tuple[Float64, Float64, Bools]:
     )
 
 
-@compiled
 def _flood(phase_mm: Float64, clear: Float64, start: Bools) -> tuple[Float64, Float64]:
-    """Unwrap phases outward from the start, over the clearest neighbours first.
+    """Unwrap phases outward from the start, along the clearest ways.
+
+    The clearest ways are those of the maximum spanning tree, whose every way is as clear as any
+    where it is least clear.
 
     Args:
         phase_mm: (rows, columns), -0.5 to 0.5.
-        clear: (rows, columns) how clear each is.
+        clear: (rows, columns) how clear each is, positive.
         start: (rows, columns) bool, where the phase is the offset.
 
     Returns:
         The offsets, mm, which are the phases plus whole millimetres, and how clear the way to each
         is where it is least; where no way leads, the phase and 0.
     """
-    rows, columns = phase_mm.shape
-    offset_mm = phase_mm.copy()
-    way = np.where(start, clear, 0.0)
-    known = start.copy()
-    heap = [(0.0, 0, 0, 0.0)]
-    heap.pop()
-    for y in range(rows):
-        for x in range(columns):
-            if start[y, x]:
-                for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
-                    v, u = y + dy, x + dx
-                    if 0 <= v < rows and 0 <= u < columns and not start[v, u]:
-                        heapq.heappush(
-                            heap, (-min(clear[v, u], clear[y, x]), v, u, offset_mm[y, x])
-                        )
-    while len(heap) > 0:
-        worst, y, x, before_mm = heapq.heappop(heap)
-        if known[y, x]:
-            continue
-        known[y, x] = True
-        way[y, x] = -worst
-        offset_mm[y, x] = phase_mm[y, x] - np.rint(phase_mm[y, x] - before_mm)
-        for dy, dx in ((0, 1), (1, 0), (0, -1), (-1, 0)):
-            v, u = y + dy, x + dx
-            if 0 <= v < rows and 0 <= u < columns and not known[v, u]:
-                heapq.heappush(heap, (-min(clear[v, u], -worst), v, u, offset_mm[y, x]))
-    return offset_mm, way
+    if not start.any():
+        return phase_mm.copy(), np.zeros_like(clear)
+    n = phase_mm.size
+    node = np.arange(n).reshape(phase_mm.shape)
+    here = np.concatenate([node[:, :-1].ravel(), node[:-1].ravel()])
+    beside = np.concatenate([node[:, 1:].ravel(), node[1:].ravel()])
+    phase, clearness = np.append(phase_mm.ravel(), 0.0), np.append(clear.ravel(), np.inf)
+    # One more node, from which the clearest ways of all lead to where the walk begins.
+    begins = node[start]
+    ways = np.concatenate(
+        [np.minimum(clearness[here], clearness[beside]), np.full(begins.size, 1e9)]
+    )
+    ends = np.append(here, np.full(begins.size, n)), np.append(beside, begins)
+    tree = minimum_spanning_tree(sparse.csr_array((-ways - 1e-9, ends), shape=(n + 1, n + 1)))
+    _, before = breadth_first_order(tree, n, directed=False)
+    before[n] = n
+    # Whole millimetres from one node to the next, added up along the way to each: every round
+    # doubles the length of the way that is done (pointer jumping).
+    whole_mm = -np.rint(phase - phase[before])
+    whole_mm[begins] = 0.0
+    while (before != n).any():
+        whole_mm += whole_mm[before]
+        clearness = np.minimum(clearness, clearness[before])
+        before = before[before]
+    return (phase + whole_mm)[:n].reshape(phase_mm.shape), clearness[:n].reshape(clear.shape)
