@@ -99,7 +99,7 @@ def image_snr(
         if not window.any():
             continue
         y = y_all[window]
-        aligned, lag = _align(y, p_all[window], max_lag)
+        aligned, lag = align(y, p_all[window], max_lag)
         lead_signal = float(np.sum(y**2))
         lead_noise = float(np.sum((y - np.nan_to_num(aligned, nan=0.0)) ** 2))
         leads[lead] = LeadScore(
@@ -140,8 +140,18 @@ def competition_score(ratios: Iterable[float], *, floor_db: float = FLOOR_DB) ->
     return max(_db(float(np.mean(values))), floor_db)
 
 
-def _align(truth: Float64, predicted: Float64, max_lag: int) -> tuple[Float64, int]:
-    """Shift in time, then in mV, as the metric does; NaN where nothing is predicted."""
+def align(truth: Float64, predicted: Float64, max_lag: int) -> tuple[Float64, int]:
+    """Shift one lead in time, then in mV, as the metric does.
+
+    Args:
+        truth: (n,) float64, mV, finite.
+        predicted: (n,) float64, mV; NaN where nothing is predicted.
+        max_lag: Farthest shift, samples.
+
+    Returns:
+        (n,) float64, the prediction on the truth's samples, NaN where there is none; and the shift
+        in samples, positive where it moved the prediction to the right.
+    """
     n = truth.size
     finite = np.isfinite(predicted)
     aligned = np.full(n, np.nan)
