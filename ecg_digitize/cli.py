@@ -83,7 +83,8 @@ def _add_using(command: Command) -> None:
     add = command(
         "evaluate", commands.evaluate, "score the weights on pictures with true signals"
     ).add_argument
-    add("paired_csv", type=Path, help="columns image, truth, fs, kind; paths relative to it")
+    add("paired_csv", type=Path, help="columns image, fs, kind, truth or reference")
+    add("--explain", action="store_true", help="say what each page's score is lost to")
     add("--no-fusion", action="store_true", help="do not blend limb leads that follow from others")
     _add_passes(add)
     _add_json(add)

@@ -63,6 +63,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """Score the shipped weights on pictures with truth."""
     from ecg_digitize.image import read_image
     from ecg_digitize.pipeline import digitize_page
+    from ecg_digitize.training.evaluate import EvaluationReport
     from ecg_digitize.training.evaluate import evaluate as score
     from ecg_digitize.types import Recording
 
@@ -77,12 +78,19 @@ def evaluate(arguments: argparse.Namespace) -> int:
             passes=arguments.passes,
         ).recording
 
-    with _bar(None) as step:
-        report = score(
-            arguments.paired_csv, digitize_file, progress=lambda done, total, result: step(total)
+    def keep(report: EvaluationReport) -> None:
+        result = report.results[-1]
+        outcome = f"{result.score.snr_capped_db:.2f} dB capped" if not result.error else "FAILED"
+        print(
+            f"[{len(report.results)}/{report.n_pages}] {result.image}: {outcome}, "
+            f"{result.seconds:.1f} s",
+            file=sys.stderr,
+            flush=True,
         )
+        _write_json(arguments.json, report.to_json())
+
+    report = score(arguments.paired_csv, digitize_file, explain=arguments.explain, progress=keep)
     print(report.to_text(), end="")
-    _write_json(arguments.json, report.to_json())
     return PAGES_FAILED if report.failures else DONE
 
 
@@ -381,17 +389,12 @@ def _models(arguments: argparse.Namespace, *, unused: Collection[str] = ()) -> "
 
 
 @contextmanager
-def _bar(total: int | None) -> Iterator[Callable[..., None]]:
+def _bar(total: int) -> Iterator[Callable[[], None]]:
     """Show a progress bar, in terminals only; the function given moves it on by one page."""
     from tqdm import tqdm
 
     with tqdm(total=total, unit="page", disable=None) as bar:
-
-        def step(total: int | None = None) -> None:
-            bar.total = total or bar.total
-            bar.update()
-
-        yield step
+        yield lambda: bar.update()
 
 
 def _write_json(path: Path | None, document: Any) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from ecg_digitize.errors import InputError
-from ecg_digitize.formats.csv import read_csv
 from ecg_digitize.metrics import CAP_RATIO, ImageScore, competition_score, image_snr
+from ecg_digitize.training import explain_table
+from ecg_digitize.training.explain import Explanation, mean
+from ecg_digitize.training.explain import explain as explain_page
+from ecg_digitize.training.pairs import Pair, read_pairs, truths_of
 from ecg_digitize.types import Recording
 
-_COLUMNS = ("image", "truth", "fs", "kind")
 _NUMBERS = f"{'capped':>7} {'SNR':>7} {'pearson':>8} {'rmse':>7} {'time':>7}"
 _UNITS = f"{'dB':>7} {'dB':>7} {'':>8} {'mV':>7} {'s':>7}"
 
@@ -32,6 +32,7 @@ class ImageResult:
         score: A failed picture is scored as twelve leads of zeros, what a submission would hold.
         seconds: Time the digitizer took.
         error: Why it failed, None if it did not.
+        explanation: What the score is lost to, None if nobody asked or the picture failed.
     """
 
     image: str
@@ -41,6 +42,12 @@ class ImageResult:
     score: ImageScore
     seconds: float
     error: str | None = None
+    explanation: Explanation | None = None
+
+    @property
+    def name(self) -> str:
+        """The picture's folder and file name."""
+        return f"{self.group}/{Path(self.image).name}"
 
 
 @dataclass(frozen=True)
@@ -72,9 +79,15 @@ class Summary:
 
 @dataclass(frozen=True)
 class EvaluationReport:
-    """Every picture's result, in the table's order, and the means over them."""
+    """Every picture's result so far, in the table's order, and the means over them."""
 
     results: tuple[ImageResult, ...]
+    n_pages: int  # of the table
+
+    @property
+    def complete(self) -> bool:
+        """Whether every picture of the table has its result."""
+        return len(self.results) == self.n_pages
 
     @property
     def overall(self) -> Summary:
@@ -96,9 +109,18 @@ class EvaluationReport:
         """The pictures that failed; they count as zeros in every mean."""
         return tuple(result for result in self.results if result.error is not None)
 
+    @property
+    def explained(self) -> dict[str, list[Explanation]]:
+        """What the pages are lost to, by kind; empty if nobody asked."""
+        kinds: dict[str, list[Explanation]] = {}
+        for result in self.results:
+            if result.explanation is not None:
+                kinds.setdefault(result.kind, []).append(result.explanation)
+        return kinds
+
     def to_text(self) -> str:
         """Return the report as a table to read."""
-        names = [f"{result.group}/{Path(result.image).name}" for result in self.results]
+        names = [result.name for result in self.results]
         width = max(len(name) for name in [*names, "image"])
         lines = [f"{'image':<{width}} {_NUMBERS}", f"{'':<{width}} {_UNITS}"]
         for name, result in zip(names, self.results, strict=True):
@@ -110,6 +132,9 @@ class EvaluationReport:
         for title, summaries in (("folder", self.by_group), ("kind", self.by_kind)):
             lines += ["", f"{_NUMBERS} {'score':>7}   n  {title}"]
             lines += [_summary_row(summary) for summary in (*summaries, self.overall)]
+        if self.explained:
+            pages = [(r.name, r.explanation) for r in self.results if r.explanation is not None]
+            lines += ["", explain_table.to_text(pages, self.explained).rstrip("\n")]
         for result in self.failures:
             lines += ["", f"FAILED {result.image}: {result.error}"]
         return "\n".join(lines) + "\n"
@@ -117,9 +142,13 @@ class EvaluationReport:
     def to_json(self) -> dict[str, Any]:
         """Return the report as a dict that `json.dumps` takes; inf and NaN become None."""
         report = {
+            "complete": self.complete,
             "overall": asdict(self.overall),
             "by_kind": [asdict(summary) for summary in self.by_kind],
             "by_group": [asdict(summary) for summary in self.by_group],
+            "explained_by_kind": [
+                {"kind": kind, **asdict(mean(members))} for kind, members in self.explained.items()
+            ],
             "images": [asdict(result) for result in self.results],
         }
         cleaned: dict[str, Any] = _finite_or_none(report)
@@ -131,67 +160,68 @@ def evaluate(
     digitize: Callable[[Path, float], Recording],
     *,
     cap_ratio: float | None = CAP_RATIO,
-    progress: Callable[[int, int, ImageResult], None] | None = None,
+    explain: bool = False,
+    progress: Callable[[EvaluationReport], None] | None = None,
 ) -> EvaluationReport:
     """Digitize every picture of a table and compare it with its truth.
 
     Args:
-        paired_csv: Table with the columns image, truth (both paths relative to the table's
-            folder), fs (Hz) and kind. A truth is a csv in mV, empty outside the leads' windows.
+        paired_csv: Table with the columns image, fs (Hz), kind, and truth or reference; paths are
+            relative to the table's folder. A truth is a csv in mV, empty outside the leads'
+            windows. A reference is a clean picture of the same record: what `digitize` reads
+            of it, once, is the truth.
         digitize: Called with a picture's path and the wanted sampling rate. Whatever it raises
             is the picture's failure, never the end of the evaluation.
         cap_ratio: Largest linear ratio an image can score; None for no cap.
-        progress: Called after each picture with the number done, the number in all, and what the
-            picture gave.
+        explain: Say of each picture what its score is lost to.
+        progress: Called after each picture with the report of those done.
 
     Returns:
         The report.
 
     Raises:
-        InputError: The table or a truth is missing or cannot be used.
+        InputError: The table, a truth or a reference is missing or cannot be used.
     """
-    paired_csv = Path(paired_csv)
-    table = _read_table(paired_csv)
-    results: list[ImageResult] = []
-    for entry in table.itertuples(index=False):
-        image = paired_csv.parent / str(entry.image)
-        fs_hz = float(entry.fs)
-        truth = read_csv(paired_csv.parent / str(entry.truth), fs_hz=fs_hz)
-        error: str | None = None
-        start = time.perf_counter()
-        try:
-            recording = digitize(image, fs_hz)
-            seconds = time.perf_counter() - start
-            score = image_snr(
-                truth.signals_mv, recording.signals_mv, fs_hz=fs_hz, cap_ratio=cap_ratio
-            )
-        except Exception as caught:  # a batch survives any page, and the report names the page
-            seconds = time.perf_counter() - start
-            error = f"{type(caught).__name__}: {caught}"
-            zeros = np.zeros_like(truth.signals_mv)
-            score = image_snr(truth.signals_mv, zeros, fs_hz=fs_hz, cap_ratio=cap_ratio)
-        results.append(
-            ImageResult(
-                str(entry.image), str(entry.kind), image.parent.name, fs_hz, score, seconds, error
-            )
-        )
+    pairs = read_pairs(Path(paired_csv))
+    report = EvaluationReport((), len(pairs))
+    for pair, truth in zip(pairs, truths_of(pairs, digitize), strict=True):
+        result = _judge(pair, truth, digitize, cap_ratio=cap_ratio, explain=explain)
+        report = EvaluationReport((*report.results, result), len(pairs))
         if progress is not None:
-            progress(len(results), len(table), results[-1])
-    return EvaluationReport(tuple(results))
+            progress(report)
+    return report
 
 
-def _read_table(paired_csv: Path) -> pd.DataFrame:
+def _judge(
+    pair: Pair,
+    truth: Recording,
+    digitize: Callable[[Path, float], Recording],
+    *,
+    cap_ratio: float | None,
+    explain: bool,
+) -> ImageResult:
+    truth_mv, fs_hz = truth.signals_mv, pair.fs_hz
+    read_mv, error = np.zeros_like(truth_mv), None
+    start = time.perf_counter()
     try:
-        table = pd.read_csv(paired_csv, dtype={"image": str, "truth": str, "kind": str})
-    except (OSError, ValueError) as error:
-        raise InputError(f"{paired_csv}: expected a table of pictures: {error}") from error
-    missing = [column for column in _COLUMNS if column not in table.columns]
-    if missing or len(table) == 0:
-        raise InputError(
-            f"{paired_csv}: expected the columns {', '.join(_COLUMNS)} and at least one row, "
-            f"but got {', '.join(map(str, table.columns))} and {len(table)} rows"
-        )
-    return table
+        recording = digitize(pair.image_path, fs_hz)
+        seconds = time.perf_counter() - start
+        score = image_snr(truth_mv, recording.signals_mv, fs_hz=fs_hz, cap_ratio=cap_ratio)
+        read_mv = recording.signals_mv
+    except Exception as caught:  # a batch survives any page, and the report names the page
+        seconds = time.perf_counter() - start
+        error = f"{type(caught).__name__}: {caught}"
+        score = image_snr(truth_mv, read_mv, fs_hz=fs_hz, cap_ratio=cap_ratio)
+    return ImageResult(
+        image=pair.image,
+        kind=pair.kind,
+        group=pair.image_path.parent.name,
+        fs_hz=fs_hz,
+        score=score,
+        seconds=seconds,
+        error=error,
+        explanation=explain_page(truth_mv, read_mv, fs_hz=fs_hz) if explain and not error else None,
+    )
 
 
 def _summarize(name: str, results: Iterable[ImageResult]) -> Summary:

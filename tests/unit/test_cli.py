@@ -242,6 +242,34 @@ def test_evaluate_reports_failures_and_every_step_changes_something(tmp_path, ca
     assert "FAILED gone.png" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("tiny_weights", "sheet_given")
+def test_evaluate_tells_each_page_and_keeps_it(tmp_path, capsys, monkeypatch):
+    assert main(["synth", "-o", str(tmp_path), "--count", "2", "--kind", "render"]) == 0
+    table, kept = tmp_path / "paired.csv", tmp_path / "report.json"
+    table.write_text(table.read_text() + "gone.png,page_000000.csv,500,render\n")
+    digitize_page = pipeline.digitize_page
+
+    def interrupted(page, *args, **options):
+        if page.source.endswith("page_000001.png"):
+            raise KeyboardInterrupt
+        return digitize_page(page, *args, **options)
+
+    capsys.readouterr()
+    monkeypatch.setattr(pipeline, "digitize_page", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        main(["evaluate", str(table), "--explain", "--json", str(kept)])
+    partial = json.loads(kept.read_text())
+    lines = capsys.readouterr().err.splitlines()
+    monkeypatch.undo()
+
+    assert partial["complete"] is False
+    assert [image["image"] for image in partial["images"]] == ["page_000000.png"]
+    assert partial["images"][0]["explanation"] is not None
+    assert [path for path in tmp_path.iterdir() if "partial" in path.name] == []
+    assert len(lines) == 1
+    assert re.fullmatch(r"\[1/3\] page_000000\.png: -?[\d.]+ dB capped, [\d.]+ s", lines[0])
+
+
 def test_truth_at_another_rate_is_the_same_signal():
     time_s = np.arange(5000) / 500
     signals_mv = np.sin(2 * np.pi * (1 + np.arange(12)[:, None]) * time_s).astype(np.float32)

@@ -104,9 +104,11 @@ def test_progress_and_cap(paired_csv):
         paired_csv,
         fake_digitizer,
         cap_ratio=10.0,
-        progress=lambda done, total, result: calls.append((done, total, result.image)),
+        progress=lambda report: calls.append(
+            (len(report.results), report.n_pages, report.results[-1].image, report.complete)
+        ),
     )
-    assert calls == [(k + 1, 4, image) for k, image in enumerate(NOISE_MV)]
+    assert calls == [(k + 1, 4, image, k == 3) for k, image in enumerate(NOISE_MV)]
     assert max(result.score.ratio for result in report.results) == 10
 
 
@@ -117,8 +119,125 @@ def test_unusable_tables_end_the_evaluation(paired_csv, tmp_path):
     with pytest.raises(InputError, match=r"d\.csv"):
         evaluate(paired_csv, fake_digitizer)
     paired_csv.write_text("image,truth\na.png,a.csv\n")
-    with pytest.raises(InputError, match=r"image, truth, fs, kind.*but got image, truth and 1"):
+    with pytest.raises(
+        InputError, match=r"image, fs, kind, truth or reference.*got image, truth and 1"
+    ):
         evaluate(paired_csv, fake_digitizer)
+
+
+def test_partial_report_says_so(paired_csv):
+    documents = []
+
+    evaluate(paired_csv, fake_digitizer, progress=lambda r: documents.append(r.to_json()))
+
+    assert [document["complete"] for document in documents] == [False, False, False, True]
+    assert [len(document["images"]) for document in documents] == [1, 2, 3, 4]
+    assert documents[1]["overall"]["n_images"] == 2
+
+
+def test_explained_report(paired_csv):
+    def digitize(image, fs_hz):
+        if image.name == "d.png":
+            raise StageError("stage0", "no page")
+        return fake_digitizer(image, fs_hz)
+
+    report = evaluate(paired_csv, digitize, explain=True)
+
+    assert [result.explanation is None for result in report.results] == [False] * 3 + [True]
+    assert {kind: len(pages) for kind, pages in report.explained.items()} == {
+        "a render, as it left the printer": 2,
+        "phone photo": 1,
+    }
+    table = report.to_text().partition("What is lost to what")[2]
+    assert "late " in table
+    assert table.count("phone photo") == 2  # means without cap and capped
+    assert table.count("clean/b.png") == 1
+    document = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    assert [row["kind"] for row in document["explained_by_kind"]] == list(KINDS.values())
+    assert document["images"][1]["explanation"]["gain"] == pytest.approx(1, abs=0.02)
+    assert document["images"][3]["explanation"] is None
+    assert "What is lost" not in evaluate(paired_csv, fake_digitizer).to_text()
+
+
+@pytest.fixture
+def reference_csv(paired_csv):
+    """Two pages of one record against its clean picture, and one with a truth."""
+    (paired_csv.parent / "clean/a.png").write_text("a fake digitizer needs none")
+    path = paired_csv.parent / "references.csv"
+    path.write_text(
+        "image,reference,truth,fs,kind\n"
+        f"scan/a.png,clean/a.png,,{FS_HZ},scan\n"
+        f"photo/a.png,{paired_csv.parent}/clean/a.png,,{FS_HZ},photo\n"
+        f"photo/c.png,,photo/c.csv,{FS_HZ},photo\n"
+    )
+    return path
+
+
+def test_a_reference_stands_in_for_the_truth(reference_csv):
+    asked = []
+
+    def digitize(image, fs_hz):
+        asked.append(f"{image.parent.name}/{image.name}")
+        if image.name == "c.png" or image.parent.name == "clean":
+            return fake_digitizer(image, fs_hz)
+        clean = fake_digitizer(reference_csv.parent / "clean/a.png", fs_hz)
+        return Recording(clean.signals_mv * np.float32(0.9), fs_hz)
+
+    report = evaluate(reference_csv, digitize)
+
+    assert asked == ["clean/a.png", "scan/a.png", "photo/a.png", "photo/c.png"]
+    scan, photo, with_truth = report.results
+    assert scan.score == photo.score
+    clean_mv = fake_digitizer(reference_csv.parent / "clean/a.png", FS_HZ).signals_mv
+    assert scan.score == image_snr(clean_mv, np.float32(0.9) * clean_mv, fs_hz=FS_HZ)
+    assert with_truth.score.snr_db < 60  # against the csv
+    assert report.failures == ()
+
+
+def test_a_reference_that_fails_ends_the_evaluation(reference_csv):
+    def digitize(image, fs_hz):
+        raise StageError("stage0", "no page")
+
+    with pytest.raises(InputError, match=r"row 1 \(scan/a\.png\).*a\.png gave StageError.*give a"):
+        evaluate(reference_csv, digitize)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("scan/b.png,,", r"row 4 \(scan/b\.png\): expected either.*got neither; give the csv"),
+        ("scan/b.png,clean/a.png,clean/a.csv", r"row 4 .*but got truth and reference; give"),
+        ("scan/b.png,gone.png,", r"row 4 .*expected the reference .*gone\.png, but there is no"),
+    ],
+)
+def test_rows_that_cannot_be_used(reference_csv, row, message):
+    reference_csv.write_text(reference_csv.read_text() + f"{row},{FS_HZ},scan\n")
+
+    with pytest.raises(InputError, match=message):
+        evaluate(reference_csv, lambda image, fs_hz: pytest.fail("digitized before the check"))
+
+
+def test_shared_competition_pairs_are_digitized_once_each(tmp_path):
+    folder = (SHARED / "data" / "competition_pairs").resolve()
+    references = sorted(folder.glob("*-0001.png"))
+    if not references:
+        pytest.skip("the shared competition pairs are not here")
+    table = pd.DataFrame({"reference": map(str, references)})
+    table["image"] = table["reference"].str.replace("-0001", "-0004")
+    table.assign(fs=500, kind="scan").to_csv(tmp_path / "pairs.csv", index=False)
+    asked = []
+
+    def digitize(image, fs_hz):
+        assert image.is_file()
+        asked.append(image.name)
+        signals_mv = np.random.default_rng(len(asked)).standard_normal((12, 5000))
+        return printed_recording(signals_mv, fs_hz=fs_hz)
+
+    report = evaluate(tmp_path / "pairs.csv", digitize)
+
+    assert report.complete
+    assert report.failures == ()
+    assert len(asked) == 2 * len(references)
 
 
 def test_shared_pairs_load_and_score():
