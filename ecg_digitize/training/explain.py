@@ -156,8 +156,10 @@ def explain(
         return Worth(after_capped_db - capped_db, after_db - db)
 
     error_mv = page.error_mv()
+    # What is wrong with the voltages.
     gain, factor = _gain(page)
     slow_mv = _slow_part(page, error_mv, options)
+    # What is wrong with the time: of the page, of the other rows, of each row.
     knots_s = np.linspace(0, DURATION_S, round(DURATION_S / options.knot_s) + 1)
     late_s = _fit_shift(page, page.known, np.zeros(1), options)
     shared_s, own_s = np.zeros((2, page.time_s.size))
@@ -165,6 +167,7 @@ def explain(
         here = page.row == row
         shared_s[here] = _fit_shift(page, page.known & ~here, knots_s, options)[here]
         own_s[here] = _fit_shift(page, page.known & here, knots_s, options)[here]
+    # What is wrong with the QRS complexes.
     in_qrs = _in_qrs(page, fs_hz, options)
     shapes_mv = page.differences_mv() * (in_qrs & page.known)
     first, second = np.linalg.lstsq(shapes_mv.T, error_mv, rcond=None)[0]
