@@ -17,7 +17,7 @@ from ecg_digitize.stage2.members import MEMBERS
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 FED: Final = STAGES[:2]  # whose training samples are a page each
 PRESET_HELP: Final = "fast: each network looks once; best: from several sides (default)"
-SOURCE_HELP: Final = "signals: simulator (default), bank:FILE.npz, wfdb:FOLDER or deepfake"
+SOURCE_HELP: Final = "simulator (default), bank:FILE.npz, wfdb:FOLDER, deepfake; commas join"
 
 
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
@@ -105,7 +105,9 @@ def _add_using(command: Command) -> None:
     add = judge.add_argument
     add("--pages", type=_count, default=200, help="default: 200")
     add("--each-kind", action="store_true", help="--pages of each kind, records as they are")
+    add("--kind", nargs="+", default=[], metavar="KIND", help="as --each-kind, of these alone")
     _add_other_machines(add)
+    add("--laser-prints", action="store_true", help="prints as laser printers and phones make them")
     add("--megapixels", type=_positive, default=5.0, help="of photos at most (default: 5)")
     _add_severity(add)
     _add_validation(add)
@@ -142,6 +144,7 @@ def _add_making(command: Command) -> None:
     _add_severity(add)
     add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
     _add_other_machines(add)
+    add("--laser-prints", action="store_true", help="prints as laser printers and phones make them")
     add("--fs", type=_positive, default=500.0, help="of the truths (default: 500)")
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 48 on one sheet")
     add("--samples", type=Path, metavar="DIR", help="make the shipped samples again, there")

@@ -118,6 +118,7 @@ def synth(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             kind=arguments.kind,
             other_machines=arguments.other_machines,
+            laser_prints=arguments.laser_prints,
             severity=arguments.severity,
             fs_hz=arguments.fs,
             progress=lambda page: step(),
@@ -251,9 +252,12 @@ def validate(arguments: argparse.Namespace) -> int:
     from ecg_digitize.training import validate as validating
 
     source = open_source(arguments.source, validation=True)
-    if arguments.round_trip and (arguments.each_kind or arguments.other_machines):
+    kinds = arguments.kind or (list(KINDS) if arguments.each_kind else [])
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise InputError(f"validate: no kind {unknown[0]!r}; there are {', '.join(KINDS)}")
+    if arguments.round_trip and (kinds or arguments.other_machines):
         raise InputError(
-            "validate: --round-trip draws no pages; leave --each-kind and --other-machines out"
+            "validate: --round-trip draws no pages; leave kinds and --other-machines out"
         )
     if arguments.round_trip:
         with _bar(arguments.pages) as step:
@@ -266,14 +270,16 @@ def validate(arguments: argparse.Namespace) -> int:
         return DONE
     unused = ("stage0", "stage1") if arguments.true_geometry else ()
     models = _models(arguments, unused=unused)
-    with _bar(arguments.pages * (len(KINDS) if arguments.each_kind else 1)) as step:
+    with _bar(arguments.pages * max(1, len(kinds))) as step:
         report = validating.validate_pages(
             source,
             models,
             pages=arguments.pages,
-            each_kind=arguments.each_kind,
+            each_kind=bool(kinds),
+            kinds=kinds,
             seed=arguments.seed,
             other_machines=arguments.other_machines,
+            laser_prints=arguments.laser_prints,
             max_megapixels=arguments.megapixels,
             severity=arguments.severity,
             true_geometry=arguments.true_geometry,

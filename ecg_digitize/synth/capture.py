@@ -13,6 +13,7 @@ import numpy as np
 from ecg_digitize.synth import degrade, desk, light
 from ecg_digitize.synth.chance import Chance
 from ecg_digitize.synth.page import CleanPage
+from ecg_digitize.synth.printing import printed
 from ecg_digitize.synth.warp import SheetWarp, camera_warp, flat_warp, ripple
 from ecg_digitize.synth.wear import crease
 from ecg_digitize.types import Float32, Float64, Image
@@ -37,16 +38,22 @@ def paint(background: Image, page: CleanPage, maps: tuple[Float32, Float32]) -> 
 
 
 def on_paper(clean: CleanPage, chance: Chance, *, margin_mm: float) -> CleanPage:
-    """Print: put white margins round the printed area and let the ink spread."""
+    """Print: put white margins round the printed area, and let inks spread or come out as dots."""
     pad = [round(m * clean.px_per_mm) for m in chance.rng.uniform(0.3, 1.0, 4) * margin_mm]
     top, bottom, left, right = pad
     white = clean.style.paper.paper
     padded = cv2.copyMakeBorder(
         clean.image, top, bottom, left, right, cv2.BORDER_CONSTANT, value=white
     )
-    image = degrade.blur(np.asarray(padded, np.uint8), chance.strength(0.1, 0.8))
+    spread_px = chance.strength(0.1, 0.8)
     x, y = clean.origin_mm
     origin = (x - left / clean.px_per_mm, y - top / clean.px_per_mm)
+    if clean.style.laser:
+        image, px_per_mm = printed(
+            np.asarray(padded, np.uint8), chance.split(), px_per_mm=clean.px_per_mm
+        )
+        return replace(clean, image=image, px_per_mm=px_per_mm, origin_mm=origin)
+    image = degrade.blur(np.asarray(padded, np.uint8), spread_px)
     return replace(clean, image=image, origin_mm=origin)
 
 
@@ -200,6 +207,8 @@ def photo(
         saturation=aside.strength(0.6, 1.0, mild=1.0),
         light=light.lamp(aside, size) * light.shadows(aside, size),
     )  # fmt: skip
+    if clean.style.laser:
+        image = degrade.develop(image, chance.split())
     return degrade.jpeg(image, chance.scaled(int(rng.integers(50, 96)), mild=96)), warp
 
 

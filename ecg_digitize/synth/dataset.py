@@ -17,6 +17,7 @@ from ecg_digitize.synth.page import (
     PageStyle,
     default_style,
     draw_page,
+    laser_print,
     other_machine,
     random_style,
 )
@@ -71,6 +72,8 @@ KINDS: Final = {
 
 OTHER_MACHINES: Final = 0.2
 """Share of other machines' sheets in training, see ``other_machine``."""
+LASER_PRINTS: Final = 0.6
+"""Share of laser prints among the prints in training, see ``make_page``."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ class SyntheticPage:
 def make_page(
     source: SignalSource, *, seed: int, index: int, kind: str | None = None,
     vary_signals: bool = True, turns: bool = True, max_megapixels: float = 5.0,
-    other_machines: float = 0.0, severity: float = 1.0,
+    other_machines: float = 0.0, laser_prints: float = 0.0, severity: float = 1.0,
 ) -> SyntheticPage:  # fmt: skip
     """Make one page.
 
@@ -111,6 +114,8 @@ def make_page(
         turns: Let photos lie on their side or upside down.
         max_megapixels: Size limit of photos; cameras have 12, training does with fewer.
         other_machines: Share of the sheets that are laid out otherwise than the competition's.
+        laser_prints: Share of the prints that a laser printer makes and, where they are photos, a
+            phone develops, see ``printing.py``; of the others the ink only spreads.
         severity: 0 as mild as the kind gets, 1 as usual, 2 at worst. The page printed is the same.
 
     Returns:
@@ -141,6 +146,9 @@ def make_page(
         style = replace(style, px_per_mm=float(rng.uniform(5.5, 11.8)))
     if other_machines and rng.random() < other_machines:
         style = other_machine(style, rng)
+    if laser_prints and how.margin_mm:
+        printer = chance.split().rng
+        style = laser_print(style, printer) if printer.random() < laser_prints else style
     clean = draw_page(signals_mv, style, rng)
     if rng.random() < 0.2:
         clean = replace(clean, image=degrade.scribble(clean.image, rng, px_per_mm=clean.px_per_mm))

@@ -35,6 +35,7 @@ def write_pages(
     seed: int = 0,
     kind: str | None = None,
     other_machines: bool = False,
+    laser_prints: bool = False,
     severity: float = 1.0,
     fs_hz: float = TRACE_FS_HZ,
     progress: Callable[[SyntheticPage], None] | None = None,
@@ -49,6 +50,7 @@ def write_pages(
         seed: Family of samples.
         kind: One of `dataset.KINDS`; None mixes them.
         other_machines: Sheets laid out otherwise than the competition's.
+        laser_prints: All prints as laser printers make them and phones develop them.
         severity: How bad the pages look, see ``make_page``.
         fs_hz: Sampling rate of the truths.
         progress: Called after each page.
@@ -65,6 +67,7 @@ def write_pages(
             index=index,
             kind=kind,
             other_machines=float(other_machines),
+            laser_prints=float(laser_prints),
             severity=severity,
         )
         name = f"page_{index:06d}"

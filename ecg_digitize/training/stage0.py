@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ecg_digitize.geometry import apply_homography
 from ecg_digitize.stage0.net import INPUT_PX, STRIDE
 from ecg_digitize.stage0.prepare import stage0_input
-from ecg_digitize.synth.dataset import OTHER_MACHINES, SyntheticPage, make_page, turn
+from ecg_digitize.synth.dataset import LASER_PRINTS, OTHER_MACHINES, SyntheticPage, make_page, turn
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
 from ecg_digitize.training.losses import draw_gaussians, marker_loss
@@ -60,6 +60,7 @@ class Samples:
             turns=False,
             max_megapixels=2.0,
             other_machines=OTHER_MACHINES,
+            laser_prints=LASER_PRINTS,
         )
         return [sample_of(page, rng)]
 

@@ -11,7 +11,7 @@ from ecg_digitize.geometry import apply_homography, fit_homography
 from ecg_digitize.layout import NORM, crossings_mm
 from ecg_digitize.stage0.normalize import registration_from_homography
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm
-from ecg_digitize.synth.dataset import OTHER_MACHINES, SyntheticPage, make_page
+from ecg_digitize.synth.dataset import LASER_PRINTS, OTHER_MACHINES, SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
 from ecg_digitize.training.losses import draw_gaussians, marker_loss
@@ -64,7 +64,13 @@ class Samples:
     def __call__(self, index: int) -> list[Sample]:
         """Return one sample, see `sample_of`."""
         rng = np.random.default_rng([self.seed, index, 1])
-        page = make_page(self.source, seed=self.seed, index=index, other_machines=OTHER_MACHINES)
+        page = make_page(
+            self.source,
+            seed=self.seed,
+            index=index,
+            other_machines=OTHER_MACHINES,
+            laser_prints=LASER_PRINTS,
+        )
         return [sample_of(page, rng)]
 
 

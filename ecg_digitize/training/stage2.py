@@ -21,7 +21,7 @@ from ecg_digitize.layout import (
 from ecg_digitize.stage1.rows import as_laid_out, laid_out
 from ecg_digitize.stage1.sight import seen_in
 from ecg_digitize.stage2.whole import BIN_PX
-from ecg_digitize.synth.dataset import OTHER_MACHINES, SyntheticPage, make_page
+from ecg_digitize.synth.dataset import LASER_PRINTS, OTHER_MACHINES, SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
 from ecg_digitize.training.losses import MIXTURES, SHIPS, Mixture, column_loss
@@ -89,6 +89,7 @@ def training_page(
         turns=turns,
         max_megapixels=4.0,
         other_machines=OTHER_MACHINES,
+        laser_prints=LASER_PRINTS,
     )
 
 

@@ -1,8 +1,9 @@
 """How good the stages are on fresh synthetic pages, drawn from signals that training never saw."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -150,8 +151,10 @@ def validate_pages(
     *,
     pages: int,
     each_kind: bool = False,
+    kinds: Sequence[str] = tuple(KINDS),
     seed: int = VALIDATION_SEED,
     other_machines: bool = False,
+    laser_prints: bool = False,
     max_megapixels: float = 5.0,
     severity: float = 1.0,
     true_geometry: bool = False,
@@ -166,8 +169,10 @@ def validate_pages(
         pages: How many.
         each_kind: So many of every kind, all of the same records, printed as they are; False
             mixes the kinds and augments the records as training does.
+        kinds: Those meant by each_kind.
         seed: Family of pages.
         other_machines: Sheets laid out otherwise than the competition's.
+        laser_prints: All prints as laser printers make them and phones develop them.
         max_megapixels: Size limit of photos.
         severity: How bad the pages look, see ``make_page``.
         true_geometry: Rectify by the labels, so that only stage 2 and what follows is judged.
@@ -178,12 +183,13 @@ def validate_pages(
         The report.
     """
     check = check_stage2 if true_geometry else check_page
-    pages_of = pages_of_each_kind if each_kind else _mixed_pages
+    pages_of = partial(pages_of_each_kind, kinds=kinds) if each_kind else _mixed_pages
     made = pages_of(
         source,
         pages=pages,
         seed=seed,
         other_machines=other_machines,
+        laser_prints=laser_prints,
         max_megapixels=max_megapixels,
         severity=severity,
     )
@@ -201,6 +207,7 @@ def _mixed_pages(
     pages: int,
     seed: int,
     other_machines: bool,
+    laser_prints: bool,
     max_megapixels: float,
     severity: float,
 ) -> Iterator[tuple[int, SyntheticPage]]:
@@ -210,6 +217,7 @@ def _mixed_pages(
             seed=seed,
             index=index,
             other_machines=float(other_machines),
+            laser_prints=float(laser_prints),
             max_megapixels=max_megapixels,
             severity=severity,
         )
@@ -221,8 +229,10 @@ def pages_of_each_kind(
     source: SignalSource,
     *,
     pages: int,
+    kinds: Sequence[str] = tuple(KINDS),
     seed: int = VALIDATION_SEED,
     other_machines: bool = False,
+    laser_prints: bool = False,
     max_megapixels: float = 5.0,
     severity: float = 1.0,
 ) -> Iterator[tuple[int, SyntheticPage]]:
@@ -230,16 +240,18 @@ def pages_of_each_kind(
 
     Args:
         source: Validation signals.
-        pages: Of each kind, in the order of KINDS; all kinds show the same records as they are.
+        pages: Of each kind; all kinds show the same records as they are.
+        kinds: Those wanted, in their order.
         seed: Family of pages.
         other_machines: Sheets laid out otherwise than the competition's.
+        laser_prints: All prints as laser printers make them and phones develop them.
         max_megapixels: Size limit of photos.
         severity: How bad the pages look, see ``make_page``.
 
     Yields:
         The index among those of a kind, and the page.
     """
-    wanted = [(index, kind) for kind in KINDS for index in range(pages)]
+    wanted = [(index, kind) for kind in kinds for index in range(pages)]
 
     def make(one: tuple[int, str]) -> tuple[int, SyntheticPage]:
         index, kind = one
@@ -250,6 +262,7 @@ def pages_of_each_kind(
             kind=kind,
             vary_signals=False,
             other_machines=float(other_machines),
+            laser_prints=float(laser_prints),
             max_megapixels=max_megapixels,
             severity=severity,
         )

@@ -128,6 +128,26 @@ def test_each_kind_shows_the_same_records_in_all_nine(monkeypatch, tiny_models):
     assert all(line.split()[-2] == "25.84" for line in lines[1:])
 
 
+@pytest.mark.usefixtures("tiny_weights", "sheet_given")
+def test_kinds_may_be_named_and_printed_by_laser(monkeypatch, capsys):
+    made = []
+
+    def make(source, *, kind, laser_prints, **options):
+        made.append((kind, laser_prints))
+        return make_page(source, kind=kind, laser_prints=laser_prints, **options)
+
+    monkeypatch.setattr(validate, "make_page", make)
+    options = ["--pages", "1", "--laser-prints", "--true-geometry", "--megapixels", "1.6"]
+
+    assert main(["validate", "--kind", "scan", "photo", *options]) == 0
+    assert made == [("scan", 1.0), ("photo", 1.0)]
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line]
+    assert names[:4] == ["kind", "scan", "photo", "all"]
+
+    assert main(["validate", "--kind", "poster", *options]) == 2
+    assert "no kind 'poster'; there are render, scan" in capsys.readouterr().err
+
+
 def test_true_geometry_asks_stage_2_alone(tiny_models):
     none = torch.nn.Identity()
     models = replace(tiny_models, stage0=none, stage1=none)

@@ -180,7 +180,7 @@ def test_photos_on_disk_are_turned_as_phones_turn_them(tmp_path):
         np.testing.assert_array_equal(read_image(path).image, page.image)
 
 
-def _captured(kind: str, severity: float, monkeypatch) -> tuple:
+def _captured(kind: str, severity: float, monkeypatch, *, laser: float = 0.0) -> tuple:
     """Make a page; return it with the clean page and the warp that its capture had."""
     seen = []
     how = KINDS[kind]
@@ -192,16 +192,23 @@ def _captured(kind: str, severity: float, monkeypatch) -> tuple:
 
     monkeypatch.setitem(KINDS, kind, replace(how, capture=watched))
     page = make_page(
-        SOURCE, seed=6, index=3, kind=kind, max_megapixels=2.5, turns=False, severity=severity
-    )
+        SOURCE, seed=6, index=3, kind=kind, max_megapixels=2.5, turns=False, severity=severity,
+        laser_prints=laser,
+    )  # fmt: skip
     monkeypatch.setitem(KINDS, kind, how)
     return (page, *seen[0])
 
 
-@pytest.mark.parametrize("severity", [0.0, 1.0, 2.0])
+def test_renders_and_screens_are_no_prints():
+    for kind in ("render", "screen"):
+        page = make_page(SOURCE, seed=6, index=3, kind=kind, max_megapixels=1.0, laser_prints=1.0)
+        assert not page.style.laser
+
+
+@pytest.mark.parametrize(("severity", "laser"), [(0.0, 0.0), (1.0, 0.0), (2.0, 0.0), (1.0, 1.0)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_labels_are_exact_at_each_severity(kind: str, severity: float, monkeypatch):
-    page, clean, warp = _captured(kind, severity, monkeypatch)
+def test_labels_are_exact_at_each_severity(kind: str, severity: float, laser: float, monkeypatch):
+    page, clean, warp = _captured(kind, severity, monkeypatch, laser=laser)
 
     errors = _marks_off_px(clean, warp, (page.image.shape[1], page.image.shape[0]))
 
