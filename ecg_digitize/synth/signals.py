@@ -5,8 +5,11 @@ at 500 Hz. The other four follow from I and II, so whatever augmentation does to
 Einthoven's law holds on the page.
 """
 
+import bisect
+import itertools
 import logging
 import zlib
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -26,6 +29,7 @@ __all__ = [
     "UNLIMITED",
     "BankSource",
     "DeepfakeSource",
+    "JoinedSource",
     "SignalSource",
     "WfdbSource",
     "augment",
@@ -120,6 +124,29 @@ class BankSource:
         """Return window `index` as (8, 5000) float32 mV."""
         uv: Float32 = self._uv[index].astype(np.float32)
         return uv / np.float32(1000)
+
+
+class JoinedSource:
+    """Several sources as one: the records of the first, then those of the next."""
+
+    def __init__(self, sources: Sequence[SignalSource]) -> None:
+        """Join; sources without an end belong nowhere but at the end.
+
+        Args:
+            sources: At least one.
+        """
+        self.sources = tuple(sources)
+        self.name = ",".join(source.name for source in self.sources)
+        self._ends = list(itertools.accumulate(map(len, self.sources)))
+
+    def __len__(self) -> int:
+        """Return the number of all records."""
+        return self._ends[-1]
+
+    def get(self, index: int) -> Float32:
+        """Return record `index` of all, (8, 5000) float32 mV."""
+        which = bisect.bisect_right(self._ends, index)
+        return self.sources[which].get(index - (self._ends[which - 1] if which else 0))
 
 
 class WfdbSource:
@@ -280,7 +307,8 @@ def open_source(spec: str, *, validation: bool = False) -> SignalSource:
     """Open a source by name.
 
     Args:
-        spec: "simulator", "bank:PATH", "wfdb:FOLDER" or "deepfake".
+        spec: "simulator", "bank:PATH", "wfdb:FOLDER" or "deepfake"; or several of these, joined by
+            commas.
         validation: Open the part that training never sees.
 
     Returns:
@@ -289,6 +317,8 @@ def open_source(spec: str, *, validation: bool = False) -> SignalSource:
     Raises:
         InputError: The specification is not understood or the source cannot be opened.
     """
+    if "," in spec:
+        return JoinedSource([open_source(one, validation=validation) for one in spec.split(",")])
     kind, _, place = spec.partition(":")
     if kind == "bank" and place:
         return BankSource(place, validation=validation)

@@ -166,6 +166,22 @@ def test_augment_leaves_no_step_in_a_smooth_record() -> None:
         assert np.abs(np.diff(y)).max() < 4 * steepest + 0.2
 
 
+def test_sources_are_joined_by_commas(small_bank: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.npz"
+    stored = dict(np.load(small_bank))
+    np.savez(other, **{**stored, "delta_uv": stored["delta_uv"][::-1]})
+    first, second = BankSource(small_bank), BankSource(other)
+
+    both = open_source(f"bank:{small_bank},bank:{other}")
+
+    assert len(both) == len(first) + len(second) == 6
+    for k in range(3):
+        np.testing.assert_array_equal(both.get(k), first.get(k))
+        np.testing.assert_array_equal(both.get(3 + k), second.get(k))
+    with pytest.raises(InputError, match="signal source ''"):
+        open_source(f"bank:{small_bank},")
+
+
 def test_open_source_understands_and_refuses() -> None:
     source: SignalSource = open_source("simulator")
     assert source.name == "simulator"
