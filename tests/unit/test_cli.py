@@ -80,6 +80,19 @@ def test_help_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize(("before", "after"), [("", "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(run_python, before, after):
+    code = f"""
+import os, sys
+os.environ.pop("OMP_WAIT_POLICY", None)
+if {before!r}: os.environ["OMP_WAIT_POLICY"] = {before!r}
+from ecg_digitize.cli import main
+assert main(["digitize", "-o", "out"]) == 2
+print(os.environ["OMP_WAIT_POLICY"])
+"""
+    assert run_python(code).stdout.split() == [after]
+
+
 @pytest.mark.usefixtures("tiny_weights", "sheet_given")
 def test_digitize_a_batch_with_a_failure(pictures, capsys):
     out = pictures / "out"
