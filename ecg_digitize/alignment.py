@@ -41,6 +41,9 @@ START_GAIN_MV: Final = 0.03
 """How much less the leads must disagree in what is given to the other side."""
 LEAST_START_MM: Final = 1.0
 BEGINNING: Final = 75  # columns, 0.15 s
+APART: Final = np.arange(-6, 7)
+"""Columns, 2 ms each, by which a row may be read late: a fold between two rows sets them so far
+apart in time, and steep strokes of a true beat then disagree."""
 SETTLED_MV: Final = 0.1  # of disagreement that does not speak of pulses any more
 _SEEN: Final = 0.5
 _WIDTH: Final = TRACE_COLUMNS // len(ROW_LEADS[0])
@@ -149,7 +152,7 @@ def without_pulses(trace: Trace) -> Trace:
     """Take pulses and names off the beginning of the rows.
 
     They stand close to where the traces begin, and may have been read as if they were trace. No
-    beat looks like it: I + III is II.
+    beat looks like it: I + III is II, up to what the rows are apart in time.
 
     Args:
         trace: As on the paper, rect-frame px.
@@ -161,15 +164,27 @@ def without_pulses(trace: Trace) -> Trace:
     rows_mv = rows_from_trace(trace)
     window, weights = _RELATIONS[0]
     residual = weights @ rows_mv[:, window]
-    off_mv = np.abs(residual - np.median(residual))
+    middle_mv = np.median(residual)
+    off_mv = np.abs(residual - middle_mv)
     apart = np.flatnonzero(off_mv[:BEGINNING] > LOST_MV)
     if not apart.size or np.median(off_mv) > START_GAIN_MV:
+        return trace
+    if _agree_apart(rows_mv[:, :BEGINNING], middle_mv):
         return trace
     end = int(apart[-1]) + int(np.argmax(off_mv[apart[-1] :] < SETTLED_MV))
     leaps = np.abs(rows_mv[:, :end] - rows_mv[:, end : end + 1]).max(axis=1) > LOST_MV
     y_px, confidence = trace.y_px.copy(), trace.confidence.copy()
     y_px[leaps, :end], confidence[leaps, :end] = y_px[leaps, end : end + 1], 0.0
     return replace(trace, y_px=y_px, confidence=confidence)
+
+
+def _agree_apart(rows_mv: Float64, middle_mv: float) -> bool:
+    """Say whether I + III is II all along if I and III are moved in time."""
+    columns = np.maximum(np.arange(rows_mv.shape[1]) + APART[:, None], 0)
+    columns = np.minimum(columns, rows_mv.shape[1] - 1)
+    i, iii = rows_mv[0, columns], rows_mv[2, columns]  # (moves, columns) each
+    off_mv = np.abs(i[:, None] + iii - rows_mv[1] - middle_mv)
+    return bool((off_mv <= LOST_MV).all(axis=-1).any())
 
 
 def einthoven_residual_mv(

@@ -105,6 +105,16 @@ def test_pulses_are_taken_off_the_beginning_and_beats_are_not() -> None:
     assert np.abs(rows_from_trace(cleaned)[:, :8]).max() < 0.1
 
 
+def test_a_first_beat_whose_rows_are_apart_in_time_stays() -> None:
+    columns = np.arange(5000)
+    r_wave = np.exp(-0.5 * ((columns - 66) / 6) ** 2)
+    rows_mv = noisy(ROWS_MV * (columns > 200))
+    for row, (height_mv, late) in enumerate([(1.4, 0), (0.9, 5), (-0.5, 9)]):
+        rows_mv[row] += height_mv * np.roll(r_wave, late)
+    trace = trace_of(rows_mv)
+    assert without_pulses(trace) is trace
+
+
 def test_einthoven_residual() -> None:
     signals_mv = np.random.default_rng(0).normal(size=(12, 100))
     i, ii, iii = (LEADS.index(lead) for lead in ("I", "II", "III"))
