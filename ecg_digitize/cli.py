@@ -19,7 +19,10 @@ STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 FED: Final = STAGES[:2]  # whose training samples are a page each
 PRESET_HELP: Final = "fast: each network looks once; best: from several sides (default)"
 SOURCE_HELP: Final = "simulator (default), bank:FILE.npz, wfdb:FOLDER, deepfake; commas join"
-
+THREADS: Final = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
+"""The threads of torch sleep while they wait: by default they spin, and where another program has
+one of two cores, a page then takes 14 s of CPU in place of 9. The matrices that numpy multiplies
+are small: there one thread takes a tenth of the time that two take if they have to wait."""
 
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
@@ -27,9 +30,8 @@ Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.Arg
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    # Before torch is imported: its threads must sleep while they wait. By default they spin, and
-    # where another program has one of two cores, a page then takes 14 s of CPU in place of 9.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for name, value in THREADS.items():  # before numpy and torch are imported
+        os.environ.setdefault(name, value)
     if argv[:1] == ["submit"]:  # has its own parser, which travels in the notebook
         from ecg_digitize import submission
 

@@ -4,6 +4,7 @@ Looked at through the crossings, the lines must repeat every millimetre. Their p
 windows of a few millimetres, tells how far they are off, but no whole millimetre.
 """
 
+from functools import cache
 from typing import Final
 
 import cv2
@@ -102,10 +103,32 @@ def _waves(grey: Image, grid: GridMap, axis: int, every_mm: float) -> NDArray[np
     darker = cv2.blur(seen, period) - seen
     clip = np.clip(np.quantile(darker[::SPARSE, ::SPARSE], 1 - STROKES), 1.0, CLIP)
     darker = np.clip(darker, -clip, clip)
-    turn = np.exp(-2j * np.pi * np.arange(seen.shape[axis]) / FINE).astype(np.complex64)
-    wave = darker * (turn if axis == 1 else turn[:, None])
-    sigma = [WINDOW_MM * s for s in scale]
-    parts = (np.ascontiguousarray(part) for part in (wave.real, wave.imag))
-    real, imag = (cv2.GaussianBlur(part, (0, 0), sigma[0], sigmaY=sigma[1]) for part in parts)
-    steps = [round(every_mm * s) for s in scale]
-    return np.asarray((real + 1j * imag)[:: steps[1], :: steps[0]], np.complex64)
+    (height, width), steps = seen.shape, [round(every_mm * s) for s in scale]
+    across = _windows(width, step=steps[0], sigma=WINDOW_MM * scale[0])
+    down = _windows(height, step=steps[1], sigma=WINDOW_MM * scale[1])
+    if axis == 1:
+        return np.asarray((down @ darker) @ (across * _turn(width)).T, np.complex64)
+    return np.asarray((down * _turn(height)) @ (darker @ across.T), np.complex64)
+
+
+def _turn(n: int) -> NDArray[np.complex64]:
+    """Return (n,) complex64: the conjugate of a wave of 1 mm, FINE pixels long."""
+    return np.asarray(np.exp(-2j * np.pi * np.arange(n) / FINE), np.complex64)
+
+
+@cache
+def _windows(n: int, *, step: int, sigma: float) -> Float32:
+    """Return (m, n) float32 weights of n pixels in a Gaussian window round every step-th of them.
+
+    Windows that reach over an end see the pixels mirrored about it.
+    """
+    reach = round(4 * sigma)
+    away = np.arange(-reach, reach + 1)
+    weight = np.exp(-0.5 * (away / sigma) ** 2)
+    weight /= weight.sum()
+    centre = np.arange(0, n, step)
+    seen = np.abs(centre[:, None] + away)
+    seen = n - 1 - np.abs(n - 1 - seen)
+    windows = np.zeros((len(centre), n))
+    np.add.at(windows, (np.arange(len(centre))[:, None], seen), weight)
+    return windows.astype(np.float32)
