@@ -36,6 +36,7 @@ from ecg_digitize.stage0.prepare import stage0_input
 from ecg_digitize.stage1.grid import fit_grid, unseen_grid
 from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.rectify import flattened, norm_image, page_from_norm, rectify
+from ecg_digitize.stage1.ripples import follow_ripples
 from ecg_digitize.stage1.rows import levelled, place_rows
 from ecg_digitize.stage1.timing import follow_lines
 from ecg_digitize.stage2.decode import decode
@@ -272,7 +273,8 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
     if not np.isfinite(found.residual_px) and (flat := as_scanned(registration)):
         return unseen_grid(flat.page_from_sheet)
     grid = refine_grid(page.image, found, page_from_sheet=seen_as.page_from_sheet)
-    return place_rows(page, follow_lines(page.image, grid), registration)
+    placed_grid = place_rows(page, follow_lines(page.image, grid), registration)
+    return follow_ripples(page.image, placed_grid)
 
 
 def see_lattice(

@@ -77,6 +77,9 @@ class GridMap:
     residual_mm: Float32 | None = None
     """(44, 57) RMS, round each crossing, from the surface to the printed 1 mm lines; None where
     these were not to be seen."""
+    ripple_mm: Float32 | None = None
+    """(57, n) how far right of its place each vertical line lies at heights of the sheet, see
+    ``stage1.ripples``; None where nobody looked."""
     start_mm: float = 0.0
     """How much farther right than layout.TIME_ORIGIN_MM the traces begin."""
 

@@ -49,7 +49,7 @@ FED_STIFFNESS: Final = 1e3
 FED_SHARE: Final = 0.8
 """Whole columns move together if that leaves less than this share of their offsets."""
 
-_AMONG_TRACES: Final = (slice(12, 42), slice(3, 54))  # rows and columns of crossings
+AMONG_TRACES: Final = (slice(12, 42), slice(3, 54))  # rows and columns of crossings
 
 
 def refine_grid(
@@ -205,17 +205,17 @@ def _simplest(led: Sequence[_Led]) -> GridMap:
 
 def _trusted_share(offset_mm: Float64, weight: Float64) -> float:
     """Return how many of the phases among the traces, where lines are seen, are small."""
-    typical = float(np.median(weight[_AMONG_TRACES]))
+    typical = float(np.median(weight[AMONG_TRACES]))
     if typical < LEAST_CONTRAST:
         return 0.0
-    seen = weight[_AMONG_TRACES] > 0.2 * typical
-    small = np.abs(offset_mm[_AMONG_TRACES]).max(axis=-1) < TRUSTED_MM
+    seen = weight[AMONG_TRACES] > 0.2 * typical
+    small = np.abs(offset_mm[AMONG_TRACES]).max(axis=-1) < TRUSTED_MM
     return float(small[seen].mean())
 
 
 def _scatter_mm(offset_mm: Float64) -> float:
     """Return the RMS length of the offsets among the traces, each counted to OUTLIER_MM at most."""
-    length = np.linalg.norm(offset_mm[_AMONG_TRACES], axis=-1)
+    length = np.linalg.norm(offset_mm[AMONG_TRACES], axis=-1)
     return float(np.sqrt(np.mean(np.minimum(length, OUTLIER_MM) ** 2)))
 
 
@@ -238,7 +238,7 @@ def _bases(grey: Image, grid: GridMap, page_from_sheet: Float64) -> Iterator[Gri
     yield flat
     named = geometry.apply_homography(page_from_sheet, crossings_mm()).astype(np.float32)
     yield _flattened(grey, replace(grid, crossings_xy_px=named))
-    across = measure_lines(grey, flat)[0][_AMONG_TRACES][..., 0]
+    across = measure_lines(grey, flat)[0][AMONG_TRACES][..., 0]
     apart = np.abs(across - np.median(across, axis=0)).mean()
     slope = _linear(flat)[:, 0]
     if apart < FED_SHARE * np.abs(across).mean() and abs(slope[1]) < 0.05 * slope[0]:

@@ -15,7 +15,8 @@ import numpy as np
 from ecg_digitize import geometry
 from ecg_digitize.layout import NORM, RECT, SQUARE_MM, Frame, crossings_mm
 from ecg_digitize.stage1.feed import fed
-from ecg_digitize.stage1.rows import laid_out
+from ecg_digitize.stage1.ripples import ripple_at
+from ecg_digitize.stage1.rows import as_printed, laid_out
 from ecg_digitize.stage1.sight import seen_in
 from ecg_digitize.types import Float32, Float64, GridMap, Image, Page, RectifiedPage, Registration
 
@@ -93,13 +94,18 @@ def rectify(page: Page, grid: GridMap, *, interpolation: int = cv2.INTER_LINEAR)
     Returns:
         The rectified page, white outside the picture.
     """
-    grid = laid_out(grid)
-    finer_x, finer_y = _oversampling(grid.crossings_xy_px, RECT)
+    anew = laid_out(grid)
+    finer_x, finer_y = _oversampling(anew.crossings_xy_px, RECT)
     image = np.empty((RECT.height_px, RECT.width_px, 3), np.uint8)
     inside = 0
     for top in range(0, RECT.height_px, _BAND_ROWS):
         band = _finer(_rows_of(RECT, top, top + _BAND_ROWS), finer_x, finer_y)
-        map_x, map_y = geometry.mesh_maps(grid.crossings_xy_px, band)
+        map_x, map_y = geometry.mesh_maps(anew.crossings_xy_px, band)
+        if grid.ripple_mm is not None:
+            ripple_mm = _ripple_in(band, grid)
+            for along in (map_x, map_y):  # small ripples: the slope of the map carries them
+                slope = np.diff(along, axis=1, append=2 * along[:, -1:] - along[:, -2:-1])
+                along += slope * (ripple_mm * np.float32(band.px_per_mm_xy[0]))
         if grid.feed_px is not None:
             map_x += np.interp(map_x, np.arange(len(grid.feed_px)), grid.feed_px).astype(np.float32)
         inside += _count_inside(map_x[:, ::4], map_y[:, ::4], page.image)
@@ -122,9 +128,11 @@ def rectify(page: Page, grid: GridMap, *, interpolation: int = cv2.INTER_LINEAR)
 
 def page_from_rect(grid: GridMap, xy_px: Float64) -> Float64:
     """Map (n, 2) rect px to page px."""
-    grid = laid_out(grid)
     xy_mm = RECT.mm_from_px(np.asarray(xy_px, np.float64))
-    page_px = geometry.page_from_sheet(grid.crossings_xy_px, xy_mm)
+    if grid.ripple_mm is not None:
+        x_mm, y_mm = xy_mm[:, :1] + grid.start_mm, as_printed(xy_mm[:, 1:], grid.rows_mm)
+        xy_mm[:, :1] += ripple_at(grid.ripple_mm, x_mm, y_mm)
+    page_px = geometry.page_from_sheet(laid_out(grid).crossings_xy_px, xy_mm)
     return page_px if grid.feed_px is None else fed(page_px, grid.feed_px)
 
 
@@ -154,6 +162,16 @@ def _finer(frame: Frame, finer_x: int, finer_y: int) -> Frame:
         frame.height_px * finer_y,
         scale,
         (float(first[0]), float(first[1])),
+    )
+
+
+def _ripple_in(frame: Frame, grid: GridMap) -> Float32:
+    """Return (H, W) mm that ripples move what a frame of the sheet laid out anew shows."""
+    assert grid.ripple_mm is not None
+    x_mm = np.arange(frame.width_px) / frame.px_per_mm_xy[0] + frame.origin_mm_xy[0]
+    y_mm = np.arange(frame.height_px) / frame.px_per_mm_xy[1] + frame.origin_mm_xy[1]
+    return ripple_at(
+        grid.ripple_mm, *np.meshgrid(x_mm + grid.start_mm, as_printed(y_mm, grid.rows_mm))
     )
 
 
