@@ -6,11 +6,14 @@ import cv2
 import numpy as np
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import Frame
-from ecg_digitize.types import Float32, Image
+from ecg_digitize.layout import GRID_COLUMNS, SQUARE_MM, Frame
+from ecg_digitize.types import Float32, Image, Mask
 
 PAPER_MM: Final = 5.0
 """Window in which the brightest pixel is taken for paper."""
+INK_SHARE: Final = 0.55  # of the paper's brightness: what is darker in every channel is ink,
+INK_OF_LINE: Final = 0.75  # and darker than this share of the printed line's next to it
+LINE_REACH_MM: Final = 0.3
 
 
 def seen_in(frame: Frame, image: Image, crossings_xy_px: Float32) -> Image:
@@ -28,6 +31,26 @@ def seen_in(frame: Frame, image: Image, crossings_xy_px: Float32) -> Image:
 def against_paper(seen: Image, frame: Frame) -> Float32:
     """Return (H, W) brightness of the brightest channel as a share of the paper's around it."""
     return _share_of_paper(seen.max(axis=2), frame)
+
+
+def is_ink(seen: Image, frame: Frame) -> Mask:
+    """Return (H, W) bool: what is too dark for paper and for the printed lines.
+
+    Grids are printed in anything from pale pink to dark brown, so that what a trace is darker than
+    is asked of each vertical 5 mm line.
+
+    Args:
+        seen: (H, W, 3) uint8 RGB.
+        frame: What it shows: the sheet, right to LINE_REACH_MM.
+    """
+    share = against_paper(seen, frame)
+    scale = frame.px_per_mm_xy[0]
+    at_px = np.rint((SQUARE_MM * np.arange(GRID_COLUMNS) - frame.origin_mm_xy[0]) * scale)
+    at_px = at_px[(at_px >= 0) & (at_px < frame.width_px)].astype(np.int64)
+    darkest = cv2.erode(share, np.ones((1, 2 * round(LINE_REACH_MM * scale) + 1), np.uint8))
+    line_share = np.median(darkest[:, at_px], axis=0)
+    line_share = np.interp(np.arange(frame.width_px), at_px, line_share)
+    return np.asarray(share < np.minimum(INK_SHARE, INK_OF_LINE * line_share), np.bool_)
 
 
 def channels_against_paper(seen: Image, frame: Frame, *, window_mm: float = PAPER_MM) -> Float32:

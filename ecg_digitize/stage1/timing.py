@@ -25,7 +25,7 @@ from ecg_digitize.layout import (
     crossings_mm,
     snapped_mm,
 )
-from ecg_digitize.stage1.sight import against_paper, seen_in
+from ecg_digitize.stage1.sight import is_ink, seen_in
 from ecg_digitize.types import Float64, GridMap, Image
 
 LOOK: Final = Frame(
@@ -36,7 +36,6 @@ LOOK: Final = Frame(
 )
 BAND_MM: Final = 20.0
 REACH_PX: Final = 9  # a line is looked for just less than half a millimetre to either side
-INK_SHARE: Final = 0.55  # of the paper's brightness: what is darker in every channel is ink
 INK_REACH_PX: Final = (15, 9)
 LEAST_PAPER: Final = 0.25  # share of a band's column that must be free of ink
 FARTHEST_MM: Final = 0.2
@@ -51,7 +50,8 @@ SNAPPED_SHARE: Final = 0.5
 """Of the pattern's size: lines that are not snapped seem to be, by a fifth, if their raster is the
 pattern's, because a peak between two pixels is drawn to the nearer one."""
 SMOOTH_MM: Final = (8.0, 4.0)  # sigma down and across
-MOST_CONTRAST: Final = 30.0  # grey levels: a bolder line counts no more
+MOST_CONTRAST: Final = 10.0
+"""Grey levels: a bolder line counts no more. Laser printers put bold lines 0.02 mm off too."""
 ROUNDS: Final = 5
 LEAST_SCATTER_MM: Final = 0.004
 MOST_SCATTER_MM: Final = 0.08
@@ -98,7 +98,7 @@ def follow_lines(image: Image, grid: GridMap) -> GridMap:
 def _darkness(seen: Image) -> Float64:
     """Return (bands, W) grey levels a column is darker than those around it; NaN under ink."""
     rows = round(BAND_MM * LOOK.px_per_mm_xy[1])
-    ink = (against_paper(seen, LOOK) < INK_SHARE).astype(np.uint8)
+    ink = is_ink(seen, LOOK).astype(np.uint8)
     width, height = INK_REACH_PX
     clear = cv2.dilate(ink, np.ones((height, width), np.uint8)) == 0
     clear = clear.reshape(-1, rows, seen.shape[1])
