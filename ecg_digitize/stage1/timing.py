@@ -50,7 +50,7 @@ SNAPPED_SHARE: Final = 0.5
 """Of the pattern's size: lines that are not snapped seem to be, by a fifth, if their raster is the
 pattern's, because a peak between two pixels is drawn to the nearer one."""
 SMOOTH_MM: Final = (8.0, 4.0)  # sigma down and across
-MOST_CONTRAST: Final = 10.0
+MOST_CONTRAST: Final = 4.0
 """Grey levels: a bolder line counts no more. Laser printers put bold lines 0.02 mm off too."""
 ROUNDS: Final = 5
 LEAST_SCATTER_MM: Final = 0.004
