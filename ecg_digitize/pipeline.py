@@ -324,9 +324,9 @@ def _crossings(seen: Image, to_page: Callable[[Float64], Float64], models: Model
 
 
 def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:
-    """Stage 2: where each row's centre line is, column by column."""
+    """Stage 2: where each row's centre line is, column by column; nowhere outside the picture."""
     (logits,) = _run(models.stage2, rectified.image, models.device)
-    return trace_map_of(column_probability(logits[0]))
+    return trace_map_of(column_probability(logits[0]), shown=rectified.shown)
 
 
 def refine_trace(
@@ -340,7 +340,10 @@ def refine_trace(
         flips = itertools.product(both, repeat=2)
         bands, beside = (torch.from_numpy(part).to(models.device) for part in (pixels, clues))
         seen = [_offset_px(bands, beside, models, *flip) for flip in flips]
-        trace = replace(trace, y_px=line_px + np.mean(seen, axis=0))
+        offset_px = np.mean(seen, axis=0)
+        if rectified.shown is not None:
+            offset_px = np.where(rectified.shown, offset_px, np.float32(0))
+        trace = replace(trace, y_px=line_px + offset_px)
     return trace
 
 

@@ -104,10 +104,14 @@ class RectifiedPage:
 
     image: Image  # (1280, 5600, 3) uint8 RGB, rect frame
     valid: float  # share of the rect frame that lies inside the picture
+    shown: Mask | None = None
+    """(4, 5000) where the baselines of the rows lie inside the picture; None: everywhere."""
 
     def __post_init__(self) -> None:
         """Check shapes."""
         _check("RectifiedPage.image", self.image, (RECT.height_px, RECT.width_px, 3), np.uint8)
+        if self.shown is not None:
+            _check("RectifiedPage.shown", self.shown, (N_ROWS, TRACE_COLUMNS), np.bool_)
 
 
 @dataclass(frozen=True)

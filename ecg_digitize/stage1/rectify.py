@@ -13,15 +13,36 @@ import cv2
 import numpy as np
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import NORM, RECT, SQUARE_MM, Frame, crossings_mm
+from ecg_digitize.layout import (
+    NORM,
+    RECT,
+    SQUARE_MM,
+    TRACE_COLUMNS,
+    TRACE_X0_PX,
+    ZERO_PX,
+    Frame,
+    crossings_mm,
+)
 from ecg_digitize.stage1.feed import fed
 from ecg_digitize.stage1.ripples import ripple_at
 from ecg_digitize.stage1.rows import as_printed, laid_out
 from ecg_digitize.stage1.sight import seen_in
-from ecg_digitize.types import Float32, Float64, GridMap, Image, Page, RectifiedPage, Registration
+from ecg_digitize.types import (
+    Float32,
+    Float64,
+    GridMap,
+    Image,
+    Mask,
+    Page,
+    RectifiedPage,
+    Registration,
+)
 
 MAX_STEP: Final = 1.5
 """Source pixels one look-up may advance: bilinear look-ups then still touch every pixel."""
+
+BESIDE_PX: Final = 8.0
+"""Rect px, 1 mm: paper round its baseline that a row must show; else its trace may lie outside."""
 
 _WHITE: Final = (255, 255, 255)
 _BAND_ROWS: Final = 128
@@ -123,7 +144,17 @@ def rectify(page: Page, grid: GridMap, *, interpolation: int = cv2.INTER_LINEAR)
         else:
             rows[:] = cv2.resize(seen, rows.shape[1::-1], interpolation=cv2.INTER_AREA)
     looked_up = RECT.height_px * finer_y * len(range(0, RECT.width_px * finer_x, 4))
-    return RectifiedPage(image, inside / looked_up)
+    return RectifiedPage(image, inside / looked_up, _shown(page, grid))
+
+
+def _shown(page: Page, grid: GridMap) -> Mask:
+    """Return (4, 5000) bool: the baselines, and BESIDE_PX above and below them, are on the page."""
+    columns = np.arange(TRACE_X0_PX, TRACE_X0_PX + TRACE_COLUMNS)
+    beside = np.add.outer(ZERO_PX, (-BESIDE_PX, BESIDE_PX))  # (4, 2)
+    xy_px = np.stack(np.broadcast_arrays(columns, beside[..., None]), axis=-1)  # (4, 2, 5000, 2)
+    at_px = page_from_rect(grid, xy_px.reshape(-1, 2)).reshape(xy_px.shape)
+    size_px = np.array(page.image.shape[1::-1])
+    return np.asarray(((at_px >= 0) & (at_px <= size_px - 1)).all(axis=(1, 3)), np.bool_)
 
 
 def page_from_rect(grid: GridMap, xy_px: Float64) -> Float64:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ecg_digitize.layout import N_ROWS, RECT, TRACE_COLUMNS, TRACE_X0_PX, ZERO_PX
 from ecg_digitize.nets.unet import UNet, conv_block, normalized, unfold_cells
-from ecg_digitize.types import TraceMap
+from ecg_digitize.types import Mask, TraceMap
 
 BIN_PX = 2
 """Rect px a vertical bin of the output is high."""
@@ -29,11 +29,18 @@ def column_probability(logits: Tensor) -> Tensor:
     return torch.softmax(logits[..., TRACE_X0_PX : TRACE_X0_PX + TRACE_COLUMNS].float(), dim=-2)
 
 
-def trace_map_of(probability: Tensor) -> TraceMap:
-    """Take a page's distributions to numpy, with where their bins lie."""
-    return TraceMap(
-        probability.float().cpu().numpy(), px_per_bin=float(BIN_PX), first_px=(BIN_PX - 1) / 2
-    )
+def trace_map_of(probability: Tensor, *, shown: Mask | None = None) -> TraceMap:
+    """Take a page's distributions to numpy, with where their bins lie.
+
+    Args:
+        probability: (4, bins, 5000).
+        shown: (4, 5000) bool; a row has no line in columns where it is not. There the network sees
+            another row and would lead to that.
+    """
+    values = probability.float().cpu().numpy()
+    if shown is not None and not shown.all():
+        values = values * shown[:, None]
+    return TraceMap(values, px_per_bin=float(BIN_PX), first_px=(BIN_PX - 1) / 2)
 
 
 class WholeNet(nn.Module):

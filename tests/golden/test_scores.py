@@ -10,16 +10,20 @@ import json
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from ecg_digitize.formats.csv import read_csv
 from ecg_digitize.image import read_image
+from ecg_digitize.layout import PX_PER_MV, ZERO_PX
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.pipeline import digitize_page, load_models
+from ecg_digitize.stage1.rectify import page_from_rect
 from ecg_digitize.synth.simulator import SimulatorSource
 from ecg_digitize.training.evaluate import evaluate
 from ecg_digitize.training.validate import validate_pages
+from ecg_digitize.types import Page
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "tests" / "samples"
@@ -72,6 +76,23 @@ def test_samples(name, models):
     assert score.snr_capped_db >= SAMPLE_FLOORS_DB[name]
     # Calibration: a trace may be off here and there, but not all the voltages.
     assert np.nanmax(np.abs(got)) == pytest.approx(np.nanmax(np.abs(truth.signals_mv)), rel=0.3)
+
+
+def test_what_lies_outside_the_picture_is_not_read_from_another_row(models):
+    page = read_image(SAMPLES / "sample_render.png")
+    whole = digitize_page(page, models)
+    height, width = page.image.shape[:2]
+    about = cv2.getRotationMatrix2D((width / 2, height / 2), -4.0, 1.0)  # rows run down
+    turned = cv2.warpAffine(page.image, about, (width, height), borderValue=(255, 255, 255))
+    end_px = page_from_rect(whole.grid, np.array([[3500.0, ZERO_PX[3]]]))
+    lowest = round(float((about @ [*end_px[0], 1.0])[1]))
+
+    cut = digitize_page(Page(np.ascontiguousarray(turned[:lowest]), "cut off below"), models).trace
+
+    assert (cut.confidence[3, 3300:] == 0).all()
+    assert np.ptp(cut.y_px[3, 3400:]) < 0.1 * PX_PER_MV
+    assert np.abs(cut.y_px[:3] - whole.trace.y_px[:3]).mean() < 0.05 * PX_PER_MV
+    assert np.abs(cut.y_px[3, :2500] - whole.trace.y_px[3, :2500]).mean() < 0.05 * PX_PER_MV
 
 
 def test_kinds(models):

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import NORM, PAGE_GRID_TOP_PX, PX_PER_MM, RECT, Frame, crossings_mm
+from ecg_digitize.layout import (
+    NORM,
+    PAGE_GRID_TOP_PX,
+    PX_PER_MM,
+    RECT,
+    TIME_ORIGIN_MM,
+    ZERO_MM,
+    Frame,
+    crossings_mm,
+)
 from ecg_digitize.stage0.normalize import registration_from_homography
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm, rectify
 from ecg_digitize.types import GridMap, Page
@@ -146,3 +155,18 @@ def test_a_render_has_its_grid_lines_on_the_crossings() -> None:
     ink = 255.0 - rectified.mean(axis=2)
     assert np.argmax(ink[:400].mean(axis=0)[:5500].reshape(-1, 100).mean(axis=0)) in (99, 0, 1)
     assert np.argmax(ink.mean(axis=1).reshape(-1, 40).mean(axis=0)) in (7, 8, 9)  # 55 mm: row 8
+
+
+def test_a_row_is_shown_where_its_baseline_lies_on_the_picture() -> None:
+    page_from_sheet = np.array([[6.0, -0.6, 160.0], [0.6, 6.0, 0.0], [0.0, 0.0, 1.0]])
+    height = round(geometry.apply_homography(page_from_sheet, [150.0, ZERO_MM[3]])[1]) + 1
+    page = Page(np.full((height, 1900, 3), 255, np.uint8), "cut off below")
+
+    shown = rectify(page, grid_of(page_from_sheet)).shown
+
+    assert shown is not None
+    assert shown[:3].all()
+    # Rows run down to the right, 0.1 mm a mm, and 1 mm of paper below the baseline must be there.
+    ends_mm = TIME_ORIGIN_MM + shown[3].sum() / RECT.px_per_mm_xy[0]
+    assert ends_mm == pytest.approx(140.0, abs=1.0)
+    assert shown[3, : shown[3].sum()].all()
