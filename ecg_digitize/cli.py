@@ -129,6 +129,7 @@ def _add_using(command: Command) -> None:
     ).add_argument
     add("subject", choices=("decoders", "geometry", "looks", "resampling"))
     add("--pages", type=_count, default=20, help="of each kind; records for resampling")
+    add("--paired", type=Path, metavar="CSV", help="real pictures in their place, for geometry")
     _add_validation(add)
     _add_model_options(add)
 

@@ -296,9 +296,18 @@ def compare(arguments: argparse.Namespace) -> int:
     from ecg_digitize.synth.dataset import KINDS
     from ecg_digitize.synth.signals import open_source
     from ecg_digitize.training.compare import compare_decoders, compare_looks
-    from ecg_digitize.training.compare_geometry import compare_geometry
+    from ecg_digitize.training.compare_geometry import compare_geometry, compare_geometry_of
     from ecg_digitize.training.compare_resampling import compare_resampling
+    from ecg_digitize.training.pairs import read_pairs
 
+    if arguments.paired is not None:
+        if arguments.subject != "geometry":
+            raise InputError(f"--paired: expected with geometry, but got {arguments.subject}")
+        models = _models(arguments)
+        with _bar(len(read_pairs(arguments.paired))) as step:
+            table = compare_geometry_of(arguments.paired, models, progress=step)
+        print(table.to_text(), end="")
+        return DONE
     source = open_source(arguments.source, validation=True)
     pages, seed = arguments.pages, arguments.seed
     if arguments.subject == "resampling":

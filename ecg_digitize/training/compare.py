@@ -1,6 +1,6 @@
 """What was tried in place of what ships, measured side by side: decoders and looks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from ecg_digitize.layout import N_ROWS, TRACE_COLUMNS, TRACE_FS_HZ
+from ecg_digitize.metrics import ImageScore
 from ecg_digitize.pipeline import PRESETS, Models, find_traces, refine_trace
 from ecg_digitize.signals import to_recording
 from ecg_digitize.stage2.decode import decode
@@ -34,9 +35,12 @@ class Comparison:
     def to_text(self) -> str:
         """Return the table to read."""
         width = max(map(len, (*self.rows, self.subject)))
-        lines = [f"{self.subject:<{width}}" + "".join(f"{name:>10}" for name in self.columns)]
+        apart = [max(10, len(name) + 2) for name in self.columns]
+        names = zip(self.columns, apart, strict=True)
+        lines = [f"{self.subject:<{width}}" + "".join(f"{name:>{n}}" for name, n in names)]
         for name, values_db in self.rows.items():
-            lines.append(f"{name:<{width}}" + "".join(f"{value:10.2f}" for value in values_db))
+            values = zip(values_db, apart, strict=True)
+            lines.append(f"{name:<{width}}" + "".join(f"{value:{n}.2f}" for value, n in values))
         return "\n".join(lines) + "\n"
 
 
@@ -211,12 +215,22 @@ class Scores:
     def add(self, way: str, page: SyntheticPage, trace: Trace) -> None:
         """Score what a way makes of a page."""
         score = page_score(page, to_recording(trace, fs_hz=TRACE_FS_HZ).signals_mv)
-        self._by_way.setdefault(way, {}).setdefault(page.kind, []).append(score.snr_capped_db)
+        self.add_score(way, page.kind, score)
 
-    def comparison(self, subject: str) -> Comparison:
-        """Return the means, the last column being that of all kinds."""
+    def add_score(self, way: str, kind: str, score: ImageScore) -> None:
+        """Add what a way makes of a page of a kind."""
+        self._by_way.setdefault(way, {}).setdefault(kind, []).append(score.snr_capped_db)
+
+    def comparison(self, subject: str, *, kinds: Iterable[str] | None = None) -> Comparison:
+        """Return the means, the last column being that of all kinds.
+
+        Args:
+            subject: What is compared.
+            kinds: Those that were added, in the order of the columns; None: all of KINDS.
+        """
+        kinds = tuple(KINDS if kinds is None else kinds)
         rows = {}
         for way, by_kind in self._by_way.items():
-            means = [float(np.mean(by_kind[kind])) for kind in KINDS]
+            means = [float(np.mean(by_kind[kind])) for kind in kinds]
             rows[way] = np.array([*means, np.mean(means)])
-        return Comparison(subject, (*KINDS, "all"), rows)
+        return Comparison(subject, (*kinds, "all"), rows)
