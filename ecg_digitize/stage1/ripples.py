@@ -45,6 +45,11 @@ class RippleOptions(NamedTuple):
         fill_lines: And across, in lines.
         least_contrast: Share of a line's usual contrast below which it counts as unseen.
         rounds: How often a line is measured along the path found so far.
+        noise_px: By how much straight lines seem to wind about the pixels of the picture. With 0.15
+            five smooth synthetic pages lose nothing and seven photos gain 0.2 dB less; with 0 those
+            lose 1.2 dB.
+        noise_mm: Sigma down the sheet of the window in which a ripple must be more than that.
+        noise_lines: And across, in lines.
     """
 
     bend_price: float = 0.4
@@ -57,6 +62,9 @@ class RippleOptions(NamedTuple):
     fill_lines: float = 0.7
     least_contrast: float = 0.35
     rounds: int = 2
+    noise_px: float = 0.1
+    noise_mm: float = 3.0
+    noise_lines: float = 1.0
 
 
 DEFAULTS: Final = RippleOptions()
@@ -104,7 +112,8 @@ def follow_ripples(image: Image, grid: GridMap, *, options: RippleOptions = DEFA
         [np.median(line[seen])] if seen.any() else [0.0]
         for line, seen in zip(off_mm, known, strict=True)
     ]
-    return replace(grid, ripple_mm=_smoothed(off_mm, known, options).astype(np.float32))
+    ripple_mm = _believed(_smoothed(off_mm, known, options), grid, options)
+    return replace(grid, ripple_mm=ripple_mm.astype(np.float32))
 
 
 def ripple_at(
@@ -208,6 +217,19 @@ def _peak(line: Float32) -> tuple[Float64, Float32]:
     bend = np.minimum(before - 2 * top + after, -1e-6)
     off_px = at[..., 0] - 3 + np.clip(0.5 * (before - after) / bend, -0.5, 0.5)
     return off_px.astype(np.float64), top
+
+
+def _believed(ripple_mm: Float64, grid: GridMap, options: RippleOptions) -> Float64:
+    """Shrink a field where it is hardly more than what pixels make of straight lines.
+
+    A thin line that runs aslant over the pixels of a picture seems to wind about them. Wiener's
+    filter, the noise being a share of a pixel.
+    """
+    pixels_mm = SQUARE_MM / np.linalg.norm(np.diff(grid.crossings_xy_px, axis=1), axis=-1)
+    noise_mm = options.noise_px * float(np.median(pixels_mm))
+    sigma = options.noise_lines, options.noise_mm * LOOK.px_per_mm_xy[1]
+    power = np.maximum(gaussian_filter(ripple_mm**2, sigma), 1e-12)
+    return np.asarray(ripple_mm * np.clip(1.0 - noise_mm**2 / power, 0.0, 1.0))
 
 
 def _is_clear(free: Float32, path_px: Float64) -> NDArray[np.bool_]:
