@@ -43,6 +43,7 @@ MAX_STEP: Final = 1.5
 
 BESIDE_PX: Final = 8.0
 """Rect px, 1 mm: paper round its baseline that a row must show; else its trace may lie outside."""
+EVERY_COLUMNS: Final = 20  # 1 mm: how finely it is asked whether a row is shown
 
 _WHITE: Final = (255, 255, 255)
 _BAND_ROWS: Final = 128
@@ -123,7 +124,9 @@ def rectify(page: Page, grid: GridMap, *, interpolation: int = cv2.INTER_LINEAR)
         band = _finer(_rows_of(RECT, top, top + _BAND_ROWS), finer_x, finer_y)
         map_x, map_y = geometry.mesh_maps(anew.crossings_xy_px, band)
         if grid.ripple_mm is not None:
-            ripple_mm = _ripple_in(band, grid)
+            x_mm = np.arange(band.width_px) / band.px_per_mm_xy[0] + band.origin_mm_xy[0]
+            y_mm = np.arange(band.height_px) / band.px_per_mm_xy[1] + band.origin_mm_xy[1]
+            ripple_mm = _ripple_mm(grid, *np.meshgrid(x_mm, y_mm))
             for along in (map_x, map_y):  # small ripples: the slope of the map carries them
                 slope = np.diff(along, axis=1, append=2 * along[:, -1:] - along[:, -2:-1])
                 along += slope * (ripple_mm * np.float32(band.px_per_mm_xy[0]))
@@ -149,20 +152,20 @@ def rectify(page: Page, grid: GridMap, *, interpolation: int = cv2.INTER_LINEAR)
 
 def _shown(page: Page, grid: GridMap) -> Mask:
     """Return (4, 5000) bool: the baselines, and BESIDE_PX above and below them, are on the page."""
-    columns = np.arange(TRACE_X0_PX, TRACE_X0_PX + TRACE_COLUMNS)
+    columns = np.arange(TRACE_X0_PX, TRACE_X0_PX + TRACE_COLUMNS, EVERY_COLUMNS)
     beside = np.add.outer(ZERO_PX, (-BESIDE_PX, BESIDE_PX))  # (4, 2)
-    xy_px = np.stack(np.broadcast_arrays(columns, beside[..., None]), axis=-1)  # (4, 2, 5000, 2)
+    xy_px = np.stack(np.broadcast_arrays(columns, beside[..., None]), axis=-1)  # (4, 2, 250, 2)
     at_px = page_from_rect(grid, xy_px.reshape(-1, 2)).reshape(xy_px.shape)
     size_px = np.array(page.image.shape[1::-1])
-    return np.asarray(((at_px >= 0) & (at_px <= size_px - 1)).all(axis=(1, 3)), np.bool_)
+    inside = ((at_px >= 0) & (at_px <= size_px - 1)).all(axis=(1, 3))
+    return np.asarray(np.repeat(inside, EVERY_COLUMNS, axis=1), np.bool_)
 
 
 def page_from_rect(grid: GridMap, xy_px: Float64) -> Float64:
     """Map (n, 2) rect px to page px."""
     xy_mm = RECT.mm_from_px(np.asarray(xy_px, np.float64))
     if grid.ripple_mm is not None:
-        x_mm, y_mm = xy_mm[:, :1] + grid.start_mm, as_printed(xy_mm[:, 1:], grid.rows_mm)
-        xy_mm[:, :1] += ripple_at(grid.ripple_mm, x_mm, y_mm)
+        xy_mm[:, 0] += _ripple_mm(grid, xy_mm[:, 0], xy_mm[:, 1])
     page_px = geometry.page_from_sheet(laid_out(grid).crossings_xy_px, xy_mm)
     return page_px if grid.feed_px is None else fed(page_px, grid.feed_px)
 
@@ -196,14 +199,10 @@ def _finer(frame: Frame, finer_x: int, finer_y: int) -> Frame:
     )
 
 
-def _ripple_in(frame: Frame, grid: GridMap) -> Float32:
-    """Return (H, W) mm that ripples move what a frame of the sheet laid out anew shows."""
+def _ripple_mm(grid: GridMap, x_mm: Float64, y_mm: Float64) -> Float32:
+    """Return the ripples of a sheet with such, at points of the sheet as it is laid out anew."""
     assert grid.ripple_mm is not None
-    x_mm = np.arange(frame.width_px) / frame.px_per_mm_xy[0] + frame.origin_mm_xy[0]
-    y_mm = np.arange(frame.height_px) / frame.px_per_mm_xy[1] + frame.origin_mm_xy[1]
-    return ripple_at(
-        grid.ripple_mm, *np.meshgrid(x_mm + grid.start_mm, as_printed(y_mm, grid.rows_mm))
-    )
+    return ripple_at(grid.ripple_mm, x_mm + grid.start_mm, as_printed(y_mm, grid.rows_mm))
 
 
 def _count_inside(map_x: Float32, map_y: Float32, image: Image) -> int:

@@ -11,8 +11,8 @@ from ecg_digitize.types import Float32, Image, Mask
 
 PAPER_MM: Final = 5.0
 """Window in which the brightest pixel is taken for paper."""
-INK_SHARE: Final = 0.55  # of the paper's brightness: what is darker in every channel is ink,
-INK_OF_LINE: Final = 0.75  # and darker than this share of the printed line's next to it
+INK_OF_PAPER: Final = 0.55  # share of the paper's brightness: ink is darker in every channel,
+INK_OF_LINE: Final = 0.75  # and darker than this share of the brightness of the nearest line
 LINE_REACH_MM: Final = 0.3
 
 
@@ -50,7 +50,7 @@ def is_ink(seen: Image, frame: Frame) -> Mask:
     darkest = cv2.erode(share, np.ones((1, 2 * round(LINE_REACH_MM * scale) + 1), np.uint8))
     line_share = np.median(darkest[:, at_px], axis=0)
     line_share = np.interp(np.arange(frame.width_px), at_px, line_share)
-    return np.asarray(share < np.minimum(INK_SHARE, INK_OF_LINE * line_share), np.bool_)
+    return np.asarray(share < np.minimum(INK_OF_PAPER, INK_OF_LINE * line_share), np.bool_)
 
 
 def channels_against_paper(seen: Image, frame: Frame, *, window_mm: float = PAPER_MM) -> Float32:
