@@ -12,12 +12,13 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from ecg_digitize import geometry
 from ecg_digitize.layout import SQUARE_MM, crossings_mm
 from ecg_digitize.stage1.feed import find_feed
-from ecg_digitize.stage1.phase import CHANCE_MM, measure_lines, residuals_mm
+from ecg_digitize.stage1.phase import CHANCE_MM, Phases, measure_lines, residuals_mm
 from ecg_digitize.stage1.surface import Bools, smooth_bend
 from ecg_digitize.stage1.unwrap import right_part, unwrap
 from ecg_digitize.types import Float32, Float64, GridMap, Image
@@ -42,7 +43,8 @@ FLAT_BEND: Final = 0.3
 OUTLIER_MM: Final = 0.15
 STIFFNESS: Final = 10.0
 """Of the soft surface through the phases, see ``surface.smooth_bend``."""
-ROUNDS: Final = 2
+ROUNDS: Final = (3, 2)
+"""Re-weightings of the phases, and of what their surface leaves."""
 ALL_RIGHT: Final = 0.98
 """Share of the crossings that are right from which on a surface needs no more following."""
 FED_STIFFNESS: Final = 1e3
@@ -78,18 +80,18 @@ def refine_grid(
         return grid
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     best: _Led | None = None
-    for base in _bases(grey, grid, page_from_sheet):
-        led = _lead_on(grey, base)
-        if led.share < LEAST_SHARE:
+    for base, phases in _bases(grey, grid, page_from_sheet):
+        led = _lead_on(base, phases)
+        if led.share < LEAST_SHARE or (best and led.scatter_mm >= SIMPLER * best.scatter_mm):
             continue
         if base is not grid and led.bend_mm < FLAT_BEND * led.scatter_mm:
-            return _judged(grey, base)
-        if best is None or led.scatter_mm < SIMPLER * best.scatter_mm:
-            best = led
+            return _judged(base, phases)
+        best = led
     if best is None:
         return grid
     bent = best.base is grid
-    judged = _judged(grey, _smoothest(grey, best) if bent else best.surface)
+    surface = _smoothest(grey, best) if bent else best.surface
+    judged = _judged(surface, measure_lines(grey, surface))
     if bent and outward:
         judged = _followed_outward(grey, judged)
     return judged
@@ -97,7 +99,8 @@ def refine_grid(
 
 def _smoothest(grey: Image, led: "_Led") -> GridMap:
     """Smooth a surface wherever the lines allow it."""
-    smoother = [_lead_on(grey, _smoothed(led.base, stiffness)) for stiffness in SMOOTHER]
+    bases = [_smoothed(led.base, stiffness) for stiffness in SMOOTHER]
+    smoother = [_lead_on(base, measure_lines(grey, base)) for base in bases]
     return _simplest([*smoother, led])
 
 
@@ -110,14 +113,16 @@ def _followed_outward(grey: Image, judged: GridMap) -> GridMap:
     right, seen = _right(judged), _seen(judged)
     if not right.any() or right[seen].mean() >= ALL_RIGHT:
         return judged
-    unwrapped = _judged(grey, unwrap(grey, judged))
-    smooth = _smoothest(grey, _lead_on(grey, unwrapped))
+    unwrapped = unwrap(grey, judged)
+    phases = measure_lines(grey, unwrapped)
+    smooth = _smoothest(grey, _lead_on(_judged(unwrapped, phases), phases))
     moved_px = np.linalg.norm(smooth.crossings_xy_px - judged.crossings_xy_px, axis=-1)
     wrong = ~right & (moved_px > TRUSTED_MM * _px_per_mm(judged))
     share = np.clip(2 * gaussian_filter(wrong.astype(np.float64), BLEND_NODES[1]), 0, 1)
     points = judged.crossings_xy_px.astype(np.float64)
     points += share[..., None] * (smooth.crossings_xy_px - points)
-    again = _judged(grey, replace(judged, crossings_xy_px=points.astype(np.float32)))
+    moved = replace(judged, crossings_xy_px=points.astype(np.float32))
+    again = _judged(moved, measure_lines(grey, moved))
     return again if _right(again).sum() > right.sum() else judged
 
 
@@ -131,12 +136,11 @@ def _seen(judged: GridMap) -> Bools:
     return np.asarray(judged.residual_mm < CHANCE_MM, np.bool_)
 
 
-def _judged(grey: Image, grid: GridMap) -> GridMap:
+def _judged(grid: GridMap, phases: Phases) -> GridMap:
     """Add what the lines leave round each crossing, and the confidence that follows from it."""
-    offset_mm, weight = measure_lines(grey, grid)
-    residual_mm = residuals_mm(offset_mm, weight)
+    residual_mm = residuals_mm(*phases)
     confidence = np.clip(1 - residual_mm / CHANCE_MM, 0, 1)
-    residual_px = _scatter_mm(offset_mm) * _px_per_mm(grid)
+    residual_px = _scatter_mm(phases.offset_mm) * _px_per_mm(grid)
     return replace(grid, residual_mm=residual_mm, confidence=confidence, residual_px=residual_px)
 
 
@@ -152,32 +156,31 @@ class _Led:
     share: float  # of the phases that are small about it
 
 
-def _lead_on(grey: Image, base: GridMap) -> _Led:
-    """Lead a surface on to the lines by rounds of phases, each smoothed."""
-    surface, mm = base, crossings_mm()
-    for _ in range(ROUNDS):
-        offset_mm, weight = measure_lines(grey, surface)
-        bend_mm = smooth_bend(offset_mm, weight, stiffness=STIFFNESS)
+def _lead_on(base: GridMap, phases: Phases) -> _Led:
+    """Lead a surface on to the lines by its phases, smoothed, and again by what they leave."""
+    led_mm = np.zeros_like(phases.offset_mm)
+    for rounds in ROUNDS:
+        bend_mm = smooth_bend(*phases, stiffness=STIFFNESS, rounds=rounds)
         if base.feed_px is not None:  # what moves whole columns is in the feed, to a millimetre
-            stiff_mm = smooth_bend(offset_mm, weight, stiffness=FED_STIFFNESS)
+            stiff_mm = smooth_bend(*phases, stiffness=FED_STIFFNESS, rounds=rounds)
             bend_mm[..., 0] = stiff_mm[..., 0]
-        points = geometry.page_from_sheet(surface.crossings_xy_px, mm + bend_mm)
-        surface = replace(surface, crossings_xy_px=points.astype(np.float32))
-    left_mm = offset_mm - bend_mm
-    led_mm = geometry.sheet_from_page(base.crossings_xy_px, surface.crossings_xy_px) - mm
+        led_mm += bend_mm
+        phases = phases.after(bend_mm)
+    points = geometry.page_from_sheet(base.crossings_xy_px, crossings_mm() + led_mm)
     return _Led(
         base,
-        surface,
+        replace(base, crossings_xy_px=points.astype(np.float32)),
         bend_mm=_scatter_mm(led_mm - np.median(led_mm, axis=(0, 1))),
-        left_mm=left_mm,
-        scatter_mm=_scatter_mm(left_mm),
-        share=_trusted_share(left_mm, weight),
+        left_mm=phases.offset_mm,
+        scatter_mm=_scatter_mm(phases.offset_mm),
+        share=_trusted_share(*phases),
     )
 
 
 def _smoothed(grid: GridMap, stiffness: float) -> GridMap:
     """Return a smoother surface through the crossings of a grid."""
-    flat, trust = _nearest(grid)
+    trust = grid.confidence.astype(np.float64) + 1e-3
+    flat = _crossings(_homography(grid.crossings_xy_px, trust))
     bend_px = (grid.crossings_xy_px - flat).astype(np.float64)
     smooth = flat + smooth_bend(bend_px, trust, stiffness=stiffness)
     return replace(grid, crossings_xy_px=smooth.astype(np.float32))
@@ -232,13 +235,14 @@ def _px_per_mm(grid: GridMap) -> float:
     return float(np.sqrt(abs(np.linalg.det(_linear(grid)))))
 
 
-def _bases(grey: Image, grid: GridMap, page_from_sheet: Float64) -> Iterator[GridMap]:
-    """Give the surfaces to start from, the simplest first."""
-    flat = _flattened(grey, grid)
-    yield flat
-    named = geometry.apply_homography(page_from_sheet, crossings_mm()).astype(np.float32)
-    yield _flattened(grey, replace(grid, crossings_xy_px=named))
-    across = measure_lines(grey, flat)[0][AMONG_TRACES][..., 0]
+def _bases(
+    grey: Image, grid: GridMap, page_from_sheet: Float64
+) -> Iterator[tuple[GridMap, Phases]]:
+    """Give the surfaces to start from, the simplest first, and what the lines say of them."""
+    flat, phases = _flattened(grey, grid)
+    yield flat, phases
+    yield _flattened(grey, replace(grid, crossings_xy_px=_crossings(page_from_sheet)))
+    across = phases.offset_mm[AMONG_TRACES][..., 0]
     apart = np.abs(across - np.median(across, axis=0)).mean()
     slope = _linear(flat)[:, 0]
     if apart < FED_SHARE * np.abs(across).mean() and abs(slope[1]) < 0.05 * slope[0]:
@@ -246,31 +250,29 @@ def _bases(grey: Image, grid: GridMap, page_from_sheet: Float64) -> Iterator[Gri
             crossings_mm().reshape(-1, 2), flat.crossings_xy_px.reshape(-1, 2)
         )
         yield _flattened(grey, replace(flat, feed_px=find_feed(grey, even)))
-    yield grid
+    yield grid, measure_lines(grey, grid)
 
 
-def _flattened(grey: Image, grid: GridMap) -> GridMap:
+def _flattened(grey: Image, grid: GridMap) -> tuple[GridMap, Phases]:
     """Return the homography nearest to a grid, led on to the lines by two rounds of phases."""
     mm = crossings_mm()
-    flat = replace(grid, crossings_xy_px=_nearest(grid)[0])
-    for _ in range(2):
-        offset_mm, weight = measure_lines(grey, flat)
-        points = geometry.page_from_sheet(flat.crossings_xy_px, mm + offset_mm)
-        flat = replace(flat, crossings_xy_px=_homographic(points, weight))
-    return flat
-
-
-def _nearest(grid: GridMap) -> tuple[Float32, Float64]:
-    """Return the crossings of the homography nearest to a grid's, and the trust in those."""
     trust = grid.confidence.astype(np.float64) + 1e-3
-    return _homographic(grid.crossings_xy_px.astype(np.float64), trust), trust
+    page_from_flat = _homography(grid.crossings_xy_px, trust)
+    flat = replace(grid, crossings_xy_px=_crossings(page_from_flat))
+    phases = measure_lines(grey, flat)
+    for _ in range(2):
+        points_px = geometry.apply_homography(page_from_flat, mm + phases.offset_mm)
+        led_on = _homography(points_px, phases.weight)
+        bend_mm = geometry.apply_homography(np.linalg.inv(page_from_flat) @ led_on, mm) - mm
+        page_from_flat, phases = led_on, phases.after(bend_mm)
+    return replace(grid, crossings_xy_px=_crossings(page_from_flat)), phases
 
 
-def _homographic(points_px: Float64, weight: Float64) -> Float32:
-    """Return the (44, 57, 2) crossings of the homography that most points agree with."""
+def _homography(points_px: NDArray[np.floating], weight: Float64) -> Float64:
+    """Return the homography, sheet mm to page px, that most of (44, 57, 2) points agree with."""
     mm, points, pull = (
         crossings_mm().reshape(-1, 2),
-        points_px.reshape(-1, 2),
+        points_px.astype(np.float64).reshape(-1, 2),
         weight.ravel() + 1e-6,
     )
     trust = np.ones(len(mm))
@@ -279,4 +281,9 @@ def _homographic(points_px: Float64, weight: Float64) -> Float32:
         off = np.linalg.norm(geometry.apply_homography(fit, mm) - points, axis=1)
         spread = max(float(np.median(off[pull > 0.1 * pull.max()])), 0.05)
         trust = np.clip(1 - (off / (6 * spread)) ** 2, 0, 1) ** 2  # Tukey's weights
-    return geometry.apply_homography(fit, crossings_mm()).astype(np.float32)
+    return fit
+
+
+def _crossings(page_from_sheet: Float64) -> Float32:
+    """Return the (44, 57, 2) page px of the crossings of a flat sheet."""
+    return geometry.apply_homography(page_from_sheet, crossings_mm()).astype(np.float32)

@@ -5,7 +5,7 @@ windows of a few millimetres, tells how far they are off, but no whole millimetr
 """
 
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -34,6 +34,26 @@ RESIDUAL_NODES: Final = 1.5  # sigma of the windows in which phases tell how goo
 SHEET_MM: Final = ((GRID_COLUMNS - 1) * SQUARE_MM, (GRID_ROWS - 1) * SQUARE_MM)
 
 
+class Phases(NamedTuple):
+    """What the printed lines say of a grid.
+
+    Attributes:
+        offset_mm: (44, 57, 2) float64, sheet mm in xy order, -0.5 to 0.5: the crossing printed at
+            node n lies at n + offset of the grid's sheet, but for whole millimetres.
+        weight: (44, 57) float64, how clearly the lines are seen round each node, grey levels.
+    """
+
+    offset_mm: Float64
+    weight: Float64
+
+    def after(self, bend_mm: Float64) -> "Phases":
+        """Return what lines say of the grid bent by (44, 57, 2) sheet mm, without another look.
+
+        This holds for bends that change by less than a tenth of a millimetre over a window.
+        """
+        return Phases((self.offset_mm - bend_mm + 0.5) % 1.0 - 0.5, self.weight)
+
+
 def line_waves(grey: Image, grid: GridMap, *, every_mm: float) -> Waves:
     """Measure the first harmonic of the printed lines on a lattice over the sheet.
 
@@ -54,21 +74,16 @@ def offsets_mm(waves: Waves) -> Float64:
     return np.stack([-np.angle(wave) / (2 * np.pi) for wave in waves], axis=-1).astype(np.float64)
 
 
-def measure_lines(grey: Image, grid: GridMap) -> tuple[Float64, Float64]:
+def measure_lines(grey: Image, grid: GridMap) -> Phases:
     """Measure how far the printed lines lie from where a grid has them.
 
     Args:
         grey: (H, W) uint8.
         grid: Right to less than half a millimetre.
-
-    Returns:
-        offset_mm: (44, 57, 2) sheet mm in xy order; the crossing printed at node n lies at
-            n + offset of the grid's sheet. From -0.5 to 0.5.
-        weight: (44, 57) how clearly the lines are seen, grey levels.
     """
     waves = line_waves(grey, grid, every_mm=SQUARE_MM)
     weight = np.minimum(np.abs(waves[0]), np.abs(waves[1]))
-    return offsets_mm(waves), weight.astype(np.float64)
+    return Phases(offsets_mm(waves), weight.astype(np.float64))
 
 
 def residuals_mm(offset_mm: Float64, weight: Float64) -> Float32:
@@ -100,9 +115,9 @@ def _waves(grey: Image, grid: GridMap, axis: int, every_mm: float) -> NDArray[np
     seen = cv2.remap(grey, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     seen = seen.astype(np.float32)
     period = (round(FINE), 1) if axis == 1 else (1, round(FINE))
-    darker = cv2.blur(seen, period) - seen
+    darker = np.subtract(cv2.blur(seen, period), seen, out=seen)
     clip = np.clip(np.quantile(darker[::SPARSE, ::SPARSE], 1 - STROKES), 1.0, CLIP)
-    darker = np.clip(darker, -clip, clip)
+    np.clip(darker, -clip, clip, out=darker)
     (height, width), steps = seen.shape, [round(every_mm * s) for s in scale]
     across = _windows(width, step=steps[0], sigma=WINDOW_MM * scale[0])
     down = _windows(height, step=steps[1], sigma=WINDOW_MM * scale[1])

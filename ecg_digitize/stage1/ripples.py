@@ -16,14 +16,14 @@ from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, median_filter, minimum_filter1d
 
 from ecg_digitize import geometry
+from ecg_digitize.jit import compiled
 from ecg_digitize.layout import GRID_COLUMNS, SQUARE_MM, Frame, crossings_mm
 from ecg_digitize.stage1.lines import AMONG_TRACES
-from ecg_digitize.stage1.sight import is_ink, seen_in
+from ecg_digitize.stage1.sight import darkest, is_ink, seen_in
 from ecg_digitize.types import Float32, Float64, GridMap, Image
 
 
@@ -156,7 +156,7 @@ def _lines_of(seen: Image) -> tuple[Float32, Float32]:
     """Return (H, W) how dark pixels are, a typical 5 mm line being 1, and 1 where no ink is."""
     ink = is_ink(seen, LOOK)
     free = (cv2.dilate(ink.astype(np.uint8), np.ones((3, 5), np.uint8)) == 0).astype(np.float32)
-    grey = seen.min(axis=2).astype(np.float32)
+    grey = darkest(seen).astype(np.float32)
     half_square = 2 * round(0.25 * SQUARE_MM * LOOK.px_per_mm_xy[0]) + 1
     dark = cv2.GaussianBlur(cv2.blur(grey, (half_square, 1)) - grey, (0, 0), 0.8)
     typical = float(np.median(_windows(dark)[..., REACH_PX - 2 : REACH_PX + 3].max(axis=-1)))
@@ -187,25 +187,28 @@ def _path_px(dark: Float32, options: RippleOptions) -> Float64:
     total = np.zeros_like(gain)
     for axis, price in ((1, options.bend_price), (0, options.beside_price)):
         for step in (1, -1):
-            total += _gathered(gain.swapaxes(0, axis)[::step], price)[::step].swapaxes(0, axis)
+            ahead = np.ascontiguousarray(gain.swapaxes(0, axis)[::step])
+            total += _gathered(ahead, price)[::step].swapaxes(0, axis)
     path_px = total.argmax(axis=-1).clip(1, 2 * REACH_PX - 1) - float(REACH_PX)
     around = median_filter(path_px, size=(5, 9))
     far = np.abs(path_px - around) > 1.5 * OUTLIER_MM * LOOK.px_per_mm_xy[0]
     return np.asarray(gaussian_filter(np.where(far, around, path_px), (0.3, 2.0)), np.float64)
 
 
+@compiled
 def _gathered(gain: Float32, price: float) -> Float32:
     """Add up the gain of the best path from the first of (n, m, 17) to each, moves paid for."""
-    moves = np.arange(-FARTHEST_MOVE, FARTHEST_MOVE + 1)
-    prices = (price * moves**2).astype(np.float32)
-    leap = np.float32(price * (FARTHEST_MOVE + 1) ** 2)
     best = gain.copy()
     for here in range(1, len(gain)):
-        before = best[here - 1]
-        top = before.max(axis=-1, keepdims=True)
-        padded = np.pad(before, ((0, 0), (FARTHEST_MOVE,) * 2), constant_values=-np.inf)
-        moved = (sliding_window_view(padded, len(moves), axis=-1) - prices).max(axis=-1)
-        best[here] += np.maximum(moved, top - leap) - top
+        for other in range(gain.shape[1]):
+            before = best[here - 1, other]
+            top = before.max()
+            for to in range(len(before)):
+                most = -price * (FARTHEST_MOVE + 1) ** 2  # a leap from anywhere, what is left of top
+                first, stop = max(to - FARTHEST_MOVE, 0), min(to + FARTHEST_MOVE + 1, len(before))
+                for start in range(first, stop):
+                    most = max(most, before[start] - top - price * (to - start) ** 2)
+                best[here, other, to] += most
     return best
 
 

@@ -28,9 +28,19 @@ def seen_in(frame: Frame, image: Image, crossings_xy_px: Float32) -> Image:
     )
 
 
+def darkest(seen: Image) -> Image:
+    """Return (H, W) uint8, the darkest channel; ``seen.min(axis=2)`` takes ten times as long."""
+    return np.minimum(np.minimum(seen[..., 0], seen[..., 1]), seen[..., 2])
+
+
+def brightest(seen: Image) -> Image:
+    """Return (H, W) uint8, the brightest channel."""
+    return np.maximum(np.maximum(seen[..., 0], seen[..., 1]), seen[..., 2])
+
+
 def against_paper(seen: Image, frame: Frame) -> Float32:
     """Return (H, W) brightness of the brightest channel as a share of the paper's around it."""
-    return _share_of_paper(seen.max(axis=2), frame)
+    return _share_of_paper(brightest(seen), frame)
 
 
 def is_ink(seen: Image, frame: Frame) -> Mask:

@@ -25,7 +25,7 @@ from ecg_digitize.layout import (
     crossings_mm,
     snapped_mm,
 )
-from ecg_digitize.stage1.sight import is_ink, seen_in
+from ecg_digitize.stage1.sight import darkest, is_ink, seen_in
 from ecg_digitize.types import Float64, GridMap, Image
 
 LOOK: Final = Frame(
@@ -102,7 +102,7 @@ def _darkness(seen: Image) -> Float64:
     width, height = INK_REACH_PX
     clear = cv2.dilate(ink, np.ones((height, width), np.uint8)) == 0
     clear = clear.reshape(-1, rows, seen.shape[1])
-    grey = seen.min(axis=2).reshape(clear.shape)
+    grey = darkest(seen).reshape(clear.shape)
     free = clear.mean(axis=1)
     mean = (grey * clear).mean(axis=1, dtype=np.float64) / np.maximum(free, 1e-9)
     mean[free < LEAST_PAPER] = np.nan

@@ -25,7 +25,7 @@ RIGHT_MM: Final = 0.15
 """What phases leave where a surface is right: 0.02 to 0.1 mm; where it is not, 0.4."""
 STILL_MM: Final = 0.1
 """Crossings that are right to this stay where they are: their phases are noise."""
-ROUNDS: Final = 6
+ROUNDS: Final = 4
 """Windows of phases see no lines whose pitch is off by a sixth: each round mends what it sees."""
 SETTLED_MM: Final = 0.02  # a round that moves no crossing by more is the last
 STIFFNESS: Final = 1.0
@@ -49,7 +49,10 @@ def unwrap(grey: Image, grid: GridMap) -> GridMap:
             break
         weight = np.where(clearness < FAINT, 0.0, np.minimum(clearness, 1.0) ** 2)
         offset_mm[still | (weight == 0)] = 0.0
-        bend_mm = bend_along(offset_mm, np.where(still, 1.0, weight + UNSEEN), stiffness=STIFFNESS)
+        hold = np.where(still, 1.0, weight + UNSEEN)
+        bend_mm = np.zeros_like(offset_mm)
+        for _ in range(3):
+            bend_mm += bend_along(offset_mm - bend_mm, hold, stiffness=STIFFNESS)
         points = geometry.page_from_sheet(best.crossings_xy_px, nodes_mm + bend_mm)
         best = replace(best, crossings_xy_px=points.astype(np.float32))
         if np.abs(bend_mm).max() < SETTLED_MM:
