@@ -158,7 +158,7 @@ def _lines_of(seen: Image) -> tuple[Float32, Float32]:
     free = (cv2.dilate(ink.astype(np.uint8), np.ones((3, 5), np.uint8)) == 0).astype(np.float32)
     grey = darkest(seen).astype(np.float32)
     half_square = 2 * round(0.25 * SQUARE_MM * LOOK.px_per_mm_xy[0]) + 1
-    dark = cv2.GaussianBlur(cv2.blur(grey, (half_square, 1)) - grey, (0, 0), 0.8)
+    dark = cv2.GaussianBlur(cv2.blur(grey, (half_square, 1)) - grey, (0, 0), 0.8).astype(np.float32)
     typical = float(np.median(_windows(dark)[..., REACH_PX - 2 : REACH_PX + 3].max(axis=-1)))
     return np.clip(dark / max(typical, 0.5), -0.5, 1.5) * free, free
 
@@ -204,7 +204,7 @@ def _gathered(gain: Float32, price: float) -> Float32:
             before = best[here - 1, other]
             top = before.max()
             for to in range(len(before)):
-                most = -price * (FARTHEST_MOVE + 1) ** 2  # a leap from anywhere, what is left of top
+                most = -price * (FARTHEST_MOVE + 1) ** 2  # a leap, from wherever the best is
                 first, stop = max(to - FARTHEST_MOVE, 0), min(to + FARTHEST_MOVE + 1, len(before))
                 for start in range(first, stop):
                     most = max(most, before[start] - top - price * (to - start) ** 2)

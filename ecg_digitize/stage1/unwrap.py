@@ -29,6 +29,8 @@ ROUNDS: Final = 4
 """Windows of phases see no lines whose pitch is off by a sixth: each round mends what it sees."""
 SETTLED_MM: Final = 0.02  # a round that moves no crossing by more is the last
 STIFFNESS: Final = 1.0
+REPEATS: Final = 3
+"""What a smooth surface leaves of the offsets is smoothed and added, so often in all."""
 UNSEEN: Final = 1e-3  # weight that holds the surface where no lines are
 
 
@@ -51,7 +53,7 @@ def unwrap(grey: Image, grid: GridMap) -> GridMap:
         offset_mm[still | (weight == 0)] = 0.0
         hold = np.where(still, 1.0, weight + UNSEEN)
         bend_mm = np.zeros_like(offset_mm)
-        for _ in range(3):
+        for _ in range(REPEATS):
             bend_mm += bend_along(offset_mm - bend_mm, hold, stiffness=STIFFNESS)
         points = geometry.page_from_sheet(best.crossings_xy_px, nodes_mm + bend_mm)
         best = replace(best, crossings_xy_px=points.astype(np.float32))
