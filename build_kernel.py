@@ -267,7 +267,7 @@ def _check_metadata(root: Path) -> Iterator[str]:
         "enable_gpu": True,
         "enable_internet": False,
         "machine_shape": "NvidiaTeslaT4",
-        "competition_sources": [_constant(root / PACKAGE / "competition.py", "COMPETITION")],
+        "competition_sources": [_constant(root / PACKAGE / "competition.py", "SLUG")],
         "dataset_sources": [dataset["id"]],
     }
     for key, want in required.items():

@@ -15,16 +15,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_digitize.layout import (
-    LEADS,
-    MM_PER_S,
-    RHYTHM_LEAD,
-    RHYTHM_ROW,
-    ROW_LEADS,
-    TRACE_COLUMNS,
-    TRACE_FS_HZ,
-    ZERO_MM,
-)
+from ecg_digitize.frames import TRACE_FS_HZ
+from ecg_digitize.layout import LEADS, Layout
+from ecg_digitize.limb import EINTHOVEN, GOLDBERGER, REPEATED, relations
 from ecg_digitize.signals import find_rhythm, rows_from_trace, to_recording
 from ecg_digitize.stage1.rows import levelled
 from ecg_digitize.types import Float32, Float64, GridMap, Trace
@@ -46,12 +39,7 @@ APART: Final = np.arange(-6, 7)
 apart in time, and steep strokes of a true beat then disagree."""
 SETTLED_MV: Final = 0.1  # of disagreement that does not speak of pulses any more
 _SEEN: Final = 0.5
-_WIDTH: Final = TRACE_COLUMNS // len(ROW_LEADS[0])
-_RELATIONS: Final = (
-    (slice(0, _WIDTH), np.array([1.0, -1.0, 1.0, 0.0])),  # I + III = II
-    (slice(_WIDTH, 2 * _WIDTH), np.array([1.0, 1.0, 1.0, 0.0])),  # aVR + aVL + aVF = 0
-    (slice(0, _WIDTH), np.array([0.0, 1.0, 0.0, -1.0])),  # II = the strip's
-)
+_SUMS: Final = (EINTHOVEN, GOLDBERGER, REPEATED)
 
 
 @dataclass(frozen=True)
@@ -60,8 +48,7 @@ class Reading:
 
     grid: GridMap
     trace: Trace  # as rectified
-    upright: Trace  # as on the paper, recorded at once in one column
-    rhythm: str | None
+    upright: Trace  # as on the paper, recorded at once in one column; its layout has the strip
     einthoven_mv: float
 
 
@@ -70,58 +57,62 @@ def set_in_time(grid: GridMap, trace: Trace, rhythm: str | None) -> Reading:
     paper = levelled(trace, grid)
     if rhythm is None:
         usual = grid.rows_mm is None
-        rhythm = find_rhythm(paper, otherwise=RHYTHM_LEAD if usual else None)
-    skew = find_skew(rows_from_trace(paper), paper.confidence, grid, rhythm=rhythm)
+        rhythm = find_rhythm(paper, otherwise="II" if usual else None)
+    paper = replace(paper, layout=paper.layout.with_strip(rhythm))
+    skew = find_skew(paper, grid)
     upright = without_pulses(set_upright(paper, grid, skew))
-    plain = to_recording(upright, fs_hz=TRACE_FS_HZ, rhythm=rhythm)
+    plain = to_recording(upright, fs_hz=TRACE_FS_HZ)
     einthoven_mv = einthoven_residual_mv(plain.signals_mv, remove_offset=True)
-    return Reading(grid, trace, upright, rhythm, einthoven_mv)
+    return Reading(grid, trace, upright, einthoven_mv)
 
 
-def find_start(rows_mv: Float64, confidence: Float32) -> float:
+def find_start(paper: Trace) -> float:
     """Find where the traces begin, by where the first leads of the rows give way to the second.
 
     Args:
-        rows_mv: (4, 5000) float64 mV at 500 Hz.
-        confidence: (4, 5000) float32 in [0, 1].
+        paper: As on the paper, rect-frame px.
 
     Returns:
         mm farther right than they were taken to begin; 0 unless the limb leads clearly say so.
     """
+    rows_mv, layout = rows_from_trace(paper), paper.layout
+    first, second = (relations(layout, (limb,)) for limb in (EINTHOVEN, GOLDBERGER))
+    if not first or not second or first[0].window.stop != second[0].window.start:
+        return 0.0
     off_mv = []
-    for window, weights in _RELATIONS[:2]:
-        residual = weights @ rows_mv
-        inner = slice(window.start + START_REACH, window.stop - START_REACH)
+    for relation in (*first, *second):
+        residual = relation.weights @ rows_mv
+        inner = slice(relation.window.start + START_REACH, relation.window.stop - START_REACH)
         off_mv.append(np.minimum(np.abs(residual - np.median(residual[inner])), LOST_MV))
         if np.median(off_mv[-1][inner]) > START_GAIN_MV:
             return 0.0
-    near = slice(_WIDTH - START_REACH, _WIDTH + START_REACH + 1)
-    seen = confidence[:RHYTHM_ROW, near].min(axis=0) > _SEEN
+    seam = first[0].window.stop
+    near = slice(seam - START_REACH, seam + START_REACH + 1)
+    used = (first[0].weights != 0) | (second[0].weights != 0)
+    seen = paper.confidence[used, near].min(axis=0) > _SEEN
     gain = np.where(seen, off_mv[1][near] - off_mv[0][near], 0.0)  # if the first leads go on
     total = np.concatenate([[0.0], np.cumsum(gain)])
     change = int(np.argmax(total)) - START_REACH
     moved = total[START_REACH + change] - total[START_REACH]
-    start_mm = change / TRACE_FS_HZ * MM_PER_S
+    start_mm = change / TRACE_FS_HZ * layout.mm_per_s
     if abs(start_mm) < LEAST_START_MM or moved < START_GAIN_MV * abs(change):
         return 0.0
     return start_mm
 
 
-def find_skew(rows_mv: Float64, confidence: Float32, grid: GridMap, *, rhythm: str | None) -> float:
+def find_skew(paper: Trace, grid: GridMap) -> float:
     """Find how far the traces stand askew on the grid.
 
     Args:
-        rows_mv: (4, 5000) float64 mV at 500 Hz.
-        confidence: (4, 5000) float32 in [0, 1].
+        paper: As on the paper, rect-frame px.
         grid: Where the rows lie.
-        rhythm: The lead of the last row.
 
     Returns:
         mm along time a mm down; 0 unless the limb leads agree clearly better askew.
     """
-    relations = _RELATIONS if rhythm == RHYTHM_LEAD else _RELATIONS[:2]
+    rows_mv = rows_from_trace(paper)
     tried = np.arange(-MOST, MOST + STEP / 2, STEP)
-    apart = np.array([_disagreement_mv(rows_mv, confidence, grid, s, relations) for s in tried])
+    apart = np.array([_disagreement_mv(paper, rows_mv, grid, skew) for skew in tried])
     best = int(np.argmin(apart))
     upright = apart[len(tried) // 2]
     if not 0 < best < len(tried) - 1 or not apart[best] < BETTER * upright:
@@ -143,8 +134,8 @@ def set_upright(trace: Trace, grid: GridMap, skew: float) -> Trace:
     """
     if skew == 0.0:
         return trace
-    y_px = _shifted(trace.y_px, grid, skew)
-    confidence = _shifted(trace.confidence, grid, skew)
+    y_px = _shifted(trace.y_px, trace.layout, grid, skew)
+    confidence = _shifted(trace.confidence, trace.layout, grid, skew)
     return replace(trace, y_px=y_px.astype(np.float32), confidence=confidence.astype(np.float32))
 
 
@@ -161,15 +152,16 @@ def without_pulses(trace: Trace) -> Trace:
         The trace; where leads that agree well elsewhere disagree in the first 0.15 s, and in the
         rows that leap there, the first value behind is held and confidence is 0.
     """
-    rows_mv = rows_from_trace(trace)
-    window, weights = _RELATIONS[0]
-    residual = weights @ rows_mv[:, window]
+    rows_mv, known = rows_from_trace(trace), relations(trace.layout, (EINTHOVEN,))
+    if not known:
+        return trace
+    residual = known[0].weights @ rows_mv[:, known[0].window]
     middle_mv = np.median(residual)
     off_mv = np.abs(residual - middle_mv)
     apart = np.flatnonzero(off_mv[:BEGINNING] > LOST_MV)
     if not apart.size or np.median(off_mv) > START_GAIN_MV:
         return trace
-    if _agree_apart(rows_mv[:, :BEGINNING], middle_mv):
+    if _agree_apart(rows_mv[:, :BEGINNING], trace.layout, middle_mv):
         return trace
     end = int(apart[-1]) + int(np.argmax(off_mv[apart[-1] :] < SETTLED_MV))
     leaps = np.abs(rows_mv[:, :end] - rows_mv[:, end : end + 1]).max(axis=1) > LOST_MV
@@ -178,12 +170,13 @@ def without_pulses(trace: Trace) -> Trace:
     return replace(trace, y_px=y_px, confidence=confidence)
 
 
-def _agree_apart(rows_mv: Float64, middle_mv: float) -> bool:
+def _agree_apart(rows_mv: Float64, layout: Layout, middle_mv: float) -> bool:
     """Say whether I + III is II all along if I and III are moved in time."""
     columns = np.maximum(np.arange(rows_mv.shape[1]) + APART[:, None], 0)
     columns = np.minimum(columns, rows_mv.shape[1] - 1)
-    i, iii = rows_mv[0, columns], rows_mv[2, columns]  # (moves, columns) each
-    off_mv = np.abs(i[:, None] + iii - rows_mv[1] - middle_mv)
+    i_row, ii_row, iii_row = (layout.place(lead, short=True)[0] for lead in ("I", "II", "III"))
+    i, iii = rows_mv[i_row, columns], rows_mv[iii_row, columns]  # (moves, columns) each
+    off_mv = np.abs(i[:, None] + iii - rows_mv[ii_row] - middle_mv)
     return bool((off_mv <= LOST_MV).all(axis=-1).any())
 
 
@@ -214,30 +207,24 @@ def einthoven_residual_mv(
     return float(np.sqrt(np.mean(residual**2)))
 
 
-def _disagreement_mv(
-    rows_mv: Float64,
-    confidence: Float32,
-    grid: GridMap,
-    skew: float,
-    relations: tuple[tuple[slice, Float64], ...],
-) -> float:
+def _disagreement_mv(paper: Trace, rows_mv: Float64, grid: GridMap, skew: float) -> float:
     """Return how far the leads disagree on the whole, a lost beat counting little, mV."""
-    rows_mv = _shifted(rows_mv, grid, skew)
+    rows_mv = _shifted(rows_mv, paper.layout, grid, skew)
     apart = []
-    for window, weights in relations:
-        used = weights != 0
-        seen = confidence[used, window].min(axis=0) > _SEEN
-        residual = (weights @ rows_mv[:, window])[seen]
+    for relation in relations(paper.layout, _SUMS):
+        used, window = relation.weights != 0, relation.window
+        seen = paper.confidence[used, window].min(axis=0) > _SEEN
+        residual = (relation.weights @ rows_mv[:, window])[seen]
         if residual.size:
             off = np.abs(residual - np.median(residual))
             apart.append(float(np.minimum(off, LOST_MV).mean()))
     return float(np.mean(apart)) if apart else np.inf
 
 
-def _shifted(rows: Float64 | Float32, grid: GridMap, skew: float) -> Float64:
-    """Return (4, 5000) rows as they are where a line of the skew crosses them."""
-    y_mm = np.array(ZERO_MM) if grid.rows_mm is None else grid.rows_mm
-    late_columns = skew * (y_mm - y_mm.mean()) / MM_PER_S * TRACE_FS_HZ
-    columns = np.arange(TRACE_COLUMNS)
+def _shifted(rows: Float64 | Float32, layout: Layout, grid: GridMap, skew: float) -> Float64:
+    """Return (rows, columns) values as they are where a line of the skew crosses them."""
+    y_mm = np.array(layout.zero_mm) if grid.rows_mm is None else grid.rows_mm
+    late_columns = skew * (y_mm - y_mm.mean()) / layout.mm_per_s * TRACE_FS_HZ
+    columns = np.arange(rows.shape[1])
     pairs = zip(rows, late_columns, strict=True)
     return np.stack([np.interp(columns + late, columns, row) for row, late in pairs])

@@ -12,7 +12,7 @@ from ecg_digitize.files import input_root, mounted_folders
 from ecg_digitize.image import SUFFIXES
 from ecg_digitize.layout import LEADS
 
-COMPETITION: Final = "physionet-ecg-image-digitization"
+SLUG: Final = "physionet-ecg-image-digitization"
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ def find_competition(*, test_csv: Path | None = None, images: Path | None = None
         InputError: If either is not there.
     """
     if test_csv is None:
-        folders = mounted_folders(COMPETITION, kind="competitions")
+        folders = mounted_folders(SLUG, kind="competitions")
         tables = [path for folder in folders if (path := folder / "test.csv").is_file()]
         if not tables:
             raise InputError(
-                f"test.csv: not found in a mount of {COMPETITION} below {input_root()}; add the "
+                f"test.csv: not found in a mount of {SLUG} below {input_root()}; add the "
                 "competition to the notebook's input or give --test-csv"
             )
         test_csv = tables[0]

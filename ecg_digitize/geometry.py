@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import BSpline, make_interp_spline
 
-from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, Frame, crossings_mm
+from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, Frame, crossings_mm
 from ecg_digitize.types import Float32, Float64
 
 MAX_CONSENSUS_POINTS = 16

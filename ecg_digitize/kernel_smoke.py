@@ -82,15 +82,15 @@ def smoke(samples: Path, *, notebook: Path, root: Path) -> None:
         SmokeError: If the notebook fails, a row is missing, out of order or not finite, a good
             page is blank, or the report does not list exactly the two bad pages.
     """
-    from ecg_digitize.competition import COMPETITION
+    from ecg_digitize.competition import SLUG
     from ecg_digitize.manifest import DATASET_SLUG
 
     pages = sorted(samples.glob("sample_*.png"))
     if not pages:
         raise SmokeError(f"{samples}: holds no sample_*.png")
     layouts = {
-        "old": (COMPETITION, DATASET_SLUG),
-        "new": (f"competitions/{COMPETITION}", f"datasets/somebody/{DATASET_SLUG}"),
+        "old": (SLUG, DATASET_SLUG),
+        "new": (f"competitions/{SLUG}", f"datasets/somebody/{DATASET_SLUG}"),
     }
     for name, (competition, dataset) in layouts.items():
         began = time.monotonic()
@@ -106,7 +106,7 @@ def smoke(samples: Path, *, notebook: Path, root: Path) -> None:
 
 
 def _mock_competition(folder: Path, pages: list[Path]) -> list[tuple[str, str, int, int]]:
-    from ecg_digitize.layout import LEADS, RHYTHM_LEAD
+    from ecg_digitize.layout import COMPETITION, LEADS
 
     (folder / "test").mkdir(parents=True)
     for page in pages:
@@ -115,7 +115,7 @@ def _mock_competition(folder: Path, pages: list[Path]) -> list[tuple[str, str, i
     (folder / "test" / f"{BAD_PAGES[1]}.png").write_bytes(content[: len(content) // 2])
     rates = {page.stem: _fs_hz(page.with_suffix(".csv")) for page in pages}
     rows = [
-        (name, lead, fs, 10 * fs if lead == RHYTHM_LEAD else 10 * fs // 4)
+        (name, lead, fs, 10 * fs if lead == COMPETITION.strip_lead else 10 * fs // 4)
         for name, fs in (rates | dict.fromkeys(BAD_PAGES, 500)).items()
         for lead in LEADS
     ]

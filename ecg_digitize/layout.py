@@ -1,168 +1,212 @@
-"""The printed page: its geometry, lead layout and the fixed frames. The only home of these numbers.
+"""What is printed where on a sheet: rows, leads, paper speed and gain. The only home of layouts.
 
-Frames used across the package (x to the right, y down, pixel centres are integers):
+A ``Layout`` walks with the page, from the rectified picture to the recording. Positions are sheet
+millimetres, times count from a row's first sample; see ``frames.py``.
 
-* **page**: pixels of the picture as read, EXIF orientation applied.
-* **sheet**: millimetres on the paper. Its origin is crossing (0, 0) of the table of 5 mm grid
-  crossings, and the table is anchored in *time*: the first sample of the ten seconds always lies
-  on column 3 (x = 15 mm, less GRID_SNAP_MM). On pages without calibration pulses, whose traces
-  start one square further left on the paper, column 0 therefore lies outside the picture.
-* **norm**: the sheet at 4 px/mm, what stage 1 looks at.
-* **rect**: the rectified page, 20 px/mm across (one column a sample at 500 Hz) and 8 px/mm down. A
-  sheet whose rows lie elsewhere is stretched down first, see ``stage1/rows.py``.
-
-Sources: measured on ECG-Image-Kit renders with plotted pixel positions (200 dpi pages: first
-sample at 118.11 px or 78.74 px, zero rows at 708.33, 991.67, 1275.00 and 1534.71 px, lowest grid
-row on the lower edge of the 1700 px page).
+Source of ``COMPETITION``: measured on ECG-Image-Kit renders with plotted pixel positions (200 dpi
+pages: first sample at 118.11 px or 78.74 px, zero rows at 708.33, 991.67, 1275.00 and 1534.71 px).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-MM_PER_S: Final = 25.0
-MM_PER_MV: Final = 10.0
-SQUARE_MM: Final = 5.0
-GRID_ROWS: Final = 44
-GRID_COLUMNS: Final = 57
-DURATION_S: Final = 10.0
-PAGE_DPI: Final = 200
-MM_PER_INCH: Final = 25.4
-PX_PER_MM: Final = PAGE_DPI / MM_PER_INCH
-GRID_SNAP_MM: Final = 0.5 / PX_PER_MM
-"""How far right of its nominal place a printed grid line lies: the plotting library snaps lines to
-whole pixels, which moves them by half a 200 dpi pixel (2.5 ms) on average, but never the traces."""
-TIME_ORIGIN_MM: Final = 15.0 - GRID_SNAP_MM
+from ecg_digitize.frames import RECT, TIME_ORIGIN_MM, TRACE_FS_HZ
 
 LEADS: Final = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 """Order of columns in every table and of rows in every (12, n) array."""
 
-ROW_LEADS: Final = (
-    ("I", "aVR", "V1", "V4"),
-    ("II", "aVL", "V2", "V5"),
-    ("III", "aVF", "V3", "V6"),
-    ("II",),
-)
-"""Leads printed in each row, left to right; the last row is the 10 s rhythm strip."""
-
-N_ROWS: Final = len(ROW_LEADS)
-RHYTHM_ROW: Final = 3
-RHYTHM_LEAD: Final = "II"
-
-ZERO_MM: Final = (89.06, 125.04, 161.03, 194.01)
-"""Sheet y of 0 mV of each row, mm."""
-
-PAGE_SIZE_PX: Final = (2200, 1700)
-PAGE_GRID_TOP_PX: Final = 1700 - (GRID_ROWS - 1) * SQUARE_MM * PX_PER_MM
-"""y of grid row 0 on a 1700 px render: rows are drawn from the lower edge upwards."""
-
 NAME_KEYS: Final = (*LEADS, "rhythm")
-"""The 13 printed lead names, the second II being the rhythm strip's."""
-
-
-def _names_mm() -> NDArray[np.float64]:
-    anchors = {}
-    for row, leads in enumerate(ROW_LEADS):
-        for k, lead in enumerate(leads):
-            key = "rhythm" if row == RHYTHM_ROW else lead
-            below_mm = 6.7 if row == RHYTHM_ROW else 5.6
-            x_mm = TIME_ORIGIN_MM + k * DURATION_S / 4 * MM_PER_S
-            anchors[key] = (x_mm, ZERO_MM[row] + below_mm)
-    return np.array([anchors[key] for key in NAME_KEYS])
-
-
-NAMES_MM: Final = _names_mm()
-"""(13, 2) sheet xy of the left end, at half height, of each printed name in NAME_KEYS order, mm."""
-
-
-def crossings_mm() -> NDArray[np.float64]:
-    """Return the (44, 57, 2) table of sheet xy of the 5 mm grid crossings, mm."""
-    rows, columns = np.mgrid[0:GRID_ROWS, 0:GRID_COLUMNS]
-    return SQUARE_MM * np.stack([columns, rows], axis=-1).astype(np.float64)
-
-
-def snapped_mm(
-    x_mm: NDArray[np.float64], *, edge_mm: float, px_per_mm: float = PX_PER_MM
-) -> NDArray[np.float64]:
-    """Return where vertical lines are printed that belong at some sheet x: on whole pixels.
-
-    ECG-Image-Kit plots at 200 dpi, so its lines are up to 0.06 mm (2.5 ms) off, the traces never.
-    Measured: 5 mm line k of 0001 and of all renders is pixel column round(39.37 k), to 0.01 px.
-
-    Args:
-        x_mm: Sheet x of the lines.
-        edge_mm: Sheet x of column 0 of the raster: 0, without calibration pulses SQUARE_MM.
-        px_per_mm: Of the raster, if another was plotted with.
-    """
-    return np.asarray(edge_mm + np.rint((x_mm - edge_mm) * px_per_mm) / px_per_mm)
+"""The 13 printed lead names, "rhythm" being that of the strip."""
 
 
 @dataclass(frozen=True)
-class Frame:
-    """A raster laid on the sheet.
+class Segment:
+    """A lead's piece of a row."""
+
+    lead: str  # one of LEADS
+    start_s: float
+    stop_s: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A printed row."""
+
+    zero_mm: float  # sheet y of 0 mV
+    segments: tuple[Segment, ...]  # left to right
+    name_below_mm: float = 5.6  # from 0 mV down to half the height of the names
+    is_strip: bool = False  # a rhythm strip: shows whole what another row shows in part
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """The leads, left to right."""
+        return tuple(segment.lead for segment in self.segments)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is printed where.
 
     Attributes:
-        width_px: Columns.
-        height_px: Rows.
-        px_per_mm_xy: Scale across and down.
-        origin_mm_xy: Sheet position of the centre of pixel (0, 0).
+        name: What it is called.
+        rows: From the top.
+        mm_per_s: Paper speed.
+        mm_per_mv: Gain.
     """
 
-    width_px: int
-    height_px: int
-    px_per_mm_xy: tuple[float, float]
-    origin_mm_xy: tuple[float, float]
+    name: str
+    rows: tuple[Row, ...]
+    mm_per_s: float = 25.0
+    mm_per_mv: float = 10.0
 
-    def px_from_mm(self, xy_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map (..., 2) sheet mm to (..., 2) px of this frame."""
-        shifted = np.asarray(xy_mm, np.float64) - np.array(self.origin_mm_xy)
-        return np.asarray(shifted * np.array(self.px_per_mm_xy))
+    def __post_init__(self) -> None:
+        """Check that the leads are leads."""
+        unknown = {lead for row in self.rows for lead in row.leads} - set(LEADS)
+        if unknown:
+            raise ValueError(
+                f"layout {self.name}: no leads are called {', '.join(sorted(unknown))}"
+            )
 
-    def mm_from_px(self, xy_px: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map (..., 2) px of this frame to (..., 2) sheet mm."""
-        scaled = np.asarray(xy_px, np.float64) / np.array(self.px_per_mm_xy)
-        return np.asarray(scaled + np.array(self.origin_mm_xy))
+    @property
+    def n_rows(self) -> int:
+        """How many rows are printed."""
+        return len(self.rows)
+
+    @cached_property
+    def zero_mm(self) -> tuple[float, ...]:
+        """Sheet y of 0 mV of each row."""
+        return tuple(row.zero_mm for row in self.rows)
+
+    @cached_property
+    def zero_px(self) -> tuple[float, ...]:
+        """Rect y of 0 mV of each row."""
+        return tuple((zero - RECT.origin_mm_xy[1]) * RECT.px_per_mm_xy[1] for zero in self.zero_mm)
+
+    @property
+    def px_per_mv(self) -> float:
+        """Rect px of 1 mV."""
+        return self.mm_per_mv * RECT.px_per_mm_xy[1]
+
+    @cached_property
+    def duration_s(self) -> float:
+        """From the first sample to the end of the longest row."""
+        return max(segment.stop_s for row in self.rows for segment in row.segments)
+
+    @property
+    def n_columns(self) -> int:
+        """Trace columns of a row, TRACE_FS_HZ a second."""
+        return round(self.duration_s * TRACE_FS_HZ)
+
+    @cached_property
+    def strip_row(self) -> int | None:
+        """The rhythm strip's row, the first one's if there are several; None if there is none."""
+        return next((index for index, row in enumerate(self.rows) if row.is_strip), None)
+
+    @property
+    def strip_lead(self) -> str | None:
+        """The lead of the rhythm strip; None if there is none, or if its lead is unknown."""
+        return next((lead for row in self.rows if row.is_strip for lead in row.leads), None)
+
+    @cached_property
+    def pieces(self) -> tuple[tuple[int, slice], ...]:
+        """Row and trace columns of each segment, row by row."""
+        return tuple(
+            (index, self.columns(segment))
+            for index, row in enumerate(self.rows)
+            for segment in row.segments
+        )
+
+    @cached_property
+    def names_mm(self) -> NDArray[np.float64]:
+        """(13, 2) sheet xy of the left end, at half height, of each name in NAME_KEYS order."""
+        anchors = {
+            "rhythm" if row.is_strip else segment.lead: (
+                TIME_ORIGIN_MM + segment.start_s * self.mm_per_s,
+                row.zero_mm + row.name_below_mm,
+            )
+            for row in self.rows
+            for segment in row.segments
+        }
+        names_mm = np.array([anchors[key] for key in NAME_KEYS])
+        names_mm.setflags(write=False)
+        return names_mm
+
+    def place(self, lead: str, *, short: bool = False) -> tuple[int, slice]:
+        """Return the row and the trace columns of a lead: the longest of its segments.
+
+        Args:
+            lead: One of LEADS.
+            short: Leave rhythm strips aside.
+        """
+        row, segment = self._segment(lead, short=short)
+        return row, self.columns(segment)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and trace columns."""
+        return self.n_rows, self.n_columns
+
+    def window(self, lead: str, n_total: int) -> tuple[int, int]:
+        """Return the [start, stop) samples of a lead's printed window in a whole record.
+
+        Args:
+            lead: One of LEADS.
+            n_total: Samples in duration_s.
+
+        Returns:
+            Start and stop index; windows start at int(k * n_total / 4), as in the competition's
+            truth.
+        """
+        _, segment = self._segment(lead)
+        share = segment.start_s / self.duration_s, segment.stop_s / self.duration_s
+        return int(share[0] * n_total), int(share[1] * n_total)
+
+    def with_zeros(self, zero_mm: Sequence[float]) -> "Layout":
+        """Return the layout with its rows at other heights, sheet y of 0 mV."""
+        rows = zip(self.rows, zero_mm, strict=True)
+        return replace(self, rows=tuple(replace(row, zero_mm=zero) for row, zero in rows))
+
+    def with_strip(self, lead: str | None) -> "Layout":
+        """Return the layout with another lead in the rhythm strip; None: it is unknown."""
+        whole = () if lead is None else (Segment(lead, 0.0, self.duration_s),)
+        rows = (replace(row, segments=whole) if row.is_strip else row for row in self.rows)
+        return replace(self, rows=tuple(rows))
+
+    def _segment(self, lead: str, *, short: bool = False) -> tuple[int, Segment]:
+        places = [
+            (index, segment)
+            for index, row in enumerate(self.rows)
+            for segment in row.segments
+            if segment.lead == lead and not (short and row.is_strip)
+        ]
+        if not places:
+            raise ValueError(f"layout {self.name} does not show lead {lead}")
+        return max(places, key=lambda place: place[1].stop_s - place[1].start_s)
+
+    def columns(self, segment: Segment) -> slice:
+        """Return the trace columns of a segment."""
+        return slice(round(segment.start_s * TRACE_FS_HZ), round(segment.stop_s * TRACE_FS_HZ))
 
 
-NORM: Final = Frame(1152, 896, (4.0, 4.0), (-4.0, -4.0))
-RECT: Final = Frame(5600, 1280, (20.0, 8.0), (-GRID_SNAP_MM, 54.0))
-
-TRACE_COLUMNS: Final = 5000
-TRACE_FS_HZ: Final = 500.0
-"""One rect column is one sample at 500 Hz: 25 mm/s * 20 px/mm."""
-TRACE_X0_PX: Final = round((TIME_ORIGIN_MM - RECT.origin_mm_xy[0]) * RECT.px_per_mm_xy[0])
-"""Rect column of the first sample: 300."""
-PX_PER_MV: Final = MM_PER_MV * RECT.px_per_mm_xy[1]
-ZERO_PX: Final = tuple((zero - RECT.origin_mm_xy[1]) * RECT.px_per_mm_xy[1] for zero in ZERO_MM)
-"""Rect y of 0 mV of each row, px."""
+def row_of(leads: Sequence[str], *, zero_mm: float, duration_s: float = 10.0) -> Row:
+    """Return a row in which leads follow each other, each as long as the others."""
+    each_s = duration_s / len(leads)
+    segments = (Segment(lead, k * each_s, (k + 1) * each_s) for k, lead in enumerate(leads))
+    return Row(zero_mm, tuple(segments))
 
 
-def _lead_columns() -> tuple[tuple[int, slice], ...]:
-    parts = []
-    for row, leads in enumerate(ROW_LEADS):
-        n = TRACE_COLUMNS // len(leads)
-        parts += [(row, slice(start, start + n)) for start in range(0, TRACE_COLUMNS, n)]
-    return tuple(parts)
-
-
-LEAD_COLUMNS: Final = _lead_columns()
-"""Row and trace columns of each of the thirteen printed leads, row by row."""
-
-
-def lead_window(lead: str, n_total: int, *, rhythm: str | None = RHYTHM_LEAD) -> tuple[int, int]:
-    """Return the [start, stop) samples of a lead's printed window in a 10 s record.
-
-    Args:
-        lead: One of LEADS.
-        n_total: Samples in 10 s (10 * fs).
-        rhythm: The lead of the rhythm strip, which spans everything; None if there is none.
-
-    Returns:
-        Start and stop index; windows start at int(k * n_total / 4), as in the competition's truth.
-    """
-    if lead == rhythm:
-        return 0, n_total
-    column = next(row.index(lead) for row in ROW_LEADS[:RHYTHM_ROW] if lead in row)
-    return int(column * n_total / 4), int((column + 1) * n_total / 4)
+COMPETITION: Final = Layout(
+    "3x4+1",
+    (
+        row_of(("I", "aVR", "V1", "V4"), zero_mm=89.06),
+        row_of(("II", "aVL", "V2", "V5"), zero_mm=125.04),
+        row_of(("III", "aVF", "V3", "V6"), zero_mm=161.03),
+        replace(row_of(("II",), zero_mm=194.01), name_below_mm=6.7, is_strip=True),
+    ),
+)
+"""The sheet of "PhysioNet - Digitization of ECG Images": three rows of four, and II as a strip."""

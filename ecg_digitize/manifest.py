@@ -33,7 +33,7 @@ class InputSpec:
     """What the network looks at in use."""
 
     shape: tuple[int, ...]  # (N, C, H, W)
-    frame: str  # frame of those pixels, see layout.py
+    frame: str  # frame of those pixels, see frames.py
 
 
 @dataclass(frozen=True)

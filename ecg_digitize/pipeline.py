@@ -26,11 +26,12 @@ from torch import nn
 from ecg_digitize import geometry
 from ecg_digitize.alignment import find_start, set_in_time
 from ecg_digitize.errors import ImageError, InputError, StageError, WeightsError
+from ecg_digitize.frames import NORM, TRACE_FS_HZ
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import NORM, TRACE_FS_HZ
+from ecg_digitize.layout import COMPETITION, Layout
 from ecg_digitize.manifest import read_manifest
 from ecg_digitize.runtime import autocast_dtype, choose_device, placed
-from ecg_digitize.signals import rows_from_trace, to_recording
+from ecg_digitize.signals import to_recording
 from ecg_digitize.stage0.normalize import TRUSTED_NAMES, as_scanned, register, unstretched
 from ecg_digitize.stage0.prepare import stage0_input
 from ecg_digitize.stage1.grid import fit_grid, unseen_grid
@@ -139,6 +140,7 @@ def digitize_page(
     page: Page,
     models: Models,
     *,
+    layout: Layout = COMPETITION,
     fs_hz: float = TRACE_FS_HZ,
     lengths: Mapping[str, int] | None = None,
     rhythm: str | None = None,
@@ -150,6 +152,7 @@ def digitize_page(
     Args:
         page: The picture.
         models: See load_models.
+        layout: What is printed where.
         fs_hz: Samples a second wanted; nothing is filtered, see `signals.to_recording`.
         lengths: Samples wanted of each lead's window; None follows from fs_hz.
         rhythm: The lead of the rhythm strip; None takes the one that it repeats, if any.
@@ -168,16 +171,14 @@ def digitize_page(
     clock.lap("stage0")
     grid = find_grid(page, registration, models)
     clock.lap("stage1")
-    trace = _read_traces(page, grid, models, clock, passes=passes)
+    trace = _read_traces(page, grid, layout, models, clock, passes=passes)
     paper = levelled(trace, grid)
     read = set_in_time(grid, trace, rhythm)
-    if start_mm := find_start(rows_from_trace(paper), paper.confidence):
+    if start_mm := find_start(paper):
         moved = replace(grid, start_mm=start_mm)
-        again = _read_traces(page, moved, models, clock, passes=passes)
+        again = _read_traces(page, moved, layout, models, clock, passes=passes)
         read = min(read, set_in_time(moved, again, rhythm), key=lambda one: one.einthoven_mv)
-    recording = to_recording(
-        read.upright, fs_hz=fs_hz, lengths=lengths, fusion=fusion, rhythm=read.rhythm
-    )
+    recording = to_recording(read.upright, fs_hz=fs_hz, lengths=lengths, fusion=fusion)
     clock.lap("signals")
     return Digitization(
         page.source,
@@ -191,9 +192,9 @@ def digitize_page(
 
 
 def _read_traces(
-    page: Page, grid: GridMap, models: Models, clock: "_Clock", *, passes: int
+    page: Page, grid: GridMap, layout: Layout, models: Models, clock: "_Clock", *, passes: int
 ) -> Trace:
-    rectified = rectify(page, grid)
+    rectified = rectify(page, grid, layout=layout)
     clock.lap("rectify")
     return read_rectified(rectified, models, passes=passes, lap=clock.lap)
 
@@ -326,7 +327,9 @@ def _crossings(seen: Image, to_page: Callable[[Float64], Float64], models: Model
 def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:
     """Stage 2: where each row's centre line is, column by column; nowhere outside the picture."""
     (logits,) = _run(models.stage2, rectified.image, models.device)
-    return trace_map_of(column_probability(logits[0]), shown=rectified.shown)
+    return trace_map_of(
+        column_probability(logits[0]), shown=rectified.shown, layout=rectified.layout
+    )
 
 
 def refine_trace(

@@ -13,19 +13,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from ecg_digitize.errors import InputError
-from ecg_digitize.layout import (
-    DURATION_S,
-    LEADS,
-    N_ROWS,
-    PX_PER_MV,
-    RHYTHM_LEAD,
-    RHYTHM_ROW,
-    ROW_LEADS,
-    TRACE_COLUMNS,
-    TRACE_FS_HZ,
-    ZERO_PX,
-    lead_window,
-)
+from ecg_digitize.frames import TRACE_FS_HZ
+from ecg_digitize.layout import COMPETITION, LEADS, Layout
+from ecg_digitize.limb import GOLDBERGER, STRIP, Sum, relations_by_window
 from ecg_digitize.types import Float32, Float64, Recording, Trace
 
 SINC_LOBES: Final = 32
@@ -53,12 +43,12 @@ _FADE_COLUMNS: Final = 25
 _CONFIDENT: Final = 0.5
 _CONFIDENCE_FLOOR: Final = 0.05
 
-# Relations that the four rows obey at every instant, one a line, as weights of rows 0..3.
-_LIMB_RELATIONS: Final = {
-    0: np.array([[-1.0, 0.0, -1.0, 1.0], [0.0, -1.0, 0.0, 1.0]]),  # II = I + III; II = short II
-    1: np.array([[1.0, 1.0, 1.0, 0.0], [2 / 3, 0.0, -2 / 3, 1.0]]),  # sum = 0; II = 2/3 (aVF-aVR)
-}
-"""By column of the page; the chest leads of columns 2 and 3 obey none."""
+_BLENDED: Final[tuple[Sum, ...]] = (
+    {"I": -1.0, "III": -1.0, STRIP: 1.0},
+    {"II": -1.0, STRIP: 1.0},
+    GOLDBERGER,
+    {"aVR": 2 / 3, "aVF": -2 / 3, STRIP: 1.0},
+)
 
 
 def to_recording(
@@ -67,7 +57,6 @@ def to_recording(
     fs_hz: float,
     lengths: Mapping[str, int] | None = None,
     fusion: bool = False,
-    rhythm: str | None = RHYTHM_LEAD,
 ) -> Recording:
     """Turn centre lines into the twelve leads at a wanted sampling rate.
 
@@ -78,31 +67,29 @@ def to_recording(
         fs_hz: Wanted sampling rate; any positive one. At 500 Hz no sample is touched; below, none
             is filtered: they are the drawn line's values at their instants.
         lengths: Samples wanted of each lead (`number_of_rows` of the competition's test.csv), all
-            twelve. Left out, the windows divide the ten seconds as `layout.lead_window` does.
+            twelve. Left out, the windows divide the ten seconds as `Layout.window` does.
         fusion: Blend limb leads that are printed twice or follow from each other, see
-            `fuse_rows`.
-        rhythm: The lead that the last row shows; nothing is blended if it is not II. None: the row
-            is not used, and no lead spans ten seconds.
+            `fuse_rows`; nothing is blended if the strip is not II.
 
     Returns:
-        (12, n) float32 mV, NaN outside each lead's window; n = lengths[rhythm] or
-        round(10 fs_hz).
+        (12, n) float32 mV, NaN outside each lead's window; n = the strip's
+        length or round(fs_hz * duration_s).
 
     Raises:
         InputError: fs_hz or lengths cannot be used.
     """
     if not (np.isfinite(fs_hz) and fs_hz > 0):
         raise InputError(f"fs_hz must be a positive number of samples a second, but got {fs_hz}")
-    rows_mv = rows_from_trace(trace)
-    if fusion and rhythm == RHYTHM_LEAD:
-        rows_mv = fuse_rows(rows_mv, trace.confidence)
-    n_total = round(DURATION_S * fs_hz)
-    if lengths is not None and rhythm is not None:
-        n_total = _length(lengths, rhythm)
+    rows_mv, layout = rows_from_trace(trace), trace.layout
+    if fusion and layout.strip_lead == "II":
+        rows_mv = fuse_rows(rows_mv, trace.confidence, layout=layout)
+    n_total = round(layout.duration_s * fs_hz)
+    if lengths is not None and layout.strip_lead is not None:
+        n_total = _length(lengths, layout.strip_lead)
     signals_mv = np.full((len(LEADS), n_total), np.nan, dtype=np.float32)
     for lead in LEADS:
-        row, source_start, source_stop = _row_window(lead, rhythm)
-        start, stop = lead_window(lead, n_total, rhythm=rhythm)
+        row, columns = layout.place(lead)
+        start, stop = layout.window(lead, n_total)
         if lengths is not None:
             stop = start + _length(lengths, lead)
         if stop > n_total:
@@ -111,16 +98,16 @@ def to_recording(
                 f"{n_total - start}, but {stop - start} are wanted; check number_of_rows and fs"
             )
         signals_mv[LEADS.index(lead), start:stop] = resample_window(
-            rows_mv[row, source_start:source_stop],
-            first=start / fs_hz * TRACE_FS_HZ - source_start,
+            rows_mv[row, columns],
+            first=start / fs_hz * TRACE_FS_HZ - columns.start,
             step=TRACE_FS_HZ / fs_hz,
             count=stop - start,
         )
-    return Recording(signals_mv, float(fs_hz), rhythm)
+    return Recording(signals_mv, float(fs_hz), layout.strip_lead)
 
 
-def find_rhythm(trace: Trace, *, otherwise: str | None = RHYTHM_LEAD) -> str | None:
-    """Say which lead the last row repeats.
+def find_rhythm(trace: Trace, *, otherwise: str | None = "II") -> str | None:
+    """Say which lead the rhythm strip repeats.
 
     It is II unless II's window, clearly seen, is not repeated at the same time. Machines print V1
     or V5 as well, or leave the strip out.
@@ -130,27 +117,27 @@ def find_rhythm(trace: Trace, *, otherwise: str | None = RHYTHM_LEAD) -> str | N
         otherwise: What a strip is that repeats none of the leads.
 
     Returns:
-        One of LEADS; None if the row is hardly seen.
+        One of LEADS; None if there is no strip, or if it is hardly seen.
     """
-    rows_mv = rows_from_trace(trace)
+    rows_mv, strip = rows_from_trace(trace), trace.layout.strip_row
     seen = trace.confidence > _CONFIDENT
-    if seen[RHYTHM_ROW].mean() < _HARDLY:
+    if strip is None or seen[strip].mean() < _HARDLY:
         return None
     unlike = {}
     for lead in LEADS:
-        row, start, stop = _row_window(lead, None)
-        short_mv, long_mv = rows_mv[row, start:stop], rows_mv[RHYTHM_ROW, start:stop]
-        clear = (seen[row, start:stop] & seen[RHYTHM_ROW, start:stop]).mean() > _MOSTLY
+        row, columns = trace.layout.place(lead, short=True)
+        short_mv, long_mv = rows_mv[row, columns], rows_mv[strip, columns]
+        clear = (seen[row, columns] & seen[strip, columns]).mean() > _MOSTLY
         swing_mv = min(float(np.std(short_mv)), float(np.std(long_mv)))
         if clear and swing_mv > _LEAST_SWING_MV:
             unlike[lead] = _difference_mv(short_mv, long_mv) / float(np.std(short_mv))
-    usual = unlike.get(RHYTHM_LEAD, 0.0)
+    usual = unlike.get("II", 0.0)
     if usual < RHYTHM_ALIKE:
-        return RHYTHM_LEAD
+        return "II"
     best = min(unlike, key=unlike.__getitem__)
     if unlike[best] < RHYTHM_ALIKE and RHYTHM_CLEARLY * unlike[best] < usual:
         return best
-    return RHYTHM_LEAD if usual < RHYTHM_UNLIKE else otherwise
+    return "II" if usual < RHYTHM_UNLIKE else otherwise
 
 
 def _difference_mv(short_mv: Float64, long_mv: Float64) -> float:
@@ -163,46 +150,46 @@ def _difference_mv(short_mv: Float64, long_mv: Float64) -> float:
 
 
 def rows_from_trace(trace: Trace) -> Float64:
-    """Return the (4, 5000) float64 mV of the four printed rows at 500 Hz."""
-    zero_px = np.array(ZERO_PX)[:, None]
-    return (zero_px - trace.y_px.astype(np.float64)) / PX_PER_MV
+    """Return the (rows, columns) float64 mV of the printed rows at 500 Hz."""
+    zero_px = np.array(trace.layout.zero_px)[:, None]
+    return (zero_px - trace.y_px.astype(np.float64)) / trace.layout.px_per_mv
 
 
 def rows_from_signals(
-    signals_mv: NDArray[np.floating[Any]], *, rhythm: str = RHYTHM_LEAD
+    signals_mv: NDArray[np.floating[Any]], *, layout: Layout = COMPETITION
 ) -> Float64:
-    """Lay twelve full-length leads out as the four rows that are printed.
+    """Lay twelve full-length leads out as the rows that are printed.
 
     Args:
         signals_mv: (12, 5000) floating, LEADS order, mV at 500 Hz, finite everywhere a row needs.
-        rhythm: The lead of the last row.
+        layout: What is printed where.
 
     Returns:
-        (4, 5000) float64 mV.
+        (rows, columns) float64 mV.
 
     Raises:
         ValueError: The shape is wrong, or a printed sample is not finite.
     """
-    _check_signals(signals_mv, TRACE_COLUMNS)
-    rows_mv = np.empty((N_ROWS, TRACE_COLUMNS))
-    for row, leads in enumerate((*ROW_LEADS[:RHYTHM_ROW], (rhythm,))):
-        edges = [int(k * TRACE_COLUMNS / len(leads)) for k in range(len(leads) + 1)]
-        for lead, start, stop in zip(leads, edges[:-1], edges[1:], strict=True):
-            rows_mv[row, start:stop] = signals_mv[LEADS.index(lead), start:stop]
+    _check_signals(signals_mv, layout.n_columns)
+    rows_mv = np.empty((layout.n_rows, layout.n_columns))
+    for index, row in enumerate(layout.rows):
+        for segment in row.segments:
+            columns = layout.columns(segment)
+            rows_mv[index, columns] = signals_mv[LEADS.index(segment.lead), columns]
     if not np.isfinite(rows_mv).all():
         raise ValueError("signals_mv must be finite wherever a lead is printed, but is not")
     return rows_mv
 
 
 def printed_recording(
-    signals_mv: NDArray[np.floating[Any]], *, fs_hz: float, rhythm: str | None = RHYTHM_LEAD
+    signals_mv: NDArray[np.floating[Any]], *, fs_hz: float, layout: Layout = COMPETITION
 ) -> Recording:
     """Keep of twelve full-length leads what a page shows: NaN outside each lead's window.
 
     Args:
         signals_mv: (12, n) floating, LEADS order, mV, n = round(10 fs_hz).
         fs_hz: Its sampling rate.
-        rhythm: The lead of the rhythm strip, if there is one.
+        layout: What is printed where.
 
     Returns:
         The recording that a perfect digitization of the page would give.
@@ -210,17 +197,21 @@ def printed_recording(
     Raises:
         ValueError: The shape is wrong.
     """
-    n_total = round(DURATION_S * fs_hz)
+    n_total = round(layout.duration_s * fs_hz)
     _check_signals(signals_mv, n_total)
     printed = np.full((len(LEADS), n_total), np.nan, dtype=np.float32)
     for index, lead in enumerate(LEADS):
-        start, stop = lead_window(lead, n_total, rhythm=rhythm)
+        start, stop = layout.window(lead, n_total)
         printed[index, start:stop] = signals_mv[index, start:stop]
-    return Recording(printed, float(fs_hz), rhythm)
+    return Recording(printed, float(fs_hz), layout.strip_lead)
 
 
 def fuse_rows(
-    rows_mv: Float64, confidence: Float32, *, max_noise_mv: float = FUSION_MAX_NOISE_MV
+    rows_mv: Float64,
+    confidence: Float32,
+    *,
+    layout: Layout = COMPETITION,
+    max_noise_mv: float = FUSION_MAX_NOISE_MV,
 ) -> Float64:
     """Blend the limb leads that say the same thing, where they do agree.
 
@@ -232,34 +223,34 @@ def fuse_rows(
     would otherwise spoil three good ones.
 
     Args:
-        rows_mv: (4, 5000) float64, mV at 500 Hz.
-        confidence: (4, 5000) float32 in [0, 1], 0 where the trace was filled in.
+        rows_mv: (rows, columns) float64, mV at 500 Hz.
+        confidence: (rows, columns) float32 in [0, 1], 0 where the trace was filled in.
+        layout: What the rows show.
         max_noise_mv: Largest RMS noise of a row, estimated from the residual, to blend at.
 
     Returns:
-        (4, 5000) float64 mV; offsets of the leads stay as they were.
+        (rows, columns) float64 mV; offsets of the leads stay as they were.
     """
     fused = rows_mv.copy()
-    width = TRACE_COLUMNS // len(ROW_LEADS[0])
-    for column, relations in _LIMB_RELATIONS.items():
-        window = slice(column * width, (column + 1) * width)
-        trusted = confidence[:, window].min(axis=0) >= _CONFIDENT
+    for window, relations in relations_by_window(layout, _BLENDED):
+        used = (relations != 0).any(axis=0)
+        trusted = confidence[used, window].min(axis=0) >= _CONFIDENT
         if trusted.mean() < 0.5:
             continue  # too little to judge the agreement by
-        residual = relations @ rows_mv[:, window]  # (2, width) mV
+        residual = relations @ rows_mv[:, window]  # (relations, width) mV
         # The offsets of the leads are free, in the metric and on the paper.
         residual -= np.median(residual[:, trusted], axis=1, keepdims=True)
         gram = relations @ relations.T
         per_relation = np.linalg.solve(gram, residual)
         # Where one lead was not seen the residual is its own, and it alone will move.
-        power_mv2 = trusted * np.sum(residual * per_relation, axis=0) / 2
+        power_mv2 = trusted * np.sum(residual * per_relation, axis=0) / len(relations)
         noise_mv = np.sqrt(np.maximum(uniform_filter1d(power_mv2, _JUDGED_COLUMNS), 0))
         if np.median(noise_mv[trusted]) > max_noise_mv:
             continue
         share = uniform_filter1d((noise_mv < _LOST_MV).astype(np.float64), _FADE_COLUMNS)
         variance = np.clip(confidence[:, window], _CONFIDENCE_FLOOR, 1.0).astype(np.float64) ** -2
         weighted = np.einsum("ir,rt,jr->tij", relations, variance, relations)
-        multipliers = np.linalg.solve(weighted, residual.T[..., None])[..., 0]  # (width, 2)
+        multipliers = np.linalg.solve(weighted, residual.T[..., None])[..., 0]
         fused[:, window] -= share * variance * (multipliers @ relations).T
     return fused
 
@@ -300,15 +291,6 @@ def _kernel(n: int, first: float, step: float, count: int) -> tuple[NDArray[np.i
     weights = np.sinc(lobes) * taper
     weights /= weights.sum(axis=1, keepdims=True)  # a constant stays the constant
     return index + pad, weights, pad
-
-
-def _row_window(lead: str, rhythm: str | None) -> tuple[int, int, int]:
-    """Return the row that a lead is graded from, and its [start, stop) trace columns there."""
-    row = next(row for row in range(N_ROWS) if lead in ROW_LEADS[row])
-    return (
-        RHYTHM_ROW if lead == rhythm else row,
-        *lead_window(lead, TRACE_COLUMNS, rhythm=rhythm),
-    )
 
 
 def _length(lengths: Mapping[str, int], lead: str) -> int:

@@ -38,7 +38,7 @@ from ecg_digitize.competition import (
 from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.files import replacing
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import LEADS, RHYTHM_LEAD, lead_window
+from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.pipeline import (
     BEST,
     PRESETS,
@@ -105,7 +105,7 @@ def lead_values(recording: Recording, lead: str, n_samples: int) -> tuple[Float3
         (n_samples,) float32 mV, and how many of them had to be filled in.
     """
     signal = recording.signals_mv[LEADS.index(lead)]
-    start, _ = lead_window(lead, signal.size)
+    start, _ = COMPETITION.window(lead, signal.size)
     values = np.full(n_samples, np.nan, dtype=np.float32)
     window = signal[start : start + n_samples]
     values[: window.size] = window
@@ -217,7 +217,8 @@ def pipeline_digitize(
                 models,
                 fs_hz=request.fs_hz,
                 lengths=_usable(request),
-                rhythm=RHYTHM_LEAD,
+                layout=COMPETITION,
+                rhythm=COMPETITION.strip_lead,
             )
 
     return digitize
@@ -328,9 +329,9 @@ def _outcomes(
 
 def _usable(request: PageRequest) -> Mapping[str, int] | None:
     """Return the lengths if the ten seconds can hold them, else None: the natural ones."""
-    n_total = request.lengths.get(RHYTHM_LEAD, 0)
+    n_total = request.lengths.get("II", 0)
     fits = all(
-        lead_window(lead, n_total)[0] + request.lengths.get(lead, n_total + 1) <= n_total
+        COMPETITION.window(lead, n_total)[0] + request.lengths.get(lead, n_total + 1) <= n_total
         for lead in LEADS
     )
     return request.lengths if fits else None

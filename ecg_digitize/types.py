@@ -6,15 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_digitize.layout import (
-    GRID_COLUMNS,
-    GRID_ROWS,
-    LEADS,
-    N_ROWS,
-    RECT,
-    RHYTHM_LEAD,
-    TRACE_COLUMNS,
-)
+from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, RECT
+from ecg_digitize.layout import COMPETITION, LEADS, Layout
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -73,7 +66,7 @@ class GridMap:
     """(W,) what a scanner's feed slipped: the point that the crossings put at page x = i lies at
     i + feed_px[i]. None where the paper was not fed."""
     rows_mm: Float64 | None = None
-    """(4,) sheet y of the rows' baselines, where these are not at layout.ZERO_MM."""
+    """(rows,) sheet y of the rows' baselines, where these are not where the layout has them."""
     residual_mm: Float32 | None = None
     """(44, 57) RMS, round each crossing, from the surface to the printed 1 mm lines; None where
     these were not to be seen."""
@@ -81,7 +74,7 @@ class GridMap:
     """(57, n) how far right of its place each vertical line lies at heights of the sheet, see
     ``stage1.ripples``; None where nobody looked."""
     start_mm: float = 0.0
-    """How much farther right than layout.TIME_ORIGIN_MM the traces begin."""
+    """How much farther right than frames.TIME_ORIGIN_MM the traces begin."""
 
     def __post_init__(self) -> None:
         """Check shapes."""
@@ -89,7 +82,7 @@ class GridMap:
         if self.feed_px is not None:
             _check("GridMap.feed_px", self.feed_px, (None,), np.float32)
         if self.rows_mm is not None:
-            _check("GridMap.rows_mm", self.rows_mm, (N_ROWS,), np.float64)
+            _check("GridMap.rows_mm", self.rows_mm, (None,), np.float64)
         _check("GridMap.crossings_xy_px", self.crossings_xy_px, (*shape, 2), np.float32)
         _check("GridMap.confidence", self.confidence, shape, np.float32)
         if self.residual_mm is not None:
@@ -105,26 +98,28 @@ class RectifiedPage:
     image: Image  # (1280, 5600, 3) uint8 RGB, rect frame
     valid: float  # share of the rect frame that lies inside the picture
     shown: Mask | None = None
-    """(4, 5000) where the baselines of the rows lie inside the picture; None: everywhere."""
+    """(rows, columns) where the baselines of the rows lie inside the picture; None: everywhere."""
+    layout: Layout = COMPETITION
 
     def __post_init__(self) -> None:
         """Check shapes."""
         _check("RectifiedPage.image", self.image, (RECT.height_px, RECT.width_px, 3), np.uint8)
         if self.shown is not None:
-            _check("RectifiedPage.shown", self.shown, (N_ROWS, TRACE_COLUMNS), np.bool_)
+            _check("RectifiedPage.shown", self.shown, self.layout.shape, np.bool_)
 
 
 @dataclass(frozen=True)
 class TraceMap:
     """Stage 2: where the centre line of each row's trace is, column by column."""
 
-    probability: Float32  # (4, H, W) in [0, 1], each column sums to <= 1 over H; W = 5000
+    probability: Float32  # (rows, H, columns) in [0, 1], each column sums to <= 1 over H
     px_per_bin: float  # rect px a bin is high: bin k is centred at k * px_per_bin + first_px
     first_px: float  # rect y of the centre of bin 0, px
+    layout: Layout = COMPETITION
 
     def __post_init__(self) -> None:
         """Check shapes."""
-        shape = (N_ROWS, None, TRACE_COLUMNS)
+        shape = (self.layout.n_rows, None, self.layout.n_columns)
         _check("TraceMap.probability", self.probability, shape, np.float32)
 
 
@@ -132,13 +127,14 @@ class TraceMap:
 class Trace:
     """The decoded centre lines."""
 
-    y_px: Float32  # (4, 5000) rect px from the top, never NaN; filled where confidence is 0
-    confidence: Float32  # (4, 5000) in [0, 1], 0 where filled
+    y_px: Float32  # (rows, columns) rect px from the top, never NaN; filled where confidence is 0
+    confidence: Float32  # (rows, columns) in [0, 1], 0 where filled
+    layout: Layout = COMPETITION
 
     def __post_init__(self) -> None:
         """Check shapes."""
-        _check("Trace.y_px", self.y_px, (N_ROWS, TRACE_COLUMNS), np.float32)
-        _check("Trace.confidence", self.confidence, (N_ROWS, TRACE_COLUMNS), np.float32)
+        _check("Trace.y_px", self.y_px, self.layout.shape, np.float32)
+        _check("Trace.confidence", self.confidence, self.layout.shape, np.float32)
 
 
 @dataclass(frozen=True)
@@ -147,7 +143,7 @@ class Recording:
 
     signals_mv: Float32  # (12, n) in LEADS order, NaN outside a lead's printed window
     fs_hz: float  # samples a second; n = round(10 * fs_hz)
-    rhythm: str | None = RHYTHM_LEAD  # the lead that spans all ten seconds; None: none does
+    rhythm: str | None = "II"  # the lead that spans all of it; None: none does
 
     def __post_init__(self) -> None:
         """Check shapes."""

@@ -10,7 +10,7 @@ import torch
 from hypothesis import settings
 
 from ecg_digitize import pipeline
-from ecg_digitize.layout import PAGE_GRID_TOP_PX, PAGE_SIZE_PX, PX_PER_MM
+from ecg_digitize.frames import PAGE_GRID_TOP_PX, PAGE_SIZE_PX, PX_PER_MM
 from ecg_digitize.stage0.net import Stage0Net
 from ecg_digitize.stage0.normalize import registration_from_homography
 from ecg_digitize.stage1.net import Stage1Net

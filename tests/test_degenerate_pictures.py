@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 
 from ecg_digitize.errors import ImageError, StageError
-from ecg_digitize.layout import LEADS, lead_window
+from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.pipeline import digitize, digitize_many
 from ecg_digitize.types import Digitization, Failure
 
@@ -53,8 +53,9 @@ def picture(request, tmp_path):
 def _check_finite(result):
     signals_mv = result.recording.signals_mv
     assert signals_mv.shape == (12, 5000)
+    layout = COMPETITION.with_strip(result.recording.rhythm)
     for lead, signal_mv in zip(LEADS, signals_mv, strict=True):
-        start, stop = lead_window(lead, 5000, rhythm=result.recording.rhythm)
+        start, stop = layout.window(lead, 5000)
         assert np.isfinite(signal_mv[start:stop]).all()
 
 

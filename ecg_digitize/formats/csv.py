@@ -7,7 +7,7 @@ import pandas as pd
 
 from ecg_digitize.errors import InputError
 from ecg_digitize.files import replacing
-from ecg_digitize.layout import DURATION_S, LEADS, RHYTHM_LEAD
+from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.types import Recording
 
 
@@ -58,16 +58,16 @@ def read_csv(path: Path, *, fs_hz: float | None = None) -> Recording:
             f"are missing; the header has {', '.join(map(str, table.columns))}"
         )
     if fs_hz is None:
-        fs_hz = len(table) / DURATION_S
-    if len(table) == 0 or len(table) != round(DURATION_S * fs_hz):
+        fs_hz = len(table) / COMPETITION.duration_s
+    wanted = round(COMPETITION.duration_s * fs_hz)
+    if len(table) == 0 or len(table) != wanted:
         raise InputError(
-            f"{path}: expected {round(DURATION_S * fs_hz)} rows, ten seconds at {fs_hz:g} Hz, "
-            f"but got {len(table)}"
+            f"{path}: expected {wanted} rows, ten seconds at {fs_hz:g} Hz, but got {len(table)}"
         )
     try:
         signals_mv = table[list(LEADS)].to_numpy(dtype=np.float32)
     except ValueError as error:
         raise InputError(f"{path}: expected numbers or empty cells: {error}") from error
     whole = [lead for lead in LEADS if np.isfinite(signals_mv[:, LEADS.index(lead)]).all()]
-    rhythm = (whole[0] if len(whole) == 1 else RHYTHM_LEAD) if whole else None
+    rhythm = (whole[0] if len(whole) == 1 else "II") if whole else None
     return Recording(np.ascontiguousarray(signals_mv.T), float(fs_hz), rhythm)

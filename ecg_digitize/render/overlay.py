@@ -11,15 +11,8 @@ from numpy.typing import NDArray
 from ecg_digitize import geometry
 from ecg_digitize.errors import InputError
 from ecg_digitize.files import replacing
-from ecg_digitize.layout import (
-    N_ROWS,
-    RECT,
-    ROW_LEADS,
-    TRACE_COLUMNS,
-    TRACE_X0_PX,
-    ZERO_PX,
-    crossings_mm,
-)
+from ecg_digitize.frames import RECT, TRACE_X0_PX, crossings_mm
+from ecg_digitize.layout import Layout
 from ecg_digitize.stage1.rectify import page_from_rect
 from ecg_digitize.types import Digitization, Float64, Image, Page
 
@@ -66,13 +59,13 @@ def draw_overlay(
         )
         canvas.dots(dots, GRID_RGB, _GRID_ALPHA)
     trace = digitization.trace
-    columns = TRACE_X0_PX + np.arange(TRACE_COLUMNS)
-    for row in range(N_ROWS):
+    columns = TRACE_X0_PX + np.arange(trace.layout.n_columns)
+    for row in range(trace.layout.n_rows):
         xy_px = page_from_rect(sheet, np.column_stack([columns, trace.y_px[row]]))
         filled = trace.confidence[row] <= 0
-        canvas.lines(_runs(xy_px, ~filled), ROW_RGB[row], _TRACE_ALPHA)
+        canvas.lines(_runs(xy_px, ~filled), ROW_RGB[row % len(ROW_RGB)], _TRACE_ALPHA)
         canvas.lines(_runs(xy_px, filled), FILLED_RGB, _TRACE_ALPHA)
-    canvas.lines(list(page_from_rect(sheet, _window_ticks())), TICK_RGB, 1.0)
+    canvas.lines(list(page_from_rect(sheet, _window_ticks(trace.layout))), TICK_RGB, 1.0)
     return canvas.image
 
 
@@ -130,14 +123,13 @@ class _Canvas:
         part[:] = np.rint(part + share * (np.array(rgb, np.float32) - part))
 
 
-def _window_ticks() -> Float64:
-    """Return (13, 2, 2) rect px of a vertical stroke across the zero line at each lead's start."""
+def _window_ticks(layout: Layout) -> Float64:
+    """Return (n, 2, 2) rect px of a vertical stroke across the zero line at each lead's start."""
     half_px = _TICK_HALF_MM * RECT.px_per_mm_xy[1]
     ticks = []
-    for row, leads in enumerate(ROW_LEADS):
-        for k in range(len(leads)):
-            x = TRACE_X0_PX + k * TRACE_COLUMNS / len(leads)
-            ticks.append([[x, ZERO_PX[row] - half_px], [x, ZERO_PX[row] + half_px]])
+    for row, lead in layout.pieces:
+        x, zero = TRACE_X0_PX + lead.start, layout.zero_px[row]
+        ticks.append([[x, zero - half_px], [x, zero + half_px]])
     return np.array(ticks)
 
 

@@ -16,7 +16,8 @@ from scipy.optimize import least_squares
 
 from ecg_digitize import geometry
 from ecg_digitize.errors import StageError
-from ecg_digitize.layout import NAME_KEYS, NAMES_MM, TIME_ORIGIN_MM, ZERO_MM
+from ecg_digitize.frames import TIME_ORIGIN_MM
+from ecg_digitize.layout import COMPETITION, NAME_KEYS
 from ecg_digitize.types import Float32, Float64, Registration
 
 AGREE_MM: Final = 4.0
@@ -52,8 +53,10 @@ freedoms more are worth four by chance, and more than eight once in ten times.""
 LENS_SIGMA: Final = 0.1
 """Spread of stretch, shear and tilt over 100 mm that a camera is expected to show."""
 
+_NAMES_MM: Final = COMPETITION.names_mm
 # The part of the sheet that carries the traces, mm: where a homography must behave.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 0.0, TIME_ORIGIN_MM + 250.0, ZERO_MM[0] - 20, ZERO_MM[-1] + 10
+_LEFT, _RIGHT = 0.0, TIME_ORIGIN_MM + 250.0
+_TOP, _BOTTOM = COMPETITION.zero_mm[0] - 20, COMPETITION.zero_mm[-1] + 10
 _AREA_MM: Final = np.array([[_LEFT, _TOP], [_RIGHT, _TOP], [_RIGHT, _BOTTOM], [_LEFT, _BOTTOM]])
 _CENTRE_MM: Final = _AREA_MM.mean(axis=0)
 
@@ -202,7 +205,7 @@ def registration_from_homography(page_from_sheet: Float64) -> Registration:
         )
     return Registration(
         page_from_sheet=page_from_sheet / page_from_sheet[2, 2],
-        names_xy_px=geometry.apply_homography(page_from_sheet, NAMES_MM).astype(np.float32),
+        names_xy_px=geometry.apply_homography(page_from_sheet, _NAMES_MM).astype(np.float32),
         names_confidence=np.ones(len(NAME_KEYS), np.float32),
         quarter_turns=quarter_turns(page_from_sheet),
         n_inliers=len(NAME_KEYS),
@@ -246,12 +249,12 @@ def as_scanned(registration: Registration) -> Registration | None:
     found = registration.names_confidence > 0
     px = registration.names_xy_px.astype(np.float64)
     found[found] = (
-        _distance_mm(registration.page_from_sheet[None], NAMES_MM[found], px[found])[0] < AGREE_MM
+        _distance_mm(registration.page_from_sheet[None], _NAMES_MM[found], px[found])[0] < AGREE_MM
     )
     weights = registration.names_confidence[found]
-    page_from_sheet = geometry.fit_similarity(NAMES_MM[found], px[found], weights=weights)
+    page_from_sheet = geometry.fit_similarity(_NAMES_MM[found], px[found], weights=weights)
     maps = np.stack([page_from_sheet, registration.page_from_sheet])
-    flat_mm2, tilted_mm2 = _distance_mm(maps, NAMES_MM[found], px[found]) ** 2 @ weights
+    flat_mm2, tilted_mm2 = _distance_mm(maps, _NAMES_MM[found], px[found]) ** 2 @ weights
     if flat_mm2 - tilted_mm2 > CAMERAS * NAME_SIGMA_MM**2:
         return None
     return replace(registration, page_from_sheet=page_from_sheet)
@@ -292,7 +295,7 @@ def _consensus(
 ) -> tuple[Float64, NDArray[np.bool_]]:
     """Return the acceptable map that most names agree with, and which names do; none if none."""
     use = np.flatnonzero(weights > 0)
-    src, dst, w = NAMES_MM[use], names_xy_px[use].astype(np.float64), weights[use]
+    src, dst, w = _NAMES_MM[use], names_xy_px[use].astype(np.float64), weights[use]
     agree = np.zeros(len(NAME_KEYS), bool)
     best = np.eye(3)
     pairs = [list(pair) for pair in combinations(range(len(use)), 2)]

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_digitize import geometry
+from ecg_digitize.frames import SQUARE_MM, Frame, snapped_mm
 from ecg_digitize.jit import compiled
-from ecg_digitize.layout import SQUARE_MM, Frame, snapped_mm
 from ecg_digitize.types import Float32, Float64, Image
 
 LOOK_MM: Final = (2.0, 55.0, 278.0, 215.0)

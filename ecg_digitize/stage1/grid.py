@@ -17,7 +17,7 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import GRID_COLUMNS, NORM, SQUARE_MM, crossings_mm
+from ecg_digitize.frames import GRID_COLUMNS, NORM, SQUARE_MM, crossings_mm
 from ecg_digitize.stage1.surface import (
     LAST_NODE,
     MIN_CROSSINGS,

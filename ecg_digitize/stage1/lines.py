@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import SQUARE_MM, crossings_mm
+from ecg_digitize.frames import SQUARE_MM, crossings_mm
 from ecg_digitize.stage1.feed import find_feed
 from ecg_digitize.stage1.phase import CHANCE_MM, Phases, measure_lines, residuals_mm
 from ecg_digitize.stage1.surface import Bools, smooth_bend

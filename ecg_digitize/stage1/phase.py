@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, Frame
+from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, Frame
 from ecg_digitize.types import Float32, Float64, GridMap, Image
 
 Waves = tuple[NDArray[np.complex64], NDArray[np.complex64]]

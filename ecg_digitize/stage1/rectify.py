@@ -13,16 +13,8 @@ import cv2
 import numpy as np
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import (
-    NORM,
-    RECT,
-    SQUARE_MM,
-    TRACE_COLUMNS,
-    TRACE_X0_PX,
-    ZERO_PX,
-    Frame,
-    crossings_mm,
-)
+from ecg_digitize.frames import NORM, RECT, SQUARE_MM, TRACE_X0_PX, Frame, crossings_mm
+from ecg_digitize.layout import COMPETITION, Layout
 from ecg_digitize.stage1.feed import fed
 from ecg_digitize.stage1.ripples import ripple_at
 from ecg_digitize.stage1.rows import as_printed, laid_out
@@ -105,12 +97,19 @@ def _shrunk(image: Image, page_from_norm_px: Float64) -> tuple[Image, Float64]:
     return shrunk, geometry.scaling((1 / factor, 1 / factor))
 
 
-def rectify(page: Page, grid: GridMap, *, interpolation: int = cv2.INTER_LINEAR) -> RectifiedPage:
+def rectify(
+    page: Page,
+    grid: GridMap,
+    *,
+    layout: Layout = COMPETITION,
+    interpolation: int = cv2.INTER_LINEAR,
+) -> RectifiedPage:
     """Remap the page, once from its original pixels, to the rect frame.
 
     Args:
         page: The picture.
         grid: Where the crossings of the sheet lie in it.
+        layout: What is printed where.
         interpolation: cv2.INTER_LINEAR, INTER_CUBIC or INTER_LANCZOS4.
 
     Returns:
@@ -147,13 +146,13 @@ def rectify(page: Page, grid: GridMap, *, interpolation: int = cv2.INTER_LINEAR)
         else:
             rows[:] = cv2.resize(seen, rows.shape[1::-1], interpolation=cv2.INTER_AREA)
     looked_up = RECT.height_px * finer_y * len(range(0, RECT.width_px * finer_x, 4))
-    return RectifiedPage(image, inside / looked_up, _shown(page, grid))
+    return RectifiedPage(image, inside / looked_up, _shown(page, grid, layout), layout)
 
 
-def _shown(page: Page, grid: GridMap) -> Mask:
-    """Return (4, 5000) bool: the baselines, and BESIDE_PX above and below them, are on the page."""
-    columns = np.arange(TRACE_X0_PX, TRACE_X0_PX + TRACE_COLUMNS, EVERY_COLUMNS)
-    beside = np.add.outer(ZERO_PX, (-BESIDE_PX, BESIDE_PX))  # (4, 2)
+def _shown(page: Page, grid: GridMap, layout: Layout) -> Mask:
+    """Return (rows, columns) bool: the baselines, and BESIDE_PX about them, are on the page."""
+    columns = np.arange(TRACE_X0_PX, TRACE_X0_PX + layout.n_columns, EVERY_COLUMNS)
+    beside = np.add.outer(layout.zero_px, (-BESIDE_PX, BESIDE_PX))  # (4, 2)
     xy_px = np.stack(np.broadcast_arrays(columns, beside[..., None]), axis=-1)  # (4, 2, 250, 2)
     at_px = page_from_rect(grid, xy_px.reshape(-1, 2)).reshape(xy_px.shape)
     size_px = np.array(page.image.shape[1::-1])

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, median_filter, minimum_filter1d
 
 from ecg_digitize import geometry
+from ecg_digitize.frames import GRID_COLUMNS, SQUARE_MM, Frame, crossings_mm
 from ecg_digitize.jit import compiled
-from ecg_digitize.layout import GRID_COLUMNS, SQUARE_MM, Frame, crossings_mm
 from ecg_digitize.stage1.lines import AMONG_TRACES
 from ecg_digitize.stage1.sight import darkest, is_ink, seen_in
 from ecg_digitize.types import Float32, Float64, GridMap, Image

@@ -16,21 +16,8 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import (
-    DURATION_S,
-    GRID_ROWS,
-    MM_PER_S,
-    NAME_KEYS,
-    NAMES_MM,
-    NORM,
-    RECT,
-    RHYTHM_ROW,
-    SQUARE_MM,
-    TIME_ORIGIN_MM,
-    ZERO_MM,
-    ZERO_PX,
-    crossings_mm,
-)
+from ecg_digitize.frames import GRID_ROWS, NORM, RECT, SQUARE_MM, TIME_ORIGIN_MM, crossings_mm
+from ecg_digitize.layout import COMPETITION, NAME_KEYS
 from ecg_digitize.stage1.sight import against_paper, seen_in
 from ecg_digitize.types import Float64, GridMap, Image, Page, Registration, Trace
 
@@ -53,7 +40,7 @@ STEP_MM: Final = 0.25  # of the places tried
 INK_SHARE: Final = (0.75, 0.5)
 """Brightness against the paper's at which ink begins to count, and at which it counts fully: lines
 of the grid are brighter, in their brightest channel."""
-_ZERO: Final = np.array(ZERO_MM)
+_ZERO: Final = np.array(COMPETITION.zero_mm)
 _FAR: Final = 5  # rows beyond the outermost: past the edges of the sheet
 
 
@@ -79,8 +66,8 @@ def place_rows(page: Page, grid: GridMap, registration: Registration) -> GridMap
     apart_mm = (named[2] - named[0]) / 2
     shift_mm = np.arange(BELOW[0] * apart_mm, BELOW[1] * apart_mm, STEP_MM)[:, None]
     best: tuple[float, Float64] = (0.0, named)
-    for rhythm_mm in (named[RHYTHM_ROW], named[2] + apart_mm):
-        rows = np.append(named[:RHYTHM_ROW], rhythm_mm)
+    for rhythm_mm in (named[3], named[2] + apart_mm):
+        rows = np.append(named[:3], rhythm_mm)
         for wider in WIDER:
             tried = rows[1] + wider * (rows - rows[1]) - shift_mm
             together = _together(_density_at(density, tried))
@@ -172,7 +159,7 @@ def levelled(trace: Trace, grid: GridMap) -> Trace:
         return trace
     expected_mm = trace.y_px / RECT.px_per_mm_xy[1] + RECT.origin_mm_xy[1]
     off_mm = as_printed(expected_mm, grid.rows_mm) - grid.rows_mm[:, None]
-    y_px = np.array(ZERO_PX)[:, None] + off_mm * RECT.px_per_mm_xy[1]
+    y_px = np.array(trace.layout.zero_px)[:, None] + off_mm * RECT.px_per_mm_xy[1]
     return replace(trace, y_px=y_px.astype(np.float32))
 
 
@@ -185,7 +172,7 @@ def _named_rows(grid: GridMap, registration: Registration) -> Float64 | None:
     which = which[which != NAME_KEYS.index("rhythm")]
     mm = geometry.sheet_from_page(grid.crossings_xy_px, registration.names_xy_px[which])
     which, y_mm = which[np.isfinite(mm[:, 1])], mm[np.isfinite(mm[:, 1]), 1]
-    row, off_mm = NAMES_MM[which, 1], y_mm - NAMES_MM[which, 1]
+    row, off_mm = COMPETITION.names_mm[which, 1], y_mm - COMPETITION.names_mm[which, 1]
     best = LEAST_NAMES - 1, np.zeros(len(row), bool)
     for i, j in combinations(range(len(row)), 2):
         if row[i] == row[j]:
@@ -197,7 +184,7 @@ def _named_rows(grid: GridMap, registration: Registration) -> Float64 | None:
     if best[0] < LEAST_NAMES:
         return None
     slope, offset = np.polyfit(row[best[1]], off_mm[best[1]], 1)
-    below_mm = NAMES_MM[0, 1] - _ZERO[0]
+    below_mm = COMPETITION.names_mm[0, 1] - _ZERO[0]
     return np.asarray(_ZERO + offset + slope * (_ZERO + below_mm))
 
 
@@ -207,7 +194,9 @@ def _ink_density(image: Image, grid: GridMap) -> Float64:
     least, most = INK_SHARE
     ink = np.clip((least - share) / (least - most), 0, 1)
     x0 = round((TIME_ORIGIN_MM - NORM.origin_mm_xy[0]) * NORM.px_per_mm_xy[0])
-    ink = ink[:, x0 : x0 + round(DURATION_S * MM_PER_S * NORM.px_per_mm_xy[0])]
+    ink = ink[
+        :, x0 : x0 + round(COMPETITION.duration_s * COMPETITION.mm_per_s * NORM.px_per_mm_xy[0])
+    ]
     density = (ink / (ink.sum(axis=0) + 1)).mean(axis=1)  # a steep stroke counts no more
     return np.asarray(cv2.GaussianBlur(density[None], (0, 0), 2.0)[0], np.float64)
 

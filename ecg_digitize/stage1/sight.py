@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import GRID_COLUMNS, SQUARE_MM, Frame
+from ecg_digitize.frames import GRID_COLUMNS, SQUARE_MM, Frame
 from ecg_digitize.types import Float32, Image, Mask
 
 PAPER_MM: Final = 5.0

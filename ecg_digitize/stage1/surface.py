@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from ecg_digitize import geometry
+from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, NORM, SQUARE_MM, crossings_mm
 from ecg_digitize.jit import compiled
-from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, NAMES_MM, NORM, SQUARE_MM, crossings_mm
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.types import Float64
 
 Bools = NDArray[np.bool_]
@@ -21,7 +22,7 @@ Ints = NDArray[np.int64]
 
 MIN_CROSSINGS: Final = 60
 PITCH_PX: Final = SQUARE_MM * NORM.px_per_mm_xy[0]
-NAME_NODES: Final = np.rint(NAMES_MM / SQUARE_MM).astype(np.int64)
+NAME_NODES: Final = np.rint(COMPETITION.names_mm / SQUARE_MM).astype(np.int64)
 NAME_WEIGHT: Final = 0.05
 """The start homography at the names, off by 5 px, against a crossing, off by 0.3 px."""
 

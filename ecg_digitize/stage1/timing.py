@@ -16,7 +16,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import (
+from ecg_digitize.frames import (
     MM_PER_INCH,
     PX_PER_MM,
     RECT,

@@ -16,7 +16,7 @@ from scipy.ndimage import label
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import SQUARE_MM, crossings_mm
+from ecg_digitize.frames import SQUARE_MM, crossings_mm
 from ecg_digitize.stage1.phase import FAINT, line_waves, offsets_mm, residuals_mm
 from ecg_digitize.stage1.surface import Bools, bend_along
 from ecg_digitize.types import Float32, Float64, GridMap, Image

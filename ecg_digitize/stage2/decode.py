@@ -6,12 +6,13 @@ the numba kernels, `decode_numpy` their twins.
 """
 
 from collections.abc import Callable
+from functools import cache
 from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_digitize.layout import LEAD_COLUMNS, N_ROWS, TRACE_COLUMNS, ZERO_PX
+from ecg_digitize.layout import COMPETITION, Layout
 from ecg_digitize.stage2.gaps import MOSTLY, along_the_ink, fill_gaps
 from ecg_digitize.stage2.ink import see_ink
 from ecg_digitize.stage2.ridges import (
@@ -29,15 +30,13 @@ from ecg_digitize.types import Float32, Float64, Image, Trace, TraceMap
 _PARALLEL = Lock()
 
 
-def _lead_begins() -> NDArray[np.bool_]:
-    begins = np.zeros((N_ROWS, TRACE_COLUMNS), np.bool_)
-    for row, lead in LEAD_COLUMNS:
-        begins[row, lead.start] = True
+@cache
+def _lead_begins(layout: Layout) -> NDArray[np.bool_]:
+    """Return (rows, columns): where a lead begins, and the trace may stand anywhere."""
+    begins = np.zeros(layout.shape, np.bool_)
+    for row, columns in layout.pieces:
+        begins[row, columns.start] = True
     return begins
-
-
-LEAD_BEGINS = _lead_begins()
-"""(4, 5000) bool: the columns in which a lead begins, and the trace may stand anywhere."""
 
 
 def decode(
@@ -72,7 +71,12 @@ def decode_numpy(
 
 
 def true_trace_map(
-    y_px: Float32, *, px_per_bin: float = 2.0, first_px: float = 0.5, n_bins: int = 640
+    y_px: Float32,
+    *,
+    px_per_bin: float = 2.0,
+    first_px: float = 0.5,
+    n_bins: int = 640,
+    layout: Layout = COMPETITION,
 ) -> TraceMap:
     """Make the exact label of a trace: two bins a column whose weighted mean is y.
 
@@ -81,21 +85,22 @@ def true_trace_map(
         px_per_bin: Height of a bin, rect px.
         first_px: Centre of bin 0, rect px.
         n_bins: Bins of a column.
+        layout: What the rows show.
 
     Returns:
         The map; columns whose y is NaN or outside the bins' centres are all zero.
     """
-    if y_px.shape != (N_ROWS, TRACE_COLUMNS):
-        raise ValueError(f"y_px must be {(N_ROWS, TRACE_COLUMNS)}, but got {y_px.shape}")
+    if y_px.shape != layout.shape:
+        raise ValueError(f"y_px must be {layout.shape}, but got {y_px.shape}")
     position = (y_px.astype(np.float64) - first_px) / px_per_bin
     row, column = np.nonzero((position >= 0) & (position <= n_bins - 1))  # NaN is neither
     position = position[row, column]
     below = np.minimum(position.astype(np.int64), n_bins - 2)
     weight = position - below
-    probability = np.zeros((N_ROWS, n_bins, TRACE_COLUMNS), np.float32)
+    probability = np.zeros((layout.n_rows, n_bins, layout.n_columns), np.float32)
     probability[row, below, column] = 1 - weight
     probability[row, below + 1, column] = weight
-    return TraceMap(probability=probability, px_per_bin=px_per_bin, first_px=first_px)
+    return TraceMap(probability, px_per_bin, first_px, layout)
 
 
 def _follow(
@@ -107,14 +112,15 @@ def _follow(
     options: DecodeOptions,
 ) -> Trace:
     """Find the path through the ridges, pick its ridges, fill the gaps and convert bins to px."""
+    layout = trace_map.layout
     if image is None:
-        blank_above, foreign = np.zeros((1, TRACE_COLUMNS), np.float32), np.zeros_like(mass)
+        blank_above, foreign = np.zeros((1, layout.n_columns), np.float32), np.zeros_like(mass)
         options = options._replace(max_gap=0)
     else:
         ink = see_ink(image, centre, mass)
         blank_above, foreign = ink.blank_above, ink.foreign
     likely = mass * np.exp(-options.foreign_cost * foreign)
-    chosen = path(centre, likely, blank_above, LEAD_BEGINS, options)
+    chosen = path(centre, likely, blank_above, _lead_begins(layout), options)
     index = np.maximum(chosen, 0)[..., None]
     confidence = np.take_along_axis(mass, index, axis=-1)[..., 0]
     y_bins = np.take_along_axis(centre, index, axis=-1)[..., 0]
@@ -122,10 +128,10 @@ def _follow(
     confidence = np.where(known, np.minimum(confidence, 1.0), 0.0)
     if image is not None:
         alien = (mass[..., 0] > 0) & (foreign[..., 0] > MOSTLY)
-        for row, lead in LEAD_COLUMNS:
+        for row, lead in layout.pieces:
             at = row, lead
             along_the_ink(y_bins[at], known[at], blank_above[:, lead], alien[at])
     y_px = y_bins * trace_map.px_per_bin + trace_map.first_px
-    for row, lead in LEAD_COLUMNS:
-        fill_gaps(y_px[row, lead], known[row, lead], ZERO_PX[row])
-    return Trace(y_px=y_px.astype(np.float32), confidence=confidence.astype(np.float32))
+    for row, lead in layout.pieces:
+        fill_gaps(y_px[row, lead], known[row, lead], layout.zero_px[row])
+    return Trace(y_px.astype(np.float32), confidence.astype(np.float32), layout)

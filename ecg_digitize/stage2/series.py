@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_digitize.layout import N_ROWS, RECT, ZERO_PX
+from ecg_digitize.frames import RECT
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.nets.unet import UNet, conv_block, normalized, unfold_cells
 from ecg_digitize.stage2.whole import BIN_PX, row_prior
 
@@ -14,7 +15,7 @@ STRIP_PX: Final = 480
 """Height of a strip: 3 mV to both sides of its row's zero line, where the page goes on so far."""
 STRIP_TOPS_PX: Final = tuple(
     min(BIN_PX * round((zero - STRIP_PX / 2) / BIN_PX), RECT.height_px - STRIP_PX)
-    for zero in ZERO_PX
+    for zero in COMPETITION.zero_px
 )
 NOWHERE: Final = -30.0
 """Logit of the bins outside a row's strip."""
@@ -26,12 +27,14 @@ class ConvFusion(nn.Module):
     def __init__(self, channels: int) -> None:
         """Build; adds nothing until trained."""
         super().__init__()
-        self.conv = nn.Conv2d(N_ROWS * channels, N_ROWS * channels, 3, padding=1)
+        self.conv = nn.Conv2d(
+            COMPETITION.n_rows * channels, COMPETITION.n_rows * channels, 3, padding=1
+        )
         _start_silent(self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what to add to (N * rows, C, H, W)."""
-        rows = x.unflatten(0, (-1, N_ROWS)).flatten(1, 2)  # type: ignore[no-untyped-call]
+        rows = x.unflatten(0, (-1, COMPETITION.n_rows)).flatten(1, 2)  # type: ignore[no-untyped-call]
         return self.conv(rows).reshape(x.shape)  # type: ignore[no-any-return]
 
 
@@ -46,7 +49,7 @@ class SharedConvFusion(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what to add to (N * rows, C, H, W)."""
-        rows = x.unflatten(0, (-1, N_ROWS))  # type: ignore[no-untyped-call]
+        rows = x.unflatten(0, (-1, COMPETITION.n_rows))  # type: ignore[no-untyped-call]
         mean = rows.mean(1, keepdim=True).expand_as(rows).flatten(0, 1)
         return self.conv(torch.cat([x, mean], dim=1))  # type: ignore[no-any-return]
 
@@ -62,7 +65,7 @@ class VolumeFusion(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what to add to (N * rows, C, H, W)."""
-        volume = x.unflatten(0, (-1, N_ROWS)).transpose(1, 2)  # type: ignore[no-untyped-call]
+        volume = x.unflatten(0, (-1, COMPETITION.n_rows)).transpose(1, 2)  # type: ignore[no-untyped-call]
         return self.conv(volume).transpose(1, 2).flatten(0, 1)  # type: ignore[no-any-return]
 
 
@@ -119,8 +122,8 @@ class SeriesNet(nn.Module):
             for level, fuse in zip(self.body.encoder(x), self.fusions, strict=True)
         ]
         strip_logits = unfold_cells(self.head(self.body.decode(levels, x)), 2, 4)
-        strip_logits = strip_logits.view(len(image), N_ROWS, STRIP_PX // BIN_PX, -1)
-        shape = (len(image), N_ROWS, RECT.height_px // BIN_PX, image.shape[3])
+        strip_logits = strip_logits.view(len(image), COMPETITION.n_rows, STRIP_PX // BIN_PX, -1)
+        shape = (len(image), COMPETITION.n_rows, RECT.height_px // BIN_PX, image.shape[3])
         logits = strip_logits.new_full(shape, NOWHERE)
         for row, top in enumerate(STRIP_TOPS_PX):
             bins = slice(top // BIN_PX, (top + STRIP_PX) // BIN_PX)

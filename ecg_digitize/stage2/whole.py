@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_digitize.layout import N_ROWS, RECT, TRACE_COLUMNS, TRACE_X0_PX, ZERO_PX
+from ecg_digitize.frames import RECT, TRACE_X0_PX
+from ecg_digitize.layout import COMPETITION, Layout
 from ecg_digitize.nets.unet import UNet, conv_block, normalized, unfold_cells
 from ecg_digitize.types import Mask, TraceMap
 
@@ -20,27 +21,32 @@ catches up. Without it the network confuses rows wherever the paper is new to it
 def row_prior() -> Tensor:
     """Return the (1, 4, bins, 1) logits that a row's trace starts from."""
     y_px = BIN_PX * torch.arange(RECT.height_px // BIN_PX) + (BIN_PX - 1) / 2
-    distance = (y_px - torch.tensor(ZERO_PX)[:, None]) / PRIOR_SIGMA_PX
+    distance = (y_px - torch.tensor(COMPETITION.zero_px)[:, None]) / PRIOR_SIGMA_PX
     return -0.5 * distance[None, :, :, None] ** 2
 
 
 def column_probability(logits: Tensor) -> Tensor:
     """Turn (4, bins, 5600) logits of a page into its (4, bins, 5000) columns' distributions."""
-    return torch.softmax(logits[..., TRACE_X0_PX : TRACE_X0_PX + TRACE_COLUMNS].float(), dim=-2)
+    return torch.softmax(
+        logits[..., TRACE_X0_PX : TRACE_X0_PX + COMPETITION.n_columns].float(), dim=-2
+    )
 
 
-def trace_map_of(probability: Tensor, *, shown: Mask | None = None) -> TraceMap:
+def trace_map_of(
+    probability: Tensor, *, shown: Mask | None = None, layout: Layout = COMPETITION
+) -> TraceMap:
     """Take a page's distributions to numpy, with where their bins lie.
 
     Args:
         probability: (4, bins, 5000).
         shown: (4, 5000) bool; a row has no line in columns where it is not. There the network sees
             another row and would lead to that.
+        layout: What the rows show.
     """
     values = probability.float().cpu().numpy()
     if shown is not None and not shown.all():
         values = values * shown[:, None]
-    return TraceMap(values, px_per_bin=float(BIN_PX), first_px=(BIN_PX - 1) / 2)
+    return TraceMap(values, float(BIN_PX), (BIN_PX - 1) / 2, layout)
 
 
 class WholeNet(nn.Module):
@@ -65,7 +71,9 @@ class WholeNet(nn.Module):
         )
         self.row_prior = nn.Parameter(row_prior())
         width = self.body.out_channels
-        self.head = nn.Sequential(conv_block(width, width), nn.Conv2d(width, N_ROWS * 2 * 4, 1))
+        self.head = nn.Sequential(
+            conv_block(width, width), nn.Conv2d(width, COMPETITION.n_rows * 2 * 4, 1)
+        )
 
     @staticmethod
     def example_input_shape() -> tuple[int, int, int, int]:

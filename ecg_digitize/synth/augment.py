@@ -5,12 +5,13 @@ from typing import Final
 import numpy as np
 from scipy import fft
 
-from ecg_digitize.layout import DURATION_S, TRACE_FS_HZ
+from ecg_digitize.frames import TRACE_FS_HZ
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.types import Float32, Float64
 
 LEADS_8: Final = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 """The independent leads: order of rows in every (8, n) array."""
-N_SAMPLES: Final = round(DURATION_S * TRACE_FS_HZ)
+N_SAMPLES: Final = round(COMPETITION.duration_s * TRACE_FS_HZ)
 
 
 def augment(leads8_mv: Float32, rng: np.random.Generator) -> Float32:

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from ecg_digitize.errors import InputError
-from ecg_digitize.layout import crossings_mm
+from ecg_digitize.frames import crossings_mm
 from ecg_digitize.stage1.rows import elsewhere
 from ecg_digitize.synth import capture, degrade, monitor, wear
 from ecg_digitize.synth.chance import Chance
@@ -94,7 +94,7 @@ class SyntheticPage:
     def grid(self) -> GridMap:
         """What stage 1 should find."""
         confidence = np.ones(self.crossings_xy_px.shape[:2], np.float32)
-        rows_mm = elsewhere(np.array(self.style.zero_mm))
+        rows_mm = elsewhere(np.array(self.style.layout.zero_mm))
         return GridMap(self.crossings_xy_px, confidence, 0.0, rows_mm=rows_mm)
 
 

@@ -12,7 +12,8 @@ from PIL.ExifTags import Base
 
 from ecg_digitize.files import replacing
 from ecg_digitize.formats.csv import write_csv
-from ecg_digitize.layout import DURATION_S, NAME_KEYS, RHYTHM_LEAD, TRACE_FS_HZ
+from ecg_digitize.frames import TRACE_FS_HZ
+from ecg_digitize.layout import COMPETITION, NAME_KEYS, Layout
 from ecg_digitize.render.overlay import save_png
 from ecg_digitize.render.sheet import thumbnail
 from ecg_digitize.signals import printed_recording, resample_window
@@ -74,7 +75,7 @@ def write_pages(
         if out is not None:
             _save_picture(page, out / f"{name}.png", held=index % 4)
             write_labels(page, out / f"{name}.json")
-            truth = true_recording(page.signals_mv, fs_hz=fs_hz, rhythm=page.style.rhythm)
+            truth = true_recording(page.signals_mv, fs_hz=fs_hz, layout=page.style.layout)
             write_csv(truth, out / f"{name}.csv")
         rows.append((f"{name}.png", f"{name}.csv", f"{fs_hz:g}", page.kind))
         if index < MAX_SHEET_PAGES:
@@ -91,23 +92,23 @@ def write_pages(
     return thumbs
 
 
-def true_recording(signals_mv: Float32, *, fs_hz: float, rhythm: str = RHYTHM_LEAD) -> Recording:
+def true_recording(signals_mv: Float32, *, fs_hz: float, layout: Layout = COMPETITION) -> Recording:
     """Return what a perfect digitization of a page gives.
 
     Args:
         signals_mv: (12, 5000) float32 mV, whole leads at 500 Hz.
         fs_hz: Wanted sampling rate; what is drawn at those instants, not filtered.
-        rhythm: The lead of the rhythm strip.
+        layout: What is printed where.
 
     Returns:
         The recording, NaN outside each lead's printed window.
     """
-    count, step = round(DURATION_S * fs_hz), TRACE_FS_HZ / fs_hz
+    count, step = round(layout.duration_s * fs_hz), TRACE_FS_HZ / fs_hz
     leads = [
         resample_window(lead.astype(np.float64), first=0.0, step=step, count=count)
         for lead in signals_mv
     ]
-    return printed_recording(np.stack(leads), fs_hz=fs_hz, rhythm=rhythm)
+    return printed_recording(np.stack(leads), fs_hz=fs_hz, layout=layout)
 
 
 def _save_picture(page: SyntheticPage, path: Path, *, held: int) -> None:

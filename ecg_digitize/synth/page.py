@@ -11,27 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.interpolate import make_interp_spline
 
-from ecg_digitize.layout import (
+from ecg_digitize.frames import (
     GRID_SNAP_MM,
-    LEADS,
-    MM_PER_MV,
-    MM_PER_S,
-    N_ROWS,
-    NAME_KEYS,
-    NAMES_MM,
     PAGE_GRID_TOP_PX,
     PAGE_SIZE_PX,
     PX_PER_MM,
-    RHYTHM_LEAD,
-    RHYTHM_ROW,
-    ROW_LEADS,
     SQUARE_MM,
     TIME_ORIGIN_MM,
-    TRACE_COLUMNS,
     TRACE_FS_HZ,
-    ZERO_MM,
     crossings_mm,
 )
+from ecg_digitize.layout import COMPETITION, LEADS, NAME_KEYS, Layout
 from ecg_digitize.render.paper import (
     Color,
     PaperStyle,
@@ -62,7 +52,7 @@ class PageStyle:
     top_mm: float  # sheet y of the raster's upper edge
     width_mm: float
     height_mm: float
-    zero_mm: tuple[float, ...]  # sheet y of 0 mV of each row
+    layout: Layout
     trace_width_mm: float
     ink: Color
     ink_strength: float
@@ -76,8 +66,7 @@ class PageStyle:
     frame_line: bool  # thin border round the printed area
     minor_grid: bool
     snapped: bool  # grid lines on whole pixels of the raster, as plotting libraries draw them
-    names_off_mm: tuple[float, float] = (0.0, 0.0)  # xy of the names from where NAMES_MM has them
-    rhythm: str = RHYTHM_LEAD  # the lead of the last row
+    names_off_mm: tuple[float, float] = (0.0, 0.0)  # xy of the names from where the layout has them
     laser: bool = False  # whether a laser printer prints it, see printing.py
     black_off_mm: tuple[tuple[float, ...], ...] = ()  # a row each: how far right of its place black
     # ink was put, at places evenly spaced over the ten seconds; (): where it belongs
@@ -115,7 +104,7 @@ def default_style() -> PageStyle:
         top_mm=-PAGE_GRID_TOP_PX / PX_PER_MM - GRID_SNAP_MM,
         width_mm=PAGE_SIZE_PX[0] / PX_PER_MM,
         height_mm=PAGE_SIZE_PX[1] / PX_PER_MM,
-        zero_mm=ZERO_MM,
+        layout=COMPETITION,
         trace_width_mm=0.36,
         ink=(13, 13, 13),
         ink_strength=1.0,
@@ -186,7 +175,7 @@ def random_style(rng: np.random.Generator, *, print_like: bool = False) -> PageS
         qr_mm=float(rng.uniform(11, 16)) if rng.random() < (0.8 if print_like else 0.3) else 0.0,
         header=bool(rng.random() < 0.92),
         trace_width_mm=float(rng.uniform(0.26, 0.5)),
-        zero_mm=tuple(z + d for z, d in zip(ZERO_MM, rng.normal(0, 0.15, N_ROWS), strict=True)),
+        layout=_moved(style.layout, rng, sigma_mm=0.15),
     )
     if rng.random() < 0.35:
         return replace(style, paper=replace(style.paper, dash_px=float(rng.choice([0, 10, 14]))))
@@ -213,7 +202,7 @@ def random_style(rng: np.random.Generator, *, print_like: bool = False) -> PageS
         ink=ink,
         ink_strength=float(rng.uniform(0.75, 1.0)),
         trace_width_mm=float(rng.uniform(0.2, 0.6)),
-        zero_mm=tuple(z + d for z, d in zip(ZERO_MM, rng.normal(0, 0.7, N_ROWS), strict=True)),
+        layout=_moved(COMPETITION, rng, sigma_mm=0.7),
         bar_width_mm=float(rng.uniform(0.4, 0.9)) if rng.random() < 0.93 else 0.0,
         bar_height_mm=float(rng.uniform(5.5, 8.0)),
         font=str(rng.choice(FONTS, p=[0.8, 0.08, 0.06, 0.06])),
@@ -222,6 +211,12 @@ def random_style(rng: np.random.Generator, *, print_like: bool = False) -> PageS
         minor_grid=bool(rng.random() < 0.96),
         snapped=bool(rng.random() < 0.5),
     )
+
+
+def _moved(layout: Layout, rng: np.random.Generator, *, sigma_mm: float) -> Layout:
+    """Return a layout whose rows lie a little elsewhere."""
+    moved_mm = rng.normal(0, sigma_mm, layout.n_rows)
+    return layout.with_zeros([float(z + d) for z, d in zip(layout.zero_mm, moved_mm, strict=True)])
 
 
 def other_machine(style: PageStyle, rng: np.random.Generator) -> PageStyle:
@@ -236,15 +231,16 @@ def other_machine(style: PageStyle, rng: np.random.Generator) -> PageStyle:
         with or without bars and header, strips of II, V1 or V5: what other machines' sheets show.
     """
     spacing_mm = rng.uniform(25, 42)
-    middle_mm = ZERO_MM[1] + rng.uniform(-8, 8)
+    middle_mm = COMPETITION.zero_mm[1] + rng.uniform(-8, 8)
     last = rng.uniform(0.85, 1.15) if rng.random() < 0.3 else 1.0
     zero_mm = [middle_mm + spacing_mm * k for k in (-1.0, 0.0, 1.0, 1.0 + last)]
     header = bool(rng.random() < 0.3)
     below_mm = rng.uniform(10, 22)
     style = replace(
         style,
-        zero_mm=tuple(zero_mm),
-        rhythm=str(rng.choice([RHYTHM_LEAD, "V1", "V5"], p=[0.6, 0.25, 0.15])),
+        layout=COMPETITION.with_zeros(zero_mm).with_strip(
+            str(rng.choice(["II", "V1", "V5"], p=[0.6, 0.25, 0.15]))
+        ),
         names_off_mm=(float(rng.uniform(-1, 4)), float(rng.uniform(-15, 4))),
         font_mm=float(rng.uniform(1.9, 4.3)),
         bar_width_mm=style.bar_width_mm if rng.random() < 0.4 else 0.0,
@@ -275,19 +271,20 @@ def laser_print(style: PageStyle, rng: np.random.Generator) -> PageStyle:
     """
     knots = 12
     common = rng.normal(0, rng.uniform(0.0, 0.06), knots) + rng.normal(0.01, 0.02)
-    own = rng.normal(0, rng.uniform(0.0, 0.03), (N_ROWS, knots))
+    own = rng.normal(0, rng.uniform(0.0, 0.03), (style.layout.n_rows, knots))
     return replace(
         style, laser=True, black_off_mm=tuple(tuple(map(float, row)) for row in common + own)
     )
 
 
 def _black_off_mm(style: PageStyle) -> Float64:
-    """Return (4, 5000) mm that black ink is off to the right, sample by sample."""
+    """Return (rows, columns) mm that black ink is off to the right, sample by sample."""
     if not style.black_off_mm:
-        return np.zeros((N_ROWS, TRACE_COLUMNS))
+        return np.zeros(style.layout.shape)
     off_mm = np.array(style.black_off_mm)
-    knots = np.linspace(0, TRACE_COLUMNS - 1, off_mm.shape[1])
-    return np.asarray(make_interp_spline(knots, off_mm, axis=1)(np.arange(TRACE_COLUMNS)))
+    columns = np.arange(style.layout.n_columns)
+    knots = np.linspace(0, columns[-1], off_mm.shape[1])
+    return np.asarray(make_interp_spline(knots, off_mm, axis=1)(columns))
 
 
 def _draw_code(image: Image, style: PageStyle, rng: np.random.Generator) -> None:
@@ -328,16 +325,6 @@ def _header_lines(rng: np.random.Generator) -> list[tuple[float, float, str]]:
     return lines
 
 
-def _names_mm(style: PageStyle) -> Float64:
-    """Return the names' anchors for this page's rows: NAMES_MM moved with the zero lines."""
-    names = NAMES_MM + np.array(style.names_off_mm)
-    row_of = {lead: r for r, leads in enumerate(ROW_LEADS[:RHYTHM_ROW]) for lead in leads}
-    for k, key in enumerate(NAME_KEYS):
-        row = row_of.get(key, RHYTHM_ROW)
-        names[k, 1] += style.zero_mm[row] - ZERO_MM[row]
-    return np.asarray(names)
-
-
 def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -> CleanPage:
     """Draw a page.
 
@@ -349,8 +336,9 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
     Returns:
         The page and its labels.
     """
-    if signals_mv.shape != (len(LEADS), TRACE_COLUMNS):
-        raise ValueError(f"signals_mv must be (12, 5000), but got {signals_mv.shape}")
+    layout = style.layout
+    if signals_mv.shape != (len(LEADS), layout.n_columns):
+        raise ValueError(f"signals_mv must be (12, {layout.n_columns}), but got {signals_mv.shape}")
     scale = style.px_per_mm
     size = (round(style.width_mm * scale), round(style.height_mm * scale))
     origin = np.array([style.left_mm, style.top_mm])
@@ -382,26 +370,24 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
         lines_y_px=(line_px(y_px(fine)), line_px(y_px(coarse_y))),
     )  # fmt: skip
 
-    rows_mv = rows_from_signals(signals_mv, rhythm=style.rhythm).astype(np.float32)
-    rows_mm = np.array(style.zero_mm, np.float32)[:, None] - np.float32(MM_PER_MV) * rows_mv
-    time_mm = TIME_ORIGIN_MM + np.arange(TRACE_COLUMNS) / TRACE_FS_HZ * MM_PER_S
+    rows_mv = rows_from_signals(signals_mv, layout=layout).astype(np.float32)
+    rows_mm = np.array(layout.zero_mm, np.float32)[:, None] - np.float32(layout.mm_per_mv) * rows_mv
+    time_mm = TIME_ORIGIN_MM + np.arange(layout.n_columns) / TRACE_FS_HZ * layout.mm_per_s
     inked_mm = time_mm + _black_off_mm(style)  # where the samples are drawn
     coverage = np.zeros((size[1], size[0]), np.float32)
     width_px = style.trace_width_mm * scale
-    for row, leads in enumerate(ROW_LEADS):
-        n = TRACE_COLUMNS // len(leads)
-        zero = style.zero_mm[row]
-        for k in range(len(leads)):
-            part = slice(k * n, (k + 1) * n)
+    for row, printed in enumerate(layout.rows):
+        for segment in printed.segments:
+            part = layout.columns(segment)
             cover_polyline(coverage, x_px(inked_mm[row, part]), y_px(rows_mm[row, part]), width_px)
-            if k and style.bar_width_mm:
-                bar_x = np.full(2, x_px(inked_mm[row, k * n]))
+            if part.start and style.bar_width_mm:
+                bar_x = np.full(2, x_px(inked_mm[row, part.start]))
                 half = (style.bar_height_mm - style.bar_width_mm) / 2
-                bar_y = y_px(np.array([zero - half, zero + half]))
+                bar_y = y_px(np.array([printed.zero_mm - half, printed.zero_mm + half]))
                 cover_polyline(coverage, bar_x, bar_y, style.bar_width_mm * scale)
         if style.pulses:
             pulse_x = TIME_ORIGIN_MM + np.array([-SQUARE_MM, -SQUARE_MM, 0, 0])
-            pulse_y = zero - MM_PER_MV * np.array([0.0, 1, 1, 0])
+            pulse_y = printed.zero_mm - layout.mm_per_mv * np.array([0.0, 1, 1, 0])
             cover_polyline(coverage, x_px(pulse_x), y_px(pulse_y), width_px)
 
     em_px = max(6, round(style.font_mm * scale))
@@ -412,10 +398,10 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
         top = y_px(middle_mm) - 0.56 * em_px
         paste_coverage(coverage, patch, float(x_px(x_mm)), float(top))
 
-    names_mm = _names_mm(style)
+    names_mm = layout.names_mm + np.array(style.names_off_mm)
     if style.names:
         for key, (x_mm, y_mm) in zip(NAME_KEYS, names_mm, strict=True):
-            write(style.rhythm if key == "rhythm" else key, x_mm + 0.2, y_mm)
+            write((layout.strip_lead or "") if key == "rhythm" else key, x_mm + 0.2, y_mm)
     if style.header:
         for x_mm, y_mm, text in _header_lines(rng):
             write(text, style.left_mm + x_mm, style.top_mm + y_mm + 2.0)
@@ -432,7 +418,7 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
         image=image,
         px_per_mm=scale,
         origin_mm=(float(origin[0]), float(origin[1])),
-        rows_mm=_where_samples_belong(rows_mm, inked_mm, time_mm),
+        rows_mm=_where_samples_belong(rows_mm, inked_mm, time_mm, layout),
         rows_mv=rows_mv,
         names_mm=names_mm,
         printed_mm=(line_px((crossings_mm() - origin) * scale - 0.5) + 0.5) / scale + origin,
@@ -440,12 +426,11 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
     )
 
 
-def _where_samples_belong(rows_mm: Float32, inked_mm: Float64, time_mm: Float64) -> Float32:
-    """Return (4, 5000) sheet y of the ink at the places of the samples, the ink being elsewhere."""
+def _where_samples_belong(
+    rows_mm: Float32, inked_mm: Float64, time_mm: Float64, layout: Layout
+) -> Float32:
+    """Return the sheet y of the ink at the places of the samples, the ink being elsewhere."""
     out = rows_mm.copy()
-    for row, leads in enumerate(ROW_LEADS):
-        n = TRACE_COLUMNS // len(leads)
-        for k in range(len(leads)):  # a step between leads must stay one
-            part = slice(k * n, (k + 1) * n)
-            out[row, part] = np.interp(time_mm[part], inked_mm[row, part], rows_mm[row, part])
+    for row, part in layout.pieces:  # a step between leads must stay one
+        out[row, part] = np.interp(time_mm[part], inked_mm[row, part], rows_mm[row, part])
     return out

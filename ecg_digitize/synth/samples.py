@@ -10,7 +10,7 @@ import PIL.Image
 
 from ecg_digitize.files import replacing
 from ecg_digitize.formats.csv import write_csv
-from ecg_digitize.layout import TRACE_FS_HZ
+from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.synth.dataset import SyntheticPage, make_page
 from ecg_digitize.synth.folder import true_recording
 from ecg_digitize.synth.simulator import SimulatorSource

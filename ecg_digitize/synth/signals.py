@@ -19,7 +19,8 @@ import numpy as np
 from scipy import signal as dsp
 
 from ecg_digitize.errors import InputError
-from ecg_digitize.layout import DURATION_S, TRACE_FS_HZ
+from ecg_digitize.frames import TRACE_FS_HZ
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.synth.augment import LEADS_8, N_SAMPLES, augment
 from ecg_digitize.types import Float32, Float64
 
@@ -183,7 +184,8 @@ class WfdbSource:
         if not self._windows:
             raise InputError(
                 f"{folder}: expected WFDB records with leads {' '.join(LEADS_8)} of at least "
-                f"{DURATION_S:g} s, but none of {len(headers)} headers matching {pattern!r} fits "
+                f"{COMPETITION.duration_s:g} s, but none of {len(headers)} headers matching "
+                f"{pattern!r} fits "
                 f"(validation={validation}); see the log for reasons"
             )
 
@@ -235,7 +237,7 @@ class WfdbSource:
         if not units <= _MV_PER_UNIT.keys():
             log.info("%s: skipped, units %s are no voltages", path, sorted(units))
             return []
-        n = round(DURATION_S * header.fs)
+        n = round(COMPETITION.duration_s * header.fs)
         if header.sig_len < n:
             log.info("%s: skipped, %d samples at %g Hz", path, header.sig_len, header.fs)
         return [(str(path), start, start + n) for start in range(0, header.sig_len - n + 1, n)]

@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ecg_digitize.layout import DURATION_S, TRACE_FS_HZ
+from ecg_digitize.frames import TRACE_FS_HZ
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.synth.augment import LEADS_8, N_SAMPLES, muscle_noise, sum_of_sines
 from ecg_digitize.synth.signals import UNLIMITED
 from ecg_digitize.types import Float32, Float64
@@ -115,7 +116,7 @@ def _recorded(x: Float64, rng: np.random.Generator) -> Float32:
 def _rhythm(fibrillates: bool, rng: np.random.Generator) -> _Beats:
     """Draw R peaks from before the first to after the last sample."""
     mean_s = 60 / np.clip(np.exp(rng.normal(np.log(74), 0.25)), 40, 160)
-    n = int((DURATION_S + 4) / mean_s * 1.8) + 8
+    n = int((COMPETITION.duration_s + 4) / mean_s * 1.8) + 8
     if fibrillates:
         interval_s = mean_s * np.exp(rng.normal(0, rng.uniform(0.12, 0.26), n))
     else:
@@ -127,7 +128,7 @@ def _rhythm(fibrillates: bool, rng: np.random.Generator) -> _Beats:
     r_s = np.cumsum(interval_s) - interval_s[0] * (1 + rng.random())
     settled_s = 0.6 * interval_s + 0.4 * mean_s  # repolarisation adapts over several beats
     strength = 1 + rng.uniform(0, 0.08) * np.sin(2 * np.pi * (r_s * rng.uniform(0.15, 0.35)))
-    inside = r_s < DURATION_S + 1
+    inside = r_s < COMPETITION.duration_s + 1
     return _Beats(r_s, settled_s, strength).where(inside)
 
 

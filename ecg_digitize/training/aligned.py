@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from ecg_digitize.layout import LEADS, ROW_LEADS, TRACE_FS_HZ
+from ecg_digitize.frames import TRACE_FS_HZ
+from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.metrics import MAX_LAG_S, align
 from ecg_digitize.types import Float64, Mask
 
@@ -88,6 +89,6 @@ def align_page(truth_mv: Float64, read_mv: Float64, *, fs_hz: float) -> AlignedP
 
 def _row(lead: int, share: float) -> int:
     """Return the row of the usual sheet, or one of its own for a lead longer than a quarter."""
-    if share > 1.5 / len(ROW_LEADS[0]):
-        return len(ROW_LEADS) + lead
-    return next(row for row, leads in enumerate(ROW_LEADS) if LEADS[lead] in leads)
+    if share > 1.5 / len(COMPETITION.rows[0].segments):
+        return COMPETITION.n_rows + lead
+    return COMPETITION.place(LEADS[lead], short=True)[0]

@@ -21,9 +21,9 @@ from typing import Any
 import cv2
 import torch
 
+from ecg_digitize.frames import RECT
 from ecg_digitize.geometry import mesh_maps
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import RECT
 from ecg_digitize.pipeline import BEST, Models, digitize_many, digitize_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import stream

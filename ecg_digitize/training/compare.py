@@ -7,7 +7,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from ecg_digitize.layout import N_ROWS, TRACE_COLUMNS, TRACE_FS_HZ
+from ecg_digitize.frames import TRACE_FS_HZ
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.metrics import ImageScore
 from ecg_digitize.pipeline import PRESETS, Models, find_traces, refine_trace
 from ecg_digitize.signals import to_recording
@@ -49,7 +50,7 @@ class Comparison:
 
 def _certain(trace_map: TraceMap, bins: Float64) -> Trace:
     y_px = bins * trace_map.px_per_bin + trace_map.first_px
-    return Trace(y_px.astype(np.float32), np.ones((N_ROWS, TRACE_COLUMNS), np.float32))
+    return Trace(y_px.astype(np.float32), np.ones(COMPETITION.shape, np.float32))
 
 
 def _around_highest(trace_map: TraceMap, reach: int) -> tuple[Float64, Float64]:

@@ -11,8 +11,9 @@ import numpy as np
 from ecg_digitize import geometry
 from ecg_digitize.alignment import set_in_time
 from ecg_digitize.errors import StageError
+from ecg_digitize.frames import Frame
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import N_ROWS, TRACE_COLUMNS, Frame
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.pipeline import (
     Models,
@@ -67,7 +68,7 @@ def compare_geometry(
         progress: Called after each page.
     """
     scores = Scores()
-    zeros = np.zeros((N_ROWS, TRACE_COLUMNS), np.float32)
+    zeros = np.zeros(COMPETITION.shape, np.float32)
     nothing = Trace(zeros, zeros)
     for _, synthetic in pages_of_each_kind(source, pages=pages, seed=seed):
         page = Page(synthetic.image, synthetic.kind)
@@ -112,9 +113,7 @@ def compare_geometry_of(
             read_mv = np.zeros_like(truth.signals_mv)
             if way is not None:
                 reading = set_in_time(way[1], read_rectified(rectify(*way), models), None)
-                read_mv = to_recording(
-                    reading.upright, fs_hz=pair.fs_hz, fusion=True, rhythm=reading.rhythm
-                ).signals_mv
+                read_mv = to_recording(reading.upright, fs_hz=pair.fs_hz, fusion=True).signals_mv
             score = image_snr(truth.signals_mv, read_mv, fs_hz=pair.fs_hz)
             scores.add_score(name, folder, score)
         if progress is not None:

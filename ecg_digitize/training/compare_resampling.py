@@ -7,7 +7,7 @@ import numpy as np
 from scipy import signal
 from scipy.interpolate import CubicSpline
 
-from ecg_digitize.layout import TRACE_FS_HZ
+from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.signals import resample_window
 from ecg_digitize.synth.signals import SignalSource, to_twelve
 from ecg_digitize.training.compare import Comparison

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from ecg_digitize.layout import DURATION_S
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.training.aligned import AlignedPage, align_page
 from ecg_digitize.types import Float64, Mask
@@ -160,7 +160,9 @@ def explain(
     gain, factor = _gain(page)
     slow_mv = _slow_part(page, error_mv, options)
     # What is wrong with the time: of the page, of the other rows, of each row.
-    knots_s = np.linspace(0, DURATION_S, round(DURATION_S / options.knot_s) + 1)
+    knots_s = np.linspace(
+        0, COMPETITION.duration_s, round(COMPETITION.duration_s / options.knot_s) + 1
+    )
     late_s = _fit_shift(page, page.known, np.zeros(1), options)
     shared_s, own_s = np.zeros((2, page.time_s.size))
     for row in np.unique(page.row):

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ecg_digitize.files import replacing
-from ecg_digitize.layout import N_ROWS, NORM, RECT, TRACE_COLUMNS
+from ecg_digitize.frames import NORM, RECT
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.manifest import (
     Architecture,
     InputSpec,
@@ -29,7 +30,10 @@ INPUTS: Final = {
     "stage0": InputSpec((1, 3, INPUT_PX, INPUT_PX), "page, scaled"),
     "stage1": InputSpec((1, 3, NORM.height_px, NORM.width_px), "norm"),
     "stage2": InputSpec((1, 3, RECT.height_px, RECT.width_px), "rect"),
-    "refine": InputSpec((N_ROWS, PIXELS + CLUES, BAND_PX, TRACE_COLUMNS), "rect, along the lines"),
+    "refine": InputSpec(
+        (COMPETITION.n_rows, PIXELS + CLUES, BAND_PX, COMPETITION.n_columns),
+        "rect, along the lines",
+    ),
 }
 """What the networks look at in use."""
 

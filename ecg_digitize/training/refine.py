@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_digitize.layout import N_ROWS, PX_PER_MV, RECT, TRACE_COLUMNS, TRACE_X0_PX
+from ecg_digitize.frames import RECT, TRACE_X0_PX
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.pipeline import Models, find_traces, load_models
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.refine import (
@@ -39,10 +40,10 @@ DRAWS_A_PAGE: Final = 160
 *whole* network, and holds 31 crops; each is seen five times, over an hour and at other columns."""
 
 HUBER_PX: Final = 6.0
-TYPICAL_PX2: Final = (0.2 * PX_PER_MV) ** 2  # of a page's traces about their zero lines
+TYPICAL_PX2: Final = (0.2 * COMPETITION.px_per_mv) ** 2  # of a page's traces about their zero lines
 LEAST_PX2: Final = 50.0
 
-POOL_BYTES: Final = N_ROWS * TRACE_COLUMNS * (PIXELS * BAND_PX + 4 * CLUES + 4)
+POOL_BYTES: Final = COMPETITION.n_rows * COMPETITION.n_columns * (PIXELS * BAND_PX + 4 * CLUES + 4)
 """Of a page in a pool."""
 
 
@@ -68,14 +69,14 @@ def bands_of(image: Image, y_px: Float32, trace_map: TraceMap, *, weight: float)
     rectified = RectifiedPage(image, valid=1.0)
     trace = decode(trace_map, image)
     line_px, pixels, clues = refine_input(rectified, trace_map, trace)
-    offset_px = y_px[:, TRACE_X0_PX : TRACE_X0_PX + TRACE_COLUMNS] - line_px
+    offset_px = y_px[:, TRACE_X0_PX : TRACE_X0_PX + COMPETITION.n_columns] - line_px
     offset_px[np.abs(offset_px) > REACH_PX] = np.nan
     return Bands(pixels, clues, offset_px, weight)
 
 
 def weight_of(page: SyntheticPage) -> float:
     """Return the weight of a page's squared errors: one over the energy of its traces."""
-    off_mm = page.rows_mm - np.array(page.style.zero_mm)[:, None]
+    off_mm = page.rows_mm - np.array(page.style.layout.zero_mm)[:, None]
     energy_px2 = float(np.mean((off_mm * RECT.px_per_mm_xy[1]) ** 2))
     return TYPICAL_PX2 / (energy_px2 + LEAST_PX2)
 
@@ -93,9 +94,9 @@ class Pool:
         self._pixels, self._clues, self._offset_px, self._weight = (
             torch.empty((capacity, *shape), dtype=dtype, device=device)
             for shape, dtype in (
-                ((N_ROWS, PIXELS, BAND_PX, TRACE_COLUMNS), torch.uint8),
-                ((N_ROWS, CLUES, TRACE_COLUMNS), torch.float32),
-                ((N_ROWS, TRACE_COLUMNS), torch.float32),
+                ((COMPETITION.n_rows, PIXELS, BAND_PX, COMPETITION.n_columns), torch.uint8),
+                ((COMPETITION.n_rows, CLUES, COMPETITION.n_columns), torch.float32),
+                (COMPETITION.shape, torch.float32),
                 ((), torch.float32),
             )
         )
@@ -122,13 +123,13 @@ class Pool:
             offset_px (n, CROP_COLUMNS) and weight (n,) float32.
         """
         device = self._weight.device
-        last = (TRACE_COLUMNS - CROP_COLUMNS) // 2
+        last = (COMPETITION.n_columns - CROP_COLUMNS) // 2
         start = 2 * rng.integers(last + 1, size=n)
         # To the first and last columns come few random crops.
         at_an_end = rng.random(n) < 0.25
         start[at_an_end] = 2 * last * rng.integers(2, size=at_an_end.sum())
         page = torch.from_numpy(rng.integers(len(self), size=n)).to(device)
-        row = torch.from_numpy(rng.integers(N_ROWS, size=n)).to(device)
+        row = torch.from_numpy(rng.integers(COMPETITION.n_rows, size=n)).to(device)
         column = torch.from_numpy(start).to(device)[:, None]
         column = column + torch.arange(CROP_COLUMNS, device=device)
         each = page[:, None], row[:, None]

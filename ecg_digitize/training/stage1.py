@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from torch import Tensor, nn
 
+from ecg_digitize.frames import NORM, crossings_mm
 from ecg_digitize.geometry import apply_homography, fit_homography
-from ecg_digitize.layout import NORM, crossings_mm
 from ecg_digitize.stage0.normalize import registration_from_homography
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm
 from ecg_digitize.synth.dataset import LASER_PRINTS, OTHER_MACHINES, SyntheticPage, make_page

@@ -7,17 +7,9 @@ from typing import Final
 import numpy as np
 from torch import Tensor, nn
 
+from ecg_digitize.frames import RECT, TIME_ORIGIN_MM, TRACE_FS_HZ, crossings_mm
 from ecg_digitize.geometry import page_from_sheet
-from ecg_digitize.layout import (
-    MM_PER_S,
-    N_ROWS,
-    RECT,
-    ROW_LEADS,
-    TIME_ORIGIN_MM,
-    TRACE_COLUMNS,
-    TRACE_FS_HZ,
-    crossings_mm,
-)
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.stage1.rows import as_laid_out, laid_out
 from ecg_digitize.stage1.sight import seen_in
 from ecg_digitize.stage2.whole import BIN_PX
@@ -65,16 +57,16 @@ def rectified_crop(
     frame = replace(RECT, width_px=width_px, origin_mm_xy=origin)
     image = seen_in(frame, page.image, table)
     x_mm = origin[0] + np.arange(width_px) / RECT.px_per_mm_xy[0] + shift_mm[0]
-    sample = (x_mm - TIME_ORIGIN_MM) / MM_PER_S * TRACE_FS_HZ
+    sample = (x_mm - TIME_ORIGIN_MM) / COMPETITION.mm_per_s * TRACE_FS_HZ
     rows_mm = as_laid_out(page.rows_mm.astype(np.float64), grid.rows_mm)
-    y_px = np.empty((N_ROWS, width_px), np.float32)
-    seams = np.zeros((N_ROWS, width_px), np.bool_)
-    for row in range(N_ROWS):
-        n = TRACE_COLUMNS // len(ROW_LEADS[row])
+    y_px = np.empty((COMPETITION.n_rows, width_px), np.float32)
+    seams = np.zeros((COMPETITION.n_rows, width_px), np.bool_)
+    for row in range(COMPETITION.n_rows):
+        n = COMPETITION.n_columns // len(COMPETITION.rows[row].segments)
         seams[row] = np.abs((sample + n / 2) % n - n / 2) <= SEAM_REACH_PX
-        y_mm = np.interp(sample, np.arange(TRACE_COLUMNS), rows_mm[row])
+        y_mm = np.interp(sample, np.arange(COMPETITION.n_columns), rows_mm[row])
         y_px[row] = (y_mm - shift_mm[1] - RECT.origin_mm_xy[1]) * RECT.px_per_mm_xy[1]
-    y_px[:, (sample < -0.5) | (sample > TRACE_COLUMNS - 0.5)] = np.nan
+    y_px[:, (sample < -0.5) | (sample > COMPETITION.n_columns - 0.5)] = np.nan
     return Crop(image, y_px, seams)
 
 

@@ -24,7 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from ecg_digitize.errors import InputError
-from ecg_digitize.layout import N_ROWS, RECT
+from ecg_digitize.frames import RECT
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.pipeline import run_batch
 from ecg_digitize.runtime import limit_threads, placed
 from ecg_digitize.stage2.whole import column_probability, trace_map_of
@@ -94,7 +95,7 @@ class Crops:
 
     def __init__(self, capacity: int, *, device: torch.device) -> None:
         """Make room for so many pages."""
-        shape = (capacity, N_ROWS, RECT.width_px)
+        shape = (capacity, COMPETITION.n_rows, RECT.width_px)
         self._image = torch.empty(
             (capacity, RECT.height_px, RECT.width_px, 3), dtype=torch.uint8, device=device
         )
@@ -129,7 +130,7 @@ class Crops:
         }
 
 
-CROPS_BYTES: Final = RECT.height_px * RECT.width_px * 3 + N_ROWS * RECT.width_px * 5
+CROPS_BYTES: Final = RECT.height_px * RECT.width_px * 3 + COMPETITION.n_rows * RECT.width_px * 5
 """Of a page in `Crops`."""
 
 

@@ -2,14 +2,14 @@
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import RECT, SQUARE_MM, TRACE_FS_HZ, crossings_mm
+from ecg_digitize.frames import RECT, SQUARE_MM, TRACE_FS_HZ, crossings_mm
 from ecg_digitize.metrics import ImageScore, competition_score, image_snr
 from ecg_digitize.pipeline import (
     Models,
@@ -299,8 +299,9 @@ def check_stage2(
 ) -> PageCheck:
     """Send a page, rectified by its labels, through stage 2."""
     trace = read_rectified(rectified_by_labels(page), models, passes=passes)
-    paper = levelled(trace, page.grid)
-    recording = to_recording(paper, fs_hz=TRACE_FS_HZ, rhythm=page.style.rhythm)
+    strip = trace.layout.with_strip(page.style.layout.strip_lead)
+    paper = replace(levelled(trace, page.grid), layout=strip)
+    recording = to_recording(paper, fs_hz=TRACE_FS_HZ)
     none = np.empty(0, np.float32)
     score = page_score(page, recording.signals_mv)
     return PageCheck(index, page.kind, None, none, none, False, score, None)
@@ -374,7 +375,7 @@ def _inside(page: SyntheticPage) -> Mask:
 
 def page_score(page: SyntheticPage, signals_mv: Float32) -> ImageScore:
     """Score (12, 5000) signals at 500 Hz against what is printed of a page."""
-    truth = printed_recording(page.signals_mv, fs_hz=TRACE_FS_HZ, rhythm=page.style.rhythm)
+    truth = printed_recording(page.signals_mv, fs_hz=TRACE_FS_HZ, layout=page.style.layout)
     return image_snr(truth.signals_mv, signals_mv, fs_hz=TRACE_FS_HZ)
 
 

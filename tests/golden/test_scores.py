@@ -16,7 +16,7 @@ import pytest
 
 from ecg_digitize.formats.csv import read_csv
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import PX_PER_MV, ZERO_PX
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.pipeline import digitize_page, load_models
 from ecg_digitize.stage1.rectify import page_from_rect
@@ -84,15 +84,18 @@ def test_what_lies_outside_the_picture_is_not_read_from_another_row(models):
     height, width = page.image.shape[:2]
     about = cv2.getRotationMatrix2D((width / 2, height / 2), -4.0, 1.0)  # rows run down
     turned = cv2.warpAffine(page.image, about, (width, height), borderValue=(255, 255, 255))
-    end_px = page_from_rect(whole.grid, np.array([[3500.0, ZERO_PX[3]]]))
+    end_px = page_from_rect(whole.grid, np.array([[3500.0, COMPETITION.zero_px[3]]]))
     lowest = round(float((about @ [*end_px[0], 1.0])[1]))
 
     cut = digitize_page(Page(np.ascontiguousarray(turned[:lowest]), "cut off below"), models).trace
 
     assert (cut.confidence[3, 3300:] == 0).all()
-    assert np.ptp(cut.y_px[3, 3400:]) < 0.1 * PX_PER_MV
-    assert np.abs(cut.y_px[:3] - whole.trace.y_px[:3]).mean() < 0.05 * PX_PER_MV
-    assert np.abs(cut.y_px[3, :2500] - whole.trace.y_px[3, :2500]).mean() < 0.05 * PX_PER_MV
+    assert np.ptp(cut.y_px[3, 3400:]) < 0.1 * COMPETITION.px_per_mv
+    assert np.abs(cut.y_px[:3] - whole.trace.y_px[:3]).mean() < 0.05 * COMPETITION.px_per_mv
+    assert (
+        np.abs(cut.y_px[3, :2500] - whole.trace.y_px[3, :2500]).mean()
+        < 0.05 * COMPETITION.px_per_mv
+    )
 
 
 def test_kinds(models):

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecg_digitize.layout import PX_PER_MV, ZERO_PX
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.stage2.decode import decode, decode_numpy, true_trace_map
 from ecg_digitize.stage2.ridges import DecodeOptions
 from ecg_digitize.types import TraceMap
@@ -27,10 +27,15 @@ def test_decode_undoes_the_label(seed, qrs_mv, qrs_columns, wander_px, noise_px)
     # One beat in each twelfth: two on top of each other would be 8 mV.
     for start in np.arange(0, 4992, 416) + rng.integers(0, 416 - qrs_columns, 12):
         beats[:, start : start + qrs_columns] += (
-            qrs_mv * PX_PER_MV * np.hanning(qrs_columns + 2)[1:-1]
+            qrs_mv * COMPETITION.px_per_mv * np.hanning(qrs_columns + 2)[1:-1]
         )
     wander = wander_px * np.sin(t / rng.uniform(100, 1000) + rng.uniform(0, 6, (4, 1)))
-    y_px = np.array(ZERO_PX)[:, None] - beats + wander + noise_px * rng.normal(size=(4, 5000))
+    y_px = (
+        np.array(COMPETITION.zero_px)[:, None]
+        - beats
+        + wander
+        + noise_px * rng.normal(size=(4, 5000))
+    )
     y_px = np.clip(y_px, 0.5, 1278.5).astype(np.float32)
 
     trace = decode(true_trace_map(y_px))

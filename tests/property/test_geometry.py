@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import NORM, RECT, crossings_mm
+from ecg_digitize.frames import NORM, RECT, crossings_mm
 
 LIMIT_PX = 0.05
 

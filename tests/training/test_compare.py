@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ecg_digitize.cli import main
-from ecg_digitize.layout import RECT, TRACE_COLUMNS, ZERO_PX
+from ecg_digitize.frames import RECT
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.stage2.decode import true_trace_map
 from ecg_digitize.synth.simulator import SimulatorSource
 from ecg_digitize.training import compare
@@ -17,8 +18,8 @@ from ecg_digitize.types import RectifiedPage
 
 
 def _truth_px() -> np.ndarray:
-    wave = 60 * np.sin(np.arange(TRACE_COLUMNS) / 40)
-    return (np.array(ZERO_PX)[:, None] + wave).astype(np.float32)
+    wave = 60 * np.sin(np.arange(COMPETITION.n_columns) / 40)
+    return (np.array(COMPETITION.zero_px)[:, None] + wave).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", compare.DECODERS)

@@ -12,19 +12,12 @@ from ecg_digitize.alignment import (
     set_upright,
     without_pulses,
 )
-from ecg_digitize.layout import (
-    LEADS,
-    MM_PER_S,
-    PX_PER_MV,
-    TRACE_FS_HZ,
-    ZERO_MM,
-    ZERO_PX,
-    crossings_mm,
-)
+from ecg_digitize.frames import TRACE_FS_HZ, crossings_mm
+from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.signals import rows_from_signals, rows_from_trace
 from ecg_digitize.synth.signals import to_twelve
 from ecg_digitize.synth.simulator import SimulatorSource
-from ecg_digitize.types import Float64, GridMap, Trace
+from ecg_digitize.types import Float32, Float64, GridMap, Trace
 
 ROWS_MV = rows_from_signals(to_twelve(SimulatorSource(seed=5).get(4)))
 SEEN = np.ones(ROWS_MV.shape, np.float32)
@@ -35,15 +28,15 @@ def noisy(rows_mv: Float64, seed: int = 0) -> Float64:
     return np.asarray(rows_mv + 0.01 * np.random.default_rng(seed).standard_normal(rows_mv.shape))
 
 
-def trace_of(rows_mv: Float64) -> Trace:
-    y_px = np.array(ZERO_PX)[:, None] - rows_mv * PX_PER_MV
-    return Trace(y_px.astype(np.float32), SEEN)
+def trace_of(rows_mv: Float64, confidence: Float32 = SEEN) -> Trace:
+    y_px = np.array(COMPETITION.zero_px)[:, None] - rows_mv * COMPETITION.px_per_mv
+    return Trace(y_px.astype(np.float32), confidence)
 
 
-def askew(skew: float, rows_mm: tuple[float, ...] = ZERO_MM) -> Float64:
+def askew(skew: float, rows_mm: tuple[float, ...] = COMPETITION.zero_mm) -> Float64:
     """Return the rows as they stand on paper that was pulled in crooked."""
     y_mm = np.array(rows_mm)
-    late = skew * (y_mm - y_mm.mean()) / MM_PER_S * TRACE_FS_HZ
+    late = skew * (y_mm - y_mm.mean()) / COMPETITION.mm_per_s * TRACE_FS_HZ
     columns = np.arange(5000)
     return np.stack(
         [np.interp(columns - k, columns, row) for k, row in zip(late, ROWS_MV, strict=True)]
@@ -54,9 +47,9 @@ def askew(skew: float, rows_mm: tuple[float, ...] = ZERO_MM) -> Float64:
 @pytest.mark.parametrize("rows_mm", [None, (97.0, 133.0, 168.0, 205.0)])
 def test_skew_is_found_and_undone(skew: float, rows_mm: tuple[float, ...] | None) -> None:
     grid = replace(GRID, rows_mm=None if rows_mm is None else np.array(rows_mm))
-    rows_mv = noisy(askew(skew, rows_mm or ZERO_MM))
+    rows_mv = noisy(askew(skew, rows_mm or COMPETITION.zero_mm))
 
-    found = find_skew(rows_mv, SEEN, grid, rhythm="II")
+    found = find_skew(trace_of(rows_mv), grid)
     upright = rows_from_trace(set_upright(trace_of(rows_mv), grid, found))
 
     assert found == pytest.approx(skew, abs=1e-3)
@@ -69,24 +62,25 @@ def test_skew_is_found_and_undone(skew: float, rows_mm: tuple[float, ...] | None
 def test_upright_and_unreadable_rows_stay(seed: int) -> None:
     trace = trace_of(ROWS_MV)
     rng = np.random.default_rng(seed)
-    assert find_skew(noisy(ROWS_MV, seed), SEEN, GRID, rhythm="II") == 0.0
-    assert find_skew(rng.normal(0, 0.3, ROWS_MV.shape), SEEN, GRID, rhythm="II") == 0.0
-    assert find_skew(ROWS_MV, 0 * SEEN, GRID, rhythm="II") == 0.0
+    assert find_skew(trace_of(noisy(ROWS_MV, seed)), GRID) == 0.0
+    assert find_skew(trace_of(rng.normal(0, 0.3, ROWS_MV.shape)), GRID) == 0.0
+    assert find_skew(trace_of(ROWS_MV, 0 * SEEN), GRID) == 0.0
     assert set_upright(trace, GRID, 0.0) is trace
 
 
 @pytest.mark.parametrize("columns", [-80, 60])
 def test_the_beginning_is_found_where_leads_change(columns: int) -> None:
     rows_mv = noisy(np.roll(ROWS_MV, columns, axis=1))
-    start_mm = find_start(rows_mv, SEEN)
+    start_mm = find_start(trace_of(rows_mv))
     # Between two beats the leads agree with everything: it may be a little before or behind.
     assert start_mm == pytest.approx(columns / 20, abs=1.5)
 
 
 def test_a_beginning_that_is_right_or_cannot_be_told_stays() -> None:
-    assert find_start(noisy(ROWS_MV), SEEN) == 0.0
-    assert find_start(np.random.default_rng(0).normal(0, 0.3, ROWS_MV.shape), SEEN) == 0.0
-    assert find_start(noisy(np.roll(ROWS_MV, 60, axis=1)), 0 * SEEN) == 0.0
+    assert find_start(trace_of(noisy(ROWS_MV))) == 0.0
+    noise = np.random.default_rng(0).normal(0, 0.3, ROWS_MV.shape)
+    assert find_start(trace_of(noise)) == 0.0
+    assert find_start(trace_of(noisy(np.roll(ROWS_MV, 60, axis=1)), 0 * SEEN)) == 0.0
 
 
 def test_pulses_are_taken_off_the_beginning_and_beats_are_not() -> None:

@@ -16,8 +16,9 @@ from ecg_digitize import pipeline
 from ecg_digitize.batch import find_pages, output_names
 from ecg_digitize.cli import STAGES, main, parser
 from ecg_digitize.formats.csv import read_csv
+from ecg_digitize.frames import crossings_mm
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import LEADS, crossings_mm
+from ecg_digitize.layout import LEADS
 from ecg_digitize.manifest import MANIFEST_VARIABLE
 from ecg_digitize.signals import printed_recording
 from ecg_digitize.stage2.refine import PASSES

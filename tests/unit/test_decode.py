@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ecg_digitize.layout import RECT, TRACE_X0_PX, ZERO_PX
+from ecg_digitize.frames import RECT, TRACE_X0_PX
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.stage2.decode import decode, decode_numpy, true_trace_map
 from ecg_digitize.stage2.ink import see_ink
 from ecg_digitize.stage2.ridges import DecodeOptions, best_path, best_path_numpy
@@ -33,7 +34,7 @@ def _bins(y_px):
 
 def test_true_map_sums_to_one_and_decodes_to_its_trace():
     about_px = np.random.default_rng(0).uniform(-120, 120, (4, COLUMNS))
-    y_px = (np.array(ZERO_PX)[:, None] + about_px).astype(np.float32)
+    y_px = (np.array(COMPETITION.zero_px)[:, None] + about_px).astype(np.float32)
     trace_map = true_trace_map(y_px)
     assert trace_map.probability.shape == (4, 640, COLUMNS)
     np.testing.assert_allclose(trace_map.probability.sum(1), 1, rtol=1e-6)
@@ -129,7 +130,7 @@ def test_empty_rows_lie_on_their_zero_line(fill):
     probability = _gaussian(60)
     probability[1] = fill
     trace = decode(_map(probability))
-    assert (trace.y_px[1] == np.float32(ZERO_PX[1])).all()
+    assert (trace.y_px[1] == np.float32(COMPETITION.zero_px[1])).all()
     assert (trace.confidence[1] == 0).all()
     assert (trace.confidence[[0, 2, 3]] > 0.9).all()
 
@@ -140,7 +141,7 @@ def test_a_single_known_column_holds_throughout_its_lead():
     trace = decode(_map(probability))
     np.testing.assert_allclose(_bins(trace.y_px[:, 3750:]), 33)
     np.testing.assert_allclose(_bins(trace.y_px[3]), 33)
-    np.testing.assert_allclose(trace.y_px[0, :3750], ZERO_PX[0])
+    np.testing.assert_allclose(trace.y_px[0, :3750], COMPETITION.zero_px[0])
     assert (trace.confidence > 0).sum() == 4
 
 
@@ -259,7 +260,7 @@ def test_traces_that_touch_are_left_alone():
 @pytest.mark.parametrize("drawn", [True, False])
 def test_a_line_leaps_only_where_ink_is_seen(decoder, width: int, ink: int, drawn: bool) -> None:
     """Whatever stage 2 says, and however faint the ink is."""
-    y_px = np.repeat(np.array(ZERO_PX, np.float32)[:, None], COLUMNS, axis=1)
+    y_px = np.repeat(np.array(COMPETITION.zero_px, np.float32)[:, None], COLUMNS, axis=1)
     leaping = y_px[0].copy()
     piece = slice(400, 400 + width)
     leaping[piece] = 60.5  # 2.7 mV above it
@@ -297,7 +298,7 @@ def test_a_row_may_have_a_pen_of_its_own(pen):
 @pytest.mark.parametrize("wide_mm", [4, 8, 16])
 def test_a_highlighter_makes_no_line_foreign(wide_mm: int):
     trace_map, image = _drawn([(20, 20, 20)] * 4)
-    top = round(ZERO_PX[3] - 8 * wide_mm) - 10
+    top = round(COMPETITION.zero_px[3] - 8 * wide_mm) - 10
     marked = image[top : top + 8 * wide_mm + 20, TRACE_X0_PX + 2000 : TRACE_X0_PX + 3000]
     marked[:] = (marked * (np.array([255, 240, 90]) / 255)).astype(np.uint8)
     assert decode(trace_map, image).confidence[3].min() > 0.9
@@ -306,7 +307,7 @@ def test_a_highlighter_makes_no_line_foreign(wide_mm: int):
 def _drawn(pens):
     """Four rows of beats of 1 mV, the map that sees them, and the page."""
     beats_px = 80 * np.exp(-((((np.arange(COLUMNS) % 400) - 200) / 12) ** 2))
-    lines_px = np.array(ZERO_PX)[:, None] - beats_px
+    lines_px = np.array(COMPETITION.zero_px)[:, None] - beats_px
     image = np.min([_page(y_px, ink=pen) for y_px, pen in zip(lines_px, pens, strict=True)], axis=0)
     return true_trace_map(lines_px.astype(np.float32)), image
 

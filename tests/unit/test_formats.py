@@ -6,7 +6,7 @@ from hypothesis.extra.numpy import arrays
 
 from ecg_digitize.errors import InputError
 from ecg_digitize.formats.csv import read_csv, write_csv
-from ecg_digitize.layout import LEADS
+from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.signals import printed_recording
 from ecg_digitize.types import Recording
 
@@ -28,13 +28,18 @@ def test_csv_round_trip_keeps_every_sample_within_half_a_step(tmp_path_factory, 
 @pytest.mark.parametrize("rhythm", ["II", "V1"])
 def test_csv_knows_the_lead_of_the_strip(tmp_path, rhythm):
     ramp = np.tile(np.arange(20.0), (12, 1))
-    write_csv(printed_recording(ramp, fs_hz=2, rhythm=rhythm), tmp_path / "page.csv")
+    write_csv(
+        printed_recording(ramp, fs_hz=2, layout=COMPETITION.with_strip(rhythm)),
+        tmp_path / "page.csv",
+    )
     assert read_csv(tmp_path / "page.csv").rhythm == rhythm
 
 
 def test_csv_of_a_sheet_without_a_strip(tmp_path):
     ramp = np.arange(12 * 20, dtype=np.float32).reshape(12, 20)
-    write_csv(printed_recording(ramp, fs_hz=2, rhythm=None), tmp_path / "page.csv")
+    write_csv(
+        printed_recording(ramp, fs_hz=2, layout=COMPETITION.with_strip(None)), tmp_path / "page.csv"
+    )
     assert read_csv(tmp_path / "page.csv").rhythm is None
 
 

@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import NAMES_MM, NORM, RECT, crossings_mm
+from ecg_digitize.frames import NORM, RECT, crossings_mm
+from ecg_digitize.layout import COMPETITION
 
 CAMERA = np.array([[13.0, 0.6, 60], [-0.4, 12.5, 80], [1e-4, 2e-4, 1]])
 
@@ -49,12 +50,12 @@ def test_resizing_is_where_opencv_puts_a_blob(size: tuple[int, int]) -> None:
 
 
 def test_fit_homography_recovers_the_camera_and_heeds_weights() -> None:
-    seen = geometry.apply_homography(CAMERA, NAMES_MM)
+    seen = geometry.apply_homography(CAMERA, COMPETITION.names_mm)
     weights = np.ones(13)
     seen[4] += 500
     weights[4] = 0
 
-    fitted = geometry.fit_homography(NAMES_MM, seen, weights=weights)
+    fitted = geometry.fit_homography(COMPETITION.names_mm, seen, weights=weights)
 
     assert fitted == pytest.approx(CAMERA, rel=1e-6, abs=1e-9)
 
@@ -64,29 +65,31 @@ def test_fit_homography_refuses_a_line_and_too_few_points() -> None:
     with pytest.raises(ValueError, match="degenerate"):
         geometry.fit_homography(line, line)
     with pytest.raises(ValueError, match="needs 4"):
-        geometry.fit_homography(NAMES_MM[:3], NAMES_MM[:3])
+        geometry.fit_homography(COMPETITION.names_mm[:3], COMPETITION.names_mm[:3])
 
 
 @pytest.mark.parametrize("fit", [geometry.fit_affine, geometry.fit_similarity])
 def test_lesser_fits_recover_a_similarity(fit) -> None:
     turned = np.array([[0.0, -8.0, 900], [8.0, 0.0, 30], [0, 0, 1]])
-    seen = geometry.apply_homography(turned, NAMES_MM[:5])
+    seen = geometry.apply_homography(turned, COMPETITION.names_mm[:5])
 
-    assert fit(NAMES_MM[:5], seen, weights=np.arange(1.0, 6)) == pytest.approx(turned, abs=1e-9)
+    assert fit(COMPETITION.names_mm[:5], seen, weights=np.arange(1.0, 6)) == pytest.approx(
+        turned, abs=1e-9
+    )
 
 
 def test_every_candidate_of_true_points_is_the_camera() -> None:
-    seen = geometry.apply_homography(CAMERA, NAMES_MM)
+    seen = geometry.apply_homography(CAMERA, COMPETITION.names_mm)
 
-    candidates = geometry.candidate_homographies(NAMES_MM, seen)
+    candidates = geometry.candidate_homographies(COMPETITION.names_mm, seen)
 
     assert len(candidates) > 300  # 715 quadruples less those with three names in a line
     assert np.allclose(candidates, CAMERA, rtol=1e-6, atol=1e-8)
 
 
 def test_mirrored_points_have_no_candidates() -> None:
-    mirrored = NAMES_MM * [-1, 1]
-    assert len(geometry.candidate_homographies(NAMES_MM, mirrored)) == 0
+    mirrored = COMPETITION.names_mm * [-1, 1]
+    assert len(geometry.candidate_homographies(COMPETITION.names_mm, mirrored)) == 0
 
 
 def test_jacobian_is_the_slope_of_the_homography() -> None:

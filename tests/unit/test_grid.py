@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import GRID_COLUMNS, GRID_ROWS, NORM, SQUARE_MM, crossings_mm
+from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, NORM, SQUARE_MM, crossings_mm
 from ecg_digitize.pipeline import look_again
 from ecg_digitize.stage1 import grid
 from ecg_digitize.stage1.surface import fit_surface, solve_banded

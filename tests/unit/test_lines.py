@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import PX_PER_MM, crossings_mm
+from ecg_digitize.frames import PX_PER_MM, crossings_mm
 from ecg_digitize.stage1 import lines
 from ecg_digitize.stage1.feed import fed
 from ecg_digitize.stage1.lines import refine_grid

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ecg_digitize.layout import RECT, ZERO_PX
+from ecg_digitize.frames import RECT
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.runtime import placed
 from ecg_digitize.stage2.members import MEMBERS
 from ecg_digitize.stage2.series import (
@@ -32,7 +33,7 @@ MILLIONS = {
 
 
 def _batch(width):
-    y_px = torch.tensor(ZERO_PX)[None, :, None].expand(2, 4, width)
+    y_px = torch.tensor(COMPETITION.zero_px)[None, :, None].expand(2, 4, width)
     image = torch.randint(0, 256, (2, 3, RECT.height_px, width), dtype=torch.uint8)
     return {"image": image, "y_px": y_px, "seams": torch.zeros(2, 4, width, dtype=torch.bool)}
 
@@ -96,4 +97,4 @@ def test_a_row_is_looked_for_in_its_strip_alone():
         outside[top // BIN_PX : (top + STRIP_PX) // BIN_PX] = False
         assert (logits[0, row, outside] == NOWHERE).all()
         assert (logits[0, row, ~outside] != NOWHERE).all()
-        assert top < ZERO_PX[row] - 160 < top + STRIP_PX - 160
+        assert top < COMPETITION.zero_px[row] - 160 < top + STRIP_PX - 160

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ecg_digitize.layout import LEADS, lead_window
+from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.metrics import competition_score, image_snr
 
 FS_HZ = 250
@@ -16,7 +16,7 @@ def ecg_like(seed=0, n=10 * FS_HZ):
     signals_mv = np.fft.irfft(spectrum, n)
     signals_mv *= 0.3 / signals_mv.std()
     for index, lead in enumerate(LEADS):
-        start, stop = lead_window(lead, n)
+        start, stop = COMPETITION.window(lead, n)
         signals_mv[index, :start] = np.nan
         signals_mv[index, stop:] = np.nan
     return signals_mv

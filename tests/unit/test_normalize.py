@@ -5,7 +5,7 @@ import pytest
 
 from ecg_digitize import geometry, pipeline
 from ecg_digitize.errors import StageError
-from ecg_digitize.layout import NAME_KEYS, NAMES_MM
+from ecg_digitize.layout import COMPETITION, NAME_KEYS
 from ecg_digitize.stage0 import normalize
 from ecg_digitize.stage1.grid import unseen_grid
 from ecg_digitize.types import Page
@@ -24,7 +24,9 @@ def camera(turns: int = 0) -> np.ndarray:
 
 def marker_maps(page_from_sheet: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return (13, h, w) discs of radius 5 px round the names, with soft edges and noise."""
-    names = geometry.apply_homography(np.linalg.inv(PAGE_FROM_MAP) @ page_from_sheet, NAMES_MM)
+    names = geometry.apply_homography(
+        np.linalg.inv(PAGE_FROM_MAP) @ page_from_sheet, COMPETITION.names_mm
+    )
     rows, columns = np.mgrid[0 : MAP_SIZE[1], 0 : MAP_SIZE[0]]
     away = np.hypot(columns - names[:, 0, None, None], rows - names[:, 1, None, None])
     maps = 0.95 / (1 + np.exp(np.minimum(2 * (away - 5), 50))) + 0.05 * rng.random(away.shape)
@@ -32,7 +34,7 @@ def marker_maps(page_from_sheet: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 def noisy_names(page_from_sheet, rng, *, sigma_mm: float = 0.7) -> np.ndarray:
-    mm = NAMES_MM + rng.normal(0, sigma_mm, NAMES_MM.shape)
+    mm = COMPETITION.names_mm + rng.normal(0, sigma_mm, COMPETITION.names_mm.shape)
     return geometry.apply_homography(page_from_sheet, mm).astype(np.float32)
 
 
@@ -48,7 +50,7 @@ def test_names_are_found_to_a_fraction_of_a_map_pixel() -> None:
 
     xy_px, confidence = normalize.find_names(maps)
 
-    truth = geometry.apply_homography(np.linalg.inv(PAGE_FROM_MAP) @ camera(), NAMES_MM)
+    truth = geometry.apply_homography(np.linalg.inv(PAGE_FROM_MAP) @ camera(), COMPETITION.names_mm)
     assert np.isnan(xy_px[3]).all()
     assert confidence[3] == 0
     assert np.abs(np.delete(xy_px - truth, 3, axis=0)).max() < 0.15
@@ -119,7 +121,7 @@ def test_the_stiff_fit_beats_the_lesser_and_the_freer_maps(n_names: int) -> None
     for _ in range(60):
         use = rng.choice(13, n_names, replace=False)
         tilted = camera() @ np.array([[1, 0, 0], [0, 1, 0], [*rng.normal(0, 3e-4, 2), 1]])
-        mm, px = NAMES_MM[use], noisy_names(tilted, rng)[use].astype(float)
+        mm, px = COMPETITION.names_mm[use], noisy_names(tilted, rng)[use].astype(float)
         fits = {
             "stiff": normalize.fit_stiff_homography(mm, px, weights=np.ones(n_names, np.float32)),
             "similarity": geometry.fit_similarity(mm, px),
@@ -137,9 +139,11 @@ def test_the_stiff_fit_beats_the_lesser_and_the_freer_maps(n_names: int) -> None
 def test_with_all_names_the_stiff_fit_is_the_plain_homography() -> None:
     names = noisy_names(camera(), np.random.default_rng(4)).astype(float)
 
-    stiff = normalize.fit_stiff_homography(NAMES_MM, names, weights=np.ones(13, np.float32))
+    stiff = normalize.fit_stiff_homography(
+        COMPETITION.names_mm, names, weights=np.ones(13, np.float32)
+    )
 
-    assert area_error_mm(stiff, geometry.fit_homography(NAMES_MM, names)) < 0.3
+    assert area_error_mm(stiff, geometry.fit_homography(COMPETITION.names_mm, names)) < 0.3
 
 
 def test_six_names_outvote_the_orientation_head_but_three_do_not() -> None:
@@ -224,7 +228,9 @@ def test_a_known_homography_makes_a_registration() -> None:
 def test_rows_closer_together_do_not_stretch_the_sheet(stretch: float, turns: int) -> None:
     similar = np.array([[7.2, 0.3, 60], [-0.3, 7.2, 50], [0, 0, 1]])
     truth = geometry.quarter_turning(-turns, (2160, 1728)) @ similar
-    mm = NAMES_MM * [1, stretch] + np.random.default_rng(0).normal(0, 0.5, NAMES_MM.shape)
+    mm = COMPETITION.names_mm * [1, stretch] + np.random.default_rng(0).normal(
+        0, 0.5, COMPETITION.names_mm.shape
+    )
     names = geometry.apply_homography(truth, mm).astype(np.float32)
     as_usual = normalize.registration_from_names(names, np.ones(13, np.float32), UNSURE)
 
@@ -235,9 +241,11 @@ def test_rows_closer_together_do_not_stretch_the_sheet(stretch: float, turns: in
     got, want = mended.page_from_sheet[:2, :2], truth[:2, :2]
     assert np.linalg.norm(got - want) < 0.02 * np.linalg.norm(want)
     seen = geometry.apply_homography(np.linalg.inv(mended.page_from_sheet), names)
-    off_mm = seen - NAMES_MM
+    off_mm = seen - COMPETITION.names_mm
     assert np.abs(off_mm[:, 0]).max() < 3
-    assert np.ptp(off_mm[:, 1]) == pytest.approx(abs(1 - stretch) * np.ptp(NAMES_MM[:, 1]), abs=4)
+    assert np.ptp(off_mm[:, 1]) == pytest.approx(
+        abs(1 - stretch) * np.ptp(COMPETITION.names_mm[:, 1]), abs=4
+    )
 
 
 def test_a_sheet_that_lies_flat_is_not_stretched() -> None:

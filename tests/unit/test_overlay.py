@@ -6,17 +6,9 @@ import pytest
 
 from ecg_digitize import geometry
 from ecg_digitize.errors import InputError
+from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, RECT, TRACE_X0_PX, crossings_mm
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import (
-    GRID_COLUMNS,
-    GRID_ROWS,
-    LEADS,
-    RECT,
-    TRACE_COLUMNS,
-    TRACE_X0_PX,
-    ZERO_PX,
-    crossings_mm,
-)
+from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.render.overlay import FILLED_RGB, ROW_RGB, draw_overlay, save_png
 from ecg_digitize.types import Digitization, GridMap, Page, Recording, Registration, Trace
 
@@ -26,9 +18,9 @@ PAGE_FROM_SHEET = np.array([[4.7, 0.25, 30.0], [-0.2, 4.6, 60.0], [1e-4, -5e-5, 
 
 @pytest.fixture
 def trace():
-    t = np.arange(TRACE_COLUMNS)
-    y_px = np.array(ZERO_PX)[:, None] + 60 * np.sin(t / 170 + np.arange(4)[:, None])
-    return Trace(y_px.astype(np.float32), np.ones((4, TRACE_COLUMNS), np.float32))
+    t = np.arange(COMPETITION.n_columns)
+    y_px = np.array(COMPETITION.zero_px)[:, None] + 60 * np.sin(t / 170 + np.arange(4)[:, None])
+    return Trace(y_px.astype(np.float32), np.ones((4, COMPETITION.n_columns), np.float32))
 
 
 def _digitization(trace):
@@ -46,7 +38,7 @@ def _digitization(trace):
 
 def _points(trace, row):
     """Where the row lies in the picture, by the homography alone."""
-    rect = np.column_stack([TRACE_X0_PX + np.arange(TRACE_COLUMNS), trace.y_px[row]])
+    rect = np.column_stack([TRACE_X0_PX + np.arange(COMPETITION.n_columns), trace.y_px[row]])
     return geometry.apply_homography(PAGE_FROM_SHEET, RECT.mm_from_px(rect))
 
 
@@ -102,7 +94,7 @@ def test_grid_dots_and_ticks(page, trace):
     assert (dotted[on_page[:, 1], on_page[:, 0]] < 255).any(-1).all()
     assert (plain[on_page[:, 1], on_page[:, 0]] == 255).all()
     for start in (0, 1250, 2500, 3750):  # 3 mm above the zero line
-        rect = np.array([TRACE_X0_PX + start, ZERO_PX[1] - 24.0])
+        rect = np.array([TRACE_X0_PX + start, COMPETITION.zero_px[1] - 24.0])
         x, y = np.rint(geometry.apply_homography(PAGE_FROM_SHEET, RECT.mm_from_px(rect))).astype(
             int
         )

@@ -9,7 +9,8 @@ import torch
 from ecg_digitize import pipeline, submission
 from ecg_digitize.cli import main, parser
 from ecg_digitize.errors import InputError
-from ecg_digitize.layout import N_ROWS, RECT, TRACE_COLUMNS, TRACE_X0_PX, ZERO_PX
+from ecg_digitize.frames import RECT, TRACE_X0_PX
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.pipeline import BEST, PRESETS, load_models, refine_trace
 from ecg_digitize.stage2.decode import true_trace_map
 from ecg_digitize.stage2.refine import REACH_PX
@@ -26,13 +27,18 @@ class _Darkest(torch.nn.Module):
 
 
 def test_flips_are_averaged_the_right_way_up(tiny_models):
-    y_px = (np.array(ZERO_PX)[:, None] + 9 * np.sin(np.arange(TRACE_COLUMNS) / 200)).round()
+    y_px = (
+        np.array(COMPETITION.zero_px)[:, None] + 9 * np.sin(np.arange(COMPETITION.n_columns) / 200)
+    ).round()
     image = np.full((RECT.height_px, RECT.width_px, 3), 255, np.uint8)
-    for row in range(N_ROWS):
-        image[y_px[row].astype(int), TRACE_X0_PX + np.arange(TRACE_COLUMNS)] = 0
+    for row in range(COMPETITION.n_rows):
+        image[y_px[row].astype(int), TRACE_X0_PX + np.arange(COMPETITION.n_columns)] = 0
     page, trace_map = RectifiedPage(image, valid=1.0), true_trace_map(y_px.astype(np.float32))
     confidence = np.ones_like(y_px, np.float32)
-    near = Trace(np.repeat(np.array(ZERO_PX, np.float32)[:, None], TRACE_COLUMNS, 1), confidence)
+    near = Trace(
+        np.repeat(np.array(COMPETITION.zero_px, np.float32)[:, None], COMPETITION.n_columns, 1),
+        confidence,
+    )
 
     def refined(preset: str) -> np.ndarray:
         models = replace(tiny_models, refine=_Darkest(), preset=PRESETS[preset])

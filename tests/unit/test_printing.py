@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecg_digitize.layout import ZERO_MM
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.synth import degrade
 from ecg_digitize.synth.chance import Chance
 from ecg_digitize.synth.page import default_style, draw_page, laser_print
@@ -85,7 +85,7 @@ def test_black_ink_aside_takes_its_labels_along():
     at, moved = (np.argmin(page.rows_mm[0, 900:950]) for page in (plain, aside))
     assert moved - at == 10
     off_px = round(0.5 * style.px_per_mm)
-    top = round((ZERO_MM[0] - 8.0 - style.top_mm) * style.px_per_mm)
+    top = round((COMPETITION.zero_mm[0] - 8.0 - style.top_mm) * style.px_per_mm)
     ink = [(page.image[top] < 60).all(axis=1) for page in (plain, aside)]
     assert ink[0].sum() > 20
     assert (np.roll(ink[0], off_px) != ink[1]).sum() < 0.3 * ink[0].sum()

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import (
+from ecg_digitize.frames import (
     NORM,
     PAGE_GRID_TOP_PX,
     PX_PER_MM,
     RECT,
     TIME_ORIGIN_MM,
-    ZERO_MM,
     Frame,
     crossings_mm,
 )
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.stage0.normalize import registration_from_homography
 from ecg_digitize.stage1.rectify import norm_image, page_from_norm, rectify
 from ecg_digitize.types import GridMap, Page
@@ -159,7 +159,9 @@ def test_a_render_has_its_grid_lines_on_the_crossings() -> None:
 
 def test_a_row_is_shown_where_its_baseline_lies_on_the_picture() -> None:
     page_from_sheet = np.array([[6.0, -0.6, 160.0], [0.6, 6.0, 0.0], [0.0, 0.0, 1.0]])
-    height = round(geometry.apply_homography(page_from_sheet, [150.0, ZERO_MM[3]])[1]) + 1
+    height = (
+        round(geometry.apply_homography(page_from_sheet, [150.0, COMPETITION.zero_mm[3]])[1]) + 1
+    )
     page = Page(np.full((height, 1900, 3), 255, np.uint8), "cut off below")
 
     shown = rectify(page, grid_of(page_from_sheet)).shown

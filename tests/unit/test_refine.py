@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ecg_digitize import pipeline
-from ecg_digitize.layout import RECT, TRACE_COLUMNS, TRACE_X0_PX, ZERO_PX
+from ecg_digitize.frames import RECT, TRACE_X0_PX
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.stage2.decode import decode, true_trace_map
 from ecg_digitize.stage2.refine import (
     BAND_PX,
@@ -32,9 +33,9 @@ from ecg_digitize.types import RectifiedPage, Trace
 @pytest.fixture
 def lines_px():
     """Four lines that rise and fall by 90 px, each lead a step apart from the one before."""
-    t = np.arange(TRACE_COLUMNS)
+    t = np.arange(COMPETITION.n_columns)
     wave = 60 * np.sin(t / 300) + 30 * np.sin(t / 40) + 10 * (t // 1250)
-    return (np.array(ZERO_PX)[:, None] - wave).astype(np.float32)
+    return (np.array(COMPETITION.zero_px)[:, None] - wave).astype(np.float32)
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def page(lines_px):
     """A white page with a stroke of 7 px along each line."""
     rows = np.arange(RECT.height_px)[:, None]
     image = np.full((RECT.height_px, RECT.width_px), 255.0)
-    columns = slice(TRACE_X0_PX, TRACE_X0_PX + TRACE_COLUMNS)
+    columns = slice(TRACE_X0_PX, TRACE_X0_PX + COMPETITION.n_columns)
     for line in lines_px:
         ink = np.clip(4 - np.abs(rows - line), 0, 1)
         image[:, columns] = np.minimum(image[:, columns], 255 * (1 - ink))
@@ -52,7 +53,7 @@ def page(lines_px):
 def test_bands_follow_the_lines_and_show_them_level(page, lines_px):
     bands = pixels_along(page.image, true_trace_map(lines_px), lines_px)
 
-    assert bands.shape == (4, PIXELS, BAND_PX, TRACE_COLUMNS)
+    assert bands.shape == (4, PIXELS, BAND_PX, COMPETITION.n_columns)
     darkness = 255.0 - bands[:, 0]
     weight = np.arange(BAND_PX) - REACH_PX
     middle = slice(int(REACH_PX) - 8, int(REACH_PX) + 10)  # neighbours may enter at the edges
@@ -64,7 +65,7 @@ def test_bands_follow_the_lines_and_show_them_level(page, lines_px):
 
 
 def test_leads_are_smoothed_apart(lines_px):
-    step = np.zeros((4, TRACE_COLUMNS), np.float32)
+    step = np.zeros((4, COMPETITION.n_columns), np.float32)
     step[:, 1250:] = 100
 
     smooth = smooth_lines(step)
@@ -79,7 +80,7 @@ def test_clues_say_where_leads_begin_and_end(lines_px):
 
     clues = clues_along(trace, lines_px) / 127.5 - 1
 
-    assert clues.shape == (4, CLUES, TRACE_COLUMNS)
+    assert clues.shape == (4, CLUES, COMPETITION.n_columns)
     np.testing.assert_allclose(clues[:, 1], 0, atol=1e-5)  # the lines are followed as they are
     np.testing.assert_allclose(clues[:, 3], 1, atol=1e-5)
     begin, end = clues[:, 4], clues[:, 5]
@@ -92,7 +93,7 @@ def test_clues_say_where_leads_begin_and_end(lines_px):
 def test_flipped_bands_are_those_of_a_flipped_line(lines_px):
     """Of one lead, whose decoded line is not the one followed."""
     lead = slice(1250, 2500)
-    decoded = lines_px + 3 * np.sin(np.arange(TRACE_COLUMNS, dtype=np.float32) / 9)
+    decoded = lines_px + 3 * np.sin(np.arange(COMPETITION.n_columns, dtype=np.float32) / 9)
     trace = Trace(decoded, np.full_like(lines_px, 0.7))
     clues = clues_along(trace, lines_px)[1, :, lead]
     bands = np.random.default_rng(0).integers(0, 256, (PIXELS, BAND_PX, 1250)).astype(np.uint8)
@@ -107,7 +108,7 @@ def test_flipped_bands_are_those_of_a_flipped_line(lines_px):
     np.testing.assert_array_equal(pixels, bands[..., ::-1])
     np.testing.assert_allclose(flipped_clues[:, 1:-1], wanted[:, 1:-1], atol=0.02)
 
-    zero = np.float32(ZERO_PX[1])
+    zero = np.float32(COMPETITION.zero_px[1])
     mirrored = Trace(2 * zero - decoded, trace.confidence)
     pixels, flipped_clues = flipped(*as_tensors, upside_down=True, backwards=False)
     wanted = clues_along(mirrored, 2 * zero - lines_px)[1, :, lead]
@@ -129,7 +130,7 @@ def test_samples_say_how_far_the_line_is_off_the_ink(monkeypatch):
         trace = decode(*of)
         return replace(trace, y_px=trace.y_px + wave_px)
 
-    wave_px = 6 * np.sin(np.arange(TRACE_COLUMNS, dtype=np.float32) / 50)
+    wave_px = 6 * np.sin(np.arange(COMPETITION.n_columns, dtype=np.float32) / 50)
     monkeypatch.setattr(training, "decode", decode_badly)
     monkeypatch.setattr(stage2, "make_page", partial(make_page, kind="render"))
 
@@ -149,14 +150,14 @@ def test_samples_say_how_far_the_line_is_off_the_ink(monkeypatch):
 def test_a_pool_draws_matching_pieces_of_the_last_pages():
     """Pixels, clues and offsets that all tell page, row and column; flips show in each."""
     pool = training.Pool(2, device=torch.device("cpu"))
-    column = np.arange(TRACE_COLUMNS)
+    column = np.arange(COMPETITION.n_columns)
     for page in range(3):
-        where = TRACE_COLUMNS * (4 * page + np.arange(4)[:, None]) + column + 1
-        pixels = np.zeros((4, PIXELS, BAND_PX, TRACE_COLUMNS), np.uint8)
+        where = COMPETITION.n_columns * (4 * page + np.arange(4)[:, None]) + column + 1
+        pixels = np.zeros((4, PIXELS, BAND_PX, COMPETITION.n_columns), np.uint8)
         pixels[:, 0] = (where // 256)[:, None]
         pixels[:, 1] = (where % 256)[:, None]
         pixels[:, 2, :8] = 255  # above the line
-        clues = np.zeros((4, CLUES, TRACE_COLUMNS), np.float32)
+        clues = np.zeros((4, CLUES, COMPETITION.n_columns), np.float32)
         clues[:, 0], clues[:, 3], clues[:, 4] = 100, where, 50  # slope, confidence, begin
         pool.put(training.Bands(pixels, clues, where.astype(np.float32), weight=page))
 
@@ -167,7 +168,7 @@ def test_a_pool_draws_matching_pieces_of_the_last_pages():
     steps = np.diff(where)
     backwards, upside_down = steps[:, 0] < 0, drawn["offset_px"][:, 0] < 0
     np.testing.assert_array_equal(steps, np.where(backwards, -1, 1)[:, None] + 0 * steps)
-    page = (where[:, 0] - 1) // (4 * TRACE_COLUMNS)
+    page = (where[:, 0] - 1) // (4 * COMPETITION.n_columns)
     np.testing.assert_array_equal(drawn["weight"], page)
     assert set(page) == {1, 2}
     pixels, clues = drawn["pixels"].astype(int), drawn["clues"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import RECT, crossings_mm
+from ecg_digitize.frames import RECT, crossings_mm
 from ecg_digitize.stage1.rectify import page_from_rect, rectify
 from ecg_digitize.stage1.ripples import LINE_MM, LOOK, follow_ripples, ripple_at
 from ecg_digitize.synth.page import default_style, draw_page

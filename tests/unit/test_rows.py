@@ -8,19 +8,11 @@ import numpy as np
 import pytest
 
 from ecg_digitize import geometry, pipeline
-from ecg_digitize.layout import (
-    N_ROWS,
-    NAMES_MM,
-    NORM,
-    RECT,
-    TRACE_COLUMNS,
-    ZERO_MM,
-    ZERO_PX,
-    crossings_mm,
-)
+from ecg_digitize.frames import NORM, RECT, crossings_mm
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.pipeline import digitize_page, load_models
-from ecg_digitize.signals import printed_recording
+from ecg_digitize.signals import printed_recording, rows_from_trace
 from ecg_digitize.stage0.normalize import registration_from_homography
 from ecg_digitize.stage1 import rows
 from ecg_digitize.stage1.rectify import page_from_rect, rectify
@@ -49,7 +41,7 @@ MANIFEST = Path(__file__).parents[2] / "weights_manifest.json"
 
 
 def sheet(zero_mm: tuple[float, ...]) -> CleanPage:
-    style = replace(default_style(), zero_mm=zero_mm)
+    style = replace(default_style(), layout=COMPETITION.with_zeros(zero_mm))
     return draw_page(SIGNALS_MV, style, np.random.default_rng(0))
 
 
@@ -84,7 +76,7 @@ def test_rows_are_found_wherever_the_names_stand(
 
 def test_rows_are_found_where_the_names_stand_as_usual_and_the_rows_do_not() -> None:
     page, grid, registration = seen(sheet(UNEVEN_MM))
-    usual = geometry.page_from_sheet(grid.crossings_xy_px, NAMES_MM).astype(np.float32)
+    usual = geometry.page_from_sheet(grid.crossings_xy_px, COMPETITION.names_mm).astype(np.float32)
 
     placed = place_rows(page, grid, replace(registration, names_xy_px=usual))
 
@@ -95,14 +87,14 @@ def test_rows_are_found_where_the_names_stand_as_usual_and_the_rows_do_not() -> 
 def test_every_baseline_comes_where_it_is_expected_and_goes_back() -> None:
     uneven = np.array(UNEVEN_MM)
     y_mm = np.linspace(0, 215, 100)
-    np.testing.assert_allclose(as_printed(np.array(ZERO_MM), uneven), uneven)
+    np.testing.assert_allclose(as_printed(np.array(COMPETITION.zero_mm), uneven), uneven)
     np.testing.assert_allclose(as_laid_out(as_printed(y_mm, uneven), uneven), y_mm, atol=1e-3)
     assert (np.diff(as_printed(y_mm, uneven)) > 0).all()
     np.testing.assert_array_equal(as_printed(y_mm, None), y_mm)
 
 
 def test_traces_that_begin_elsewhere_are_read_from_there() -> None:
-    page, grid, _ = seen(sheet(ZERO_MM))
+    page, grid, _ = seen(sheet(COMPETITION.zero_mm))
     late = replace(grid, start_mm=3.0)
 
     there = page_from_rect(late, np.array([[300.0, 400.0]]))
@@ -114,7 +106,7 @@ def test_traces_that_begin_elsewhere_are_read_from_there() -> None:
 
 
 def test_the_usual_sheet_stays_as_it_is() -> None:
-    page, grid, registration = seen(sheet(ZERO_MM))
+    page, grid, registration = seen(sheet(COMPETITION.zero_mm))
     jitter = np.random.default_rng(1).normal(0, 0.7 * 7.874, registration.names_xy_px.shape)
     names = (registration.names_xy_px + jitter).astype(np.float32)
 
@@ -123,7 +115,7 @@ def test_the_usual_sheet_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("squares", [-1, 1])
 def test_a_grid_counted_from_a_wrong_line_is_counted_anew(squares: int) -> None:
-    page, grid, registration = seen(sheet(ZERO_MM))
+    page, grid, registration = seen(sheet(COMPETITION.zero_mm))
     wrong = counted_from(grid, squares)
 
     placed = place_rows(page, wrong, registration)
@@ -136,7 +128,7 @@ def test_a_grid_counted_from_a_wrong_line_is_counted_anew(squares: int) -> None:
 
 
 def test_a_monitors_edge_is_no_row(monkeypatch) -> None:
-    page, grid, registration = seen(sheet(ZERO_MM))
+    page, grid, registration = seen(sheet(COMPETITION.zero_mm))
     ink_density = rows._ink_density
 
     def with_edge(image: np.ndarray, grid: GridMap) -> np.ndarray:
@@ -152,7 +144,7 @@ def test_a_monitors_edge_is_no_row(monkeypatch) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_names_of_two_rows_alone_do_not_move_the_usual_rows(seed: int) -> None:
-    page, grid, registration = seen(sheet(ZERO_MM))
+    page, grid, registration = seen(sheet(COMPETITION.zero_mm))
     jitter = np.random.default_rng(seed).normal(0, 0.7 * 7.874, registration.names_xy_px.shape)
     names = (registration.names_xy_px + jitter).astype(np.float32)
     names[[k for k in range(13) if k not in (0, 3, 1, 4)]] = np.nan  # I aVR, II aVL
@@ -188,18 +180,17 @@ def test_the_rectified_page_has_its_rows_where_stage_2_looks_and_millivolts_are_
     grid = replace(grid, rows_mm=np.array(CLOSE_MM))
     y_mm = as_laid_out(clean.rows_mm.astype(np.float64), np.array(CLOSE_MM))
     y_px = ((y_mm - RECT.origin_mm_xy[1]) * RECT.px_per_mm_xy[1]).astype(np.float32)
-    trace = Trace(y_px, np.ones((N_ROWS, TRACE_COLUMNS), np.float32))
+    trace = Trace(y_px, np.ones(COMPETITION.shape, np.float32))
 
     rectified = rectify(page, grid)
     level = levelled(trace, grid)
 
-    assert np.abs(np.median(y_px, axis=1) - ZERO_PX).max() < 16
+    assert np.abs(np.median(y_px, axis=1) - COMPETITION.zero_px).max() < 16
     columns = np.arange(100, 4900, 7)
     quiet = np.abs(np.gradient(y_px, axis=1))[:, columns] < 1
     ink = rectified.image.max(axis=2)[np.rint(y_px[:, columns]).astype(int), 300 + columns]
     assert np.median(ink[quiet]) < 60
-    np.testing.assert_allclose((np.array(ZERO_PX)[:, None] - level.y_px) / 80, clean.rows_mv,
-                               atol=1e-3)  # fmt: skip
+    np.testing.assert_allclose(rows_from_trace(level), clean.rows_mv, atol=1e-3)
     # The same points of the picture, whether by the sheet as it is or as it is laid out.
     on_page = page_from_rect(grid, np.column_stack([300 + columns, y_px[1, columns]]))
     mm = np.column_stack([15 + columns / 20 - 0.5 / 7.874, clean.rows_mm[1, columns]])
@@ -225,7 +216,7 @@ def test_pages_of_other_machines_carry_their_labels(index: int) -> None:
     at = np.clip(np.rint(y_px).astype(int), 0, 1279)
     on_line, beside = (crop.image.max(axis=2)[np.clip(at + d, 0, 1279), column] for d in (0, 14))
     assert np.median(on_line[quiet]) < np.median(beside[quiet]) - 60
-    stretch, offset_mm = np.polyfit(ZERO_MM, page.grid.rows_mm, 1)
+    stretch, offset_mm = np.polyfit(COMPETITION.zero_mm, page.grid.rows_mm, 1)
     assert 0.6 < stretch < 1.3
     assert abs(offset_mm) < 60
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ecg_digitize.layout import Frame
+from ecg_digitize.frames import Frame
 from ecg_digitize.stage1.sight import is_ink
 
 FRAME = Frame(2801, 200, (10.0, 4.0), (0.0, 55.0))

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ecg_digitize.alignment import einthoven_residual_mv
 from ecg_digitize.errors import InputError
-from ecg_digitize.layout import LEADS, PX_PER_MV, RHYTHM_ROW, ZERO_PX, lead_window
+from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.signals import (
     find_rhythm,
@@ -18,11 +20,12 @@ from ecg_digitize.synth.signals import to_twelve
 from ecg_digitize.synth.simulator import SimulatorSource
 from ecg_digitize.types import Recording, Trace
 
+STRIP_ROW = 3
 RATES_HZ = (100, 250, 256, 500, 512, 1000, 1025)
 
 
 def trace_of(rows_mv, confidence=None):
-    y_px = np.array(ZERO_PX)[:, None] - PX_PER_MV * rows_mv
+    y_px = np.array(COMPETITION.zero_px)[:, None] - COMPETITION.px_per_mv * rows_mv
     if confidence is None:
         confidence = np.ones(rows_mv.shape)
     return Trace(y_px.astype(np.float32), confidence.astype(np.float32))
@@ -48,7 +51,7 @@ def test_500_hz_is_the_identity():
     np.testing.assert_array_equal(np.isfinite(recording.signals_mv), np.isfinite(truth.signals_mv))
     np.testing.assert_allclose(recording.signals_mv, truth.signals_mv, atol=2e-6)
     rows_mv = rows_from_trace(trace).astype(np.float32)
-    np.testing.assert_array_equal(recording.signals_mv[LEADS.index("II")], rows_mv[RHYTHM_ROW])
+    np.testing.assert_array_equal(recording.signals_mv[LEADS.index("II")], rows_mv[STRIP_ROW])
     np.testing.assert_array_equal(
         recording.signals_mv[LEADS.index("aVL"), 1250:2500], rows_mv[1, 1250:2500]
     )
@@ -64,7 +67,7 @@ def test_sinusoids_keep_phase_and_amplitude(fs_hz, frequency_hz):
     n_total = 10 * fs_hz
     assert recording.signals_mv.shape == (12, n_total)
     for lead in LEADS:
-        start, stop = lead_window(lead, n_total)
+        start, stop = COMPETITION.window(lead, n_total)
         got = recording.signals_mv[LEADS.index(lead)]
         assert np.isfinite(got[start:stop]).all()
         assert np.isnan(got[:start]).all()
@@ -86,7 +89,7 @@ def test_nothing_rings_at_the_jump_between_leads():
     rows_mv = np.repeat(np.array([[0.0, 1.0, -2.0, 3.0]]), 1250, axis=1).repeat(4, axis=0)
     recording = to_recording(trace_of(rows_mv), fs_hz=1025)
     for lead, level in (("I", 0), ("aVR", 1), ("V1", -2), ("V4", 3), ("V6", 3)):
-        start, stop = lead_window(lead, 10250)
+        start, stop = COMPETITION.window(lead, 10250)
         np.testing.assert_allclose(
             recording.signals_mv[LEADS.index(lead), start:stop], level, atol=1e-6
         )
@@ -154,7 +157,7 @@ def test_rows_and_windows_of_the_wrong_shape_are_refused():
 def with_strip(signals_mv, lead):
     """Return the printed rows with another lead in the rhythm strip."""
     rows_mv = rows_from_signals(signals_mv)
-    rows_mv[RHYTHM_ROW] = signals_mv[LEADS.index(lead)]
+    rows_mv[STRIP_ROW] = signals_mv[LEADS.index(lead)]
     return rows_mv + 0.03 * np.random.default_rng(2).standard_normal(rows_mv.shape)
 
 
@@ -164,7 +167,8 @@ def test_the_strip_is_the_lead_that_it_repeats(lead):
     trace = trace_of(with_strip(signals_mv, lead))
 
     assert find_rhythm(trace) == lead
-    recording = to_recording(trace, fs_hz=500, fusion=True, rhythm=lead)
+    known = replace(trace, layout=COMPETITION.with_strip(lead))
+    recording = to_recording(known, fs_hz=500, fusion=True)
 
     assert recording.rhythm == lead
     finite = np.isfinite(recording.signals_mv).sum(axis=1)
@@ -183,11 +187,11 @@ def test_the_strip_is_ii_where_the_short_ii_or_the_strip_was_not_seen():
     assert find_rhythm(trace_of(rows_mv, lost)) == "II"
 
     rows_mv = with_strip(signals_mv, "II")
-    rows_mv[RHYTHM_ROW] = rows_mv[0, 2500:3750] = 0.0  # no strip, and an electrode was off
+    rows_mv[3] = rows_mv[0, 2500:3750] = 0.0  # no strip, and an electrode was off
     assert find_rhythm(trace_of(rows_mv)) == "II"
 
     lost = np.ones(rows_mv.shape)
-    lost[RHYTHM_ROW, 400:] = 0.0
+    lost[STRIP_ROW, 400:] = 0.0
     assert find_rhythm(trace_of(rows_mv, lost)) is None
 
 
@@ -197,21 +201,22 @@ def test_the_strip_may_be_a_lead_that_looks_like_ii():
     signals_mv[LEADS.index("III")] = 0.5 * second
     rows_mv = with_strip(signals_mv, "III")
     assert find_rhythm(trace_of(rows_mv)) == "III"
-    rows_mv[RHYTHM_ROW] = 0.7 * second  # nearer to II and to III than to any other
+    rows_mv[STRIP_ROW] = 0.7 * second  # nearer to II and to III than to any other
     assert find_rhythm(trace_of(rows_mv)) == "II"
 
 
 def test_the_strip_may_be_printed_askew():
     rows_mv = with_strip(twelve_leads(), "V1")
-    rows_mv[RHYTHM_ROW] = np.roll(rows_mv[RHYTHM_ROW], 12)
+    rows_mv[STRIP_ROW] = np.roll(rows_mv[STRIP_ROW], 12)
     assert find_rhythm(trace_of(rows_mv)) == "V1"
 
 
 def test_a_sheet_without_a_strip_has_twelve_short_leads():
     signals_mv = twelve_leads()
     trace = trace_of(with_strip(signals_mv, "V1"))
+    trace = replace(trace, layout=COMPETITION.with_strip(None))
 
-    recording = to_recording(trace, fs_hz=250, fusion=True, rhythm=None)
+    recording = to_recording(trace, fs_hz=250, fusion=True)
 
     assert recording.rhythm is None
     assert recording.signals_mv.shape == (12, 2500)
@@ -220,17 +225,18 @@ def test_a_sheet_without_a_strip_has_twelve_short_leads():
 
 def test_limb_leads_are_not_blended_with_a_strip_of_another_lead():
     signals_mv = to_twelve(SimulatorSource(seed=5).get(4))
-    trace = trace_of(rows_from_signals(signals_mv, rhythm="V1"))
+    layout = COMPETITION.with_strip("V1")
+    trace = replace(trace_of(rows_from_signals(signals_mv, layout=layout)), layout=layout)
 
-    fused = to_recording(trace, fs_hz=500, fusion=True, rhythm="V1")
+    fused = to_recording(trace, fs_hz=500, fusion=True)
 
-    truth = printed_recording(signals_mv, fs_hz=500, rhythm="V1")
+    truth = printed_recording(signals_mv, fs_hz=500, layout=layout)
     np.testing.assert_allclose(fused.signals_mv, truth.signals_mv, atol=1e-5)
 
 
 def test_a_strip_that_repeats_nothing_is_what_the_layout_says():
     rows_mv = rows_from_signals(twelve_leads())
-    rows_mv[RHYTHM_ROW] = twelve_leads(seed=9)[4]
+    rows_mv[STRIP_ROW] = twelve_leads(seed=9)[4]
     assert find_rhythm(trace_of(rows_mv)) == "II"
     assert find_rhythm(trace_of(rows_mv), otherwise=None) is None
     assert find_rhythm(trace_of(np.zeros((4, 5000)))) == "II"

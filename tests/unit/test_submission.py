@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ecg_digitize.competition import (
-    COMPETITION,
+    SLUG,
     Competition,
     PageRequest,
     find_competition,
@@ -21,7 +21,7 @@ from ecg_digitize.competition import (
 )
 from ecg_digitize.errors import ImageError, InputError, StageError
 from ecg_digitize.files import INPUT_ROOT_VARIABLE
-from ecg_digitize.layout import LEADS, N_ROWS, TRACE_COLUMNS, lead_window
+from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.pipeline import ordered_map
 from ecg_digitize.submission import lead_values, main, submit
 from ecg_digitize.types import Digitization, GridMap, Recording, Registration, Trace
@@ -31,7 +31,7 @@ def digitization(signals_mv, fs_hz):
     return Digitization(
         source="made",
         recording=Recording(signals_mv, fs_hz),
-        trace=Trace(*np.zeros((2, N_ROWS, TRACE_COLUMNS), np.float32)),
+        trace=Trace(*np.zeros((2, *COMPETITION.shape), np.float32)),
         grid=GridMap(np.zeros((44, 57, 2), np.float32), np.zeros((44, 57), np.float32), 0.0),
         registration=Registration(
             np.eye(3), np.zeros((13, 2), np.float32), np.zeros(13, np.float32), 0, 13
@@ -44,7 +44,7 @@ def ramp_recording(fs_hz, n_total):
     """Lead k holds k + n / 1e5 at sample n of the ten seconds, NaN outside its window."""
     signals_mv = np.full((12, n_total), np.nan, np.float32)
     for k, lead in enumerate(LEADS):
-        start, stop = lead_window(lead, n_total)
+        start, stop = COMPETITION.window(lead, n_total)
         signals_mv[k, start:stop] = k + np.arange(start, stop) / 1e5
     return Recording(signals_mv, fs_hz)
 
@@ -127,7 +127,7 @@ def test_values_are_the_leads_windows_and_failed_pages_are_zero(tmp_path):
 
     values = dict(zip(table["id"].to_pylist(), table["value"].to_numpy(), strict=True))
     for name, lead, fs, n in rows:
-        start, _ = lead_window(lead, 10 * fs)
+        start, _ = COMPETITION.window(lead, 10 * fs)
         got = np.array([values[f"{name}_{k}_{lead}"] for k in range(n)])
         want = np.float32(LEADS.index(lead) + np.arange(start, start + n) / 1e5)
         np.testing.assert_array_equal(got, want if name == "a" else 0)
@@ -190,7 +190,7 @@ def test_failed_write_leaves_the_old_submission(tmp_path):
 def test_lead_values_bridge_gaps_and_never_leak_nan():
     recording = ramp_recording(100.0, 1000)
     lead = LEADS.index("V1")
-    start, _ = lead_window("V1", 1000)
+    start, _ = COMPETITION.window("V1", 1000)
     recording.signals_mv[lead, start + 10 : start + 20] = np.nan
 
     values, n_filled = lead_values(recording, "V1", 260)
@@ -202,7 +202,7 @@ def test_lead_values_bridge_gaps_and_never_leak_nan():
     assert (lead_values(recording, "V1", 5)[0] == 0).all()
 
 
-@pytest.mark.parametrize("mount", [COMPETITION, f"competitions/{COMPETITION}"])
+@pytest.mark.parametrize("mount", [SLUG, f"competitions/{SLUG}"])
 def test_both_mounts_are_found(tmp_path, monkeypatch, mount):
     write_inputs(tmp_path / mount, {"a": 250})
     monkeypatch.setenv(INPUT_ROOT_VARIABLE, str(tmp_path))

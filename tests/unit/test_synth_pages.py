@@ -6,16 +6,16 @@ import PIL.Image
 import pytest
 
 from ecg_digitize.errors import InputError
-from ecg_digitize.image import read_image
-from ecg_digitize.layout import (
+from ecg_digitize.frames import (
     GRID_COLUMNS,
     GRID_ROWS,
     PX_PER_MM,
-    ROW_LEADS,
     SQUARE_MM,
     crossings_mm,
     snapped_mm,
 )
+from ecg_digitize.image import read_image
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.synth import capture, desk, monitor, wear
 from ecg_digitize.synth.capture import paint
 from ecg_digitize.synth.chance import Chance
@@ -44,7 +44,7 @@ def test_rows_carry_the_leads_in_layout_order():
     page = make_page(SOURCE, seed=1, index=0, kind="render", vary_signals=False)
     from ecg_digitize.layout import LEADS
 
-    for row, leads in enumerate(ROW_LEADS):
+    for row, leads in enumerate(COMPETITION.row_leads):
         n = 5000 // len(leads)
         for k, lead in enumerate(leads):
             plotted_mm = page.rows_mm[row, k * n : (k + 1) * n]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import crossings_mm
+from ecg_digitize.frames import crossings_mm
 from ecg_digitize.stage1.timing import follow_lines
 from ecg_digitize.synth.page import default_style, draw_page
 from ecg_digitize.synth.signals import to_twelve

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from ecg_digitize import geometry
-from ecg_digitize.layout import PX_PER_MM, crossings_mm
+from ecg_digitize.frames import PX_PER_MM, crossings_mm
 from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.phase import measure_lines, residuals_mm
 from ecg_digitize.stage1.unwrap import right_part, unwrap
