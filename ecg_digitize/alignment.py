@@ -48,13 +48,41 @@ class Reading:
 
     grid: GridMap
     trace: Trace  # as rectified
+    paper: Trace  # as on the paper
     upright: Trace  # as on the paper, recorded at once in one column; its layout has the strip
     einthoven_mv: float
 
 
-def set_in_time(grid: GridMap, trace: Trace, rhythm: str | None) -> Reading:
-    """Find the strip's lead, unless it is known, and the skew of the print."""
-    paper = levelled(trace, grid)
+def on_paper(grid: GridMap, trace: Trace, layout: Layout) -> Trace:
+    """Take a trace that was read at 25 mm/s back to the paper, its speed and its gain.
+
+    Args:
+        grid: The sheet as it is.
+        trace: As rectified.
+        layout: The trace's, calibrated.
+    """
+    trace = levelled(trace, grid)
+    if trace.layout.mm_per_s == layout.mm_per_s:
+        return replace(trace, layout=layout)
+    at = np.arange(layout.n_columns) * layout.mm_per_s / trace.layout.mm_per_s
+    columns = np.arange(trace.layout.n_columns)
+    y_px, confidence = (
+        np.stack([np.interp(at, columns, row) for row in rows]).astype(np.float32)
+        for rows in (trace.y_px, trace.confidence)
+    )
+    return Trace(y_px, confidence, layout)
+
+
+def set_in_time(grid: GridMap, trace: Trace, layout: Layout, rhythm: str | None) -> Reading:
+    """Find the strip's lead, unless it is known, and the skew of the print.
+
+    Args:
+        grid: The sheet as it is.
+        trace: As rectified, read at 25 mm/s.
+        layout: What is printed where, at its own speed and gain.
+        rhythm: The lead of the strip; None if it is unknown.
+    """
+    paper = on_paper(grid, trace, layout)
     if rhythm is None:
         usual = grid.rows_mm is None
         rhythm = find_rhythm(paper, otherwise="II" if usual else None)
@@ -63,7 +91,7 @@ def set_in_time(grid: GridMap, trace: Trace, rhythm: str | None) -> Reading:
     upright = without_pulses(set_upright(paper, grid, skew))
     plain = to_recording(upright, fs_hz=TRACE_FS_HZ)
     einthoven_mv = einthoven_residual_mv(plain.signals_mv, remove_offset=True)
-    return Reading(grid, trace, upright, einthoven_mv)
+    return Reading(grid, trace, paper, upright, einthoven_mv)
 
 
 def find_start(paper: Trace) -> float:

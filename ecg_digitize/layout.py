@@ -24,6 +24,10 @@ NAME_KEYS: Final = (*LEADS, "rhythm")
 """The 13 printed lead names, "rhythm" being that of the strip."""
 
 
+PULSE_S: Final = 0.2
+"""Width of a calibration pulse; its height is 1 mV."""
+
+
 @dataclass(frozen=True)
 class Segment:
     """A lead's piece of a row."""
@@ -170,6 +174,21 @@ class Layout:
         """Return the layout with its rows at other heights, sheet y of 0 mV."""
         rows = zip(self.rows, zero_mm, strict=True)
         return replace(self, rows=tuple(replace(row, zero_mm=zero) for row, zero in rows))
+
+    def calibrated(self, *, mm_per_s: float, mm_per_mv: float) -> "Layout":
+        """Return the same print at another paper speed, and so of another length, and gain."""
+        slower = self.mm_per_s / mm_per_s
+        rows = (
+            replace(
+                row,
+                segments=tuple(
+                    replace(s, start_s=slower * s.start_s, stop_s=slower * s.stop_s)
+                    for s in row.segments
+                ),
+            )
+            for row in self.rows
+        )
+        return replace(self, rows=tuple(rows), mm_per_s=mm_per_s, mm_per_mv=mm_per_mv)
 
     def with_strip(self, lead: str | None) -> "Layout":
         """Return the layout with another lead in the rhythm strip; None: it is unknown."""

@@ -24,7 +24,7 @@ import torch
 from torch import nn
 
 from ecg_digitize import geometry
-from ecg_digitize.alignment import find_start, set_in_time
+from ecg_digitize.alignment import Reading, find_start, set_in_time
 from ecg_digitize.errors import ImageError, InputError, StageError, WeightsError
 from ecg_digitize.frames import NORM, TRACE_FS_HZ
 from ecg_digitize.image import read_image
@@ -34,11 +34,13 @@ from ecg_digitize.runtime import autocast_dtype, choose_device, placed
 from ecg_digitize.signals import to_recording
 from ecg_digitize.stage0.normalize import TRUSTED_NAMES, as_scanned, register, unstretched
 from ecg_digitize.stage0.prepare import stage0_input
+from ecg_digitize.stage1.ends import start_by_ink, starts_to_try
 from ecg_digitize.stage1.grid import fit_grid, unseen_grid
 from ecg_digitize.stage1.lines import refine_grid
+from ecg_digitize.stage1.pulses import calibrated, find_pulses
 from ecg_digitize.stage1.rectify import flattened, norm_image, page_from_norm, rectify
 from ecg_digitize.stage1.ripples import follow_ripples
-from ecg_digitize.stage1.rows import levelled, place_rows
+from ecg_digitize.stage1.rows import place_rows
 from ecg_digitize.stage1.timing import follow_lines
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.refine import PASSES, REACH_PX, bands_from, flipped, refine_input
@@ -140,7 +142,7 @@ def digitize_page(
     page: Page,
     models: Models,
     *,
-    layout: Layout = COMPETITION,
+    layout: Layout | None = None,
     fs_hz: float = TRACE_FS_HZ,
     lengths: Mapping[str, int] | None = None,
     rhythm: str | None = None,
@@ -152,7 +154,8 @@ def digitize_page(
     Args:
         page: The picture.
         models: See load_models.
-        layout: What is printed where.
+        layout: What is printed where, at which speed and gain. None: the competition's rows, at
+            the speed and the gain that calibration pulses tell.
         fs_hz: Samples a second wanted; nothing is filtered, see `signals.to_recording`.
         lengths: Samples wanted of each lead's window; None follows from fs_hz.
         rhythm: The lead of the rhythm strip; None takes the one that it repeats, if any.
@@ -171,13 +174,22 @@ def digitize_page(
     clock.lap("stage0")
     grid = find_grid(page, registration, models)
     clock.lap("stage1")
-    trace = _read_traces(page, grid, layout, models, clock, passes=passes)
-    paper = levelled(trace, grid)
-    read = set_in_time(grid, trace, rhythm)
-    if start_mm := find_start(paper):
+    start_mm = None
+    if layout is None:
+        pulses = find_pulses(page.image, grid, COMPETITION)
+        layout = calibrated(COMPETITION, pulses) or COMPETITION
+        start_mm = start_by_ink(page.image, grid, layout, pulses)
+        clock.lap("calibration")
+
+    def read_from(start_mm: float) -> Reading:
         moved = replace(grid, start_mm=start_mm)
-        again = _read_traces(page, moved, layout, models, clock, passes=passes)
-        read = min(read, set_in_time(moved, again, rhythm), key=lambda one: one.einthoven_mv)
+        trace = read_rectified(rectify(page, moved), models, passes=passes, lap=clock.lap)
+        return set_in_time(moved, trace, layout, rhythm)
+
+    readings = [read_from(mm) for mm in starts_to_try(start_mm or 0.0)]
+    if start_mm is None and (by_leads_mm := find_start(readings[0].paper)):
+        readings.append(read_from(by_leads_mm))
+    read = min(readings, key=lambda one: one.einthoven_mv)
     recording = to_recording(read.upright, fs_hz=fs_hz, lengths=lengths, fusion=fusion)
     clock.lap("signals")
     return Digitization(
@@ -189,14 +201,6 @@ def digitize_page(
         clock.laps_s,
         read.einthoven_mv,
     )
-
-
-def _read_traces(
-    page: Page, grid: GridMap, layout: Layout, models: Models, clock: "_Clock", *, passes: int
-) -> Trace:
-    rectified = rectify(page, grid, layout=layout)
-    clock.lap("rectify")
-    return read_rectified(rectified, models, passes=passes, lap=clock.lap)
 
 
 def read_rectified(

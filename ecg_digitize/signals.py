@@ -103,7 +103,7 @@ def to_recording(
             step=TRACE_FS_HZ / fs_hz,
             count=stop - start,
         )
-    return Recording(signals_mv, float(fs_hz), layout.strip_lead)
+    return Recording(signals_mv, float(fs_hz), layout)
 
 
 def find_rhythm(trace: Trace, *, otherwise: str | None = "II") -> str | None:
@@ -203,7 +203,7 @@ def printed_recording(
     for index, lead in enumerate(LEADS):
         start, stop = layout.window(lead, n_total)
         printed[index, start:stop] = signals_mv[index, start:stop]
-    return Recording(printed, float(fs_hz), layout.strip_lead)
+    return Recording(printed, float(fs_hz), layout)
 
 
 def fuse_rows(

@@ -142,14 +142,17 @@ class Recording:
     """Twelve leads in millivolts."""
 
     signals_mv: Float32  # (12, n) in LEADS order, NaN outside a lead's printed window
-    fs_hz: float  # samples a second; n = round(10 * fs_hz)
-    rhythm: str | None = "II"  # the lead that spans all of it; None: none does
+    fs_hz: float  # samples a second; n = round(layout.duration_s * fs_hz)
+    layout: Layout = COMPETITION  # what is printed where, at which speed and gain
 
     def __post_init__(self) -> None:
         """Check shapes."""
         _check("Recording.signals_mv", self.signals_mv, (len(LEADS), None), np.float32)
-        if self.rhythm not in (*LEADS, None):
-            raise ValueError(f"Recording.rhythm must be one of {LEADS}, but got {self.rhythm!r}")
+
+    @property
+    def rhythm(self) -> str | None:
+        """The lead that spans all of it; None if none does."""
+        return self.layout.strip_lead
 
 
 @dataclass(frozen=True)

@@ -70,4 +70,5 @@ def read_csv(path: Path, *, fs_hz: float | None = None) -> Recording:
         raise InputError(f"{path}: expected numbers or empty cells: {error}") from error
     whole = [lead for lead in LEADS if np.isfinite(signals_mv[:, LEADS.index(lead)]).all()]
     rhythm = (whole[0] if len(whole) == 1 else "II") if whole else None
-    return Recording(np.ascontiguousarray(signals_mv.T), float(fs_hz), rhythm)
+    layout = COMPETITION.with_strip(rhythm)
+    return Recording(np.ascontiguousarray(signals_mv.T), float(fs_hz), layout)

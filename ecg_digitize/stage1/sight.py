@@ -28,6 +28,14 @@ def seen_in(frame: Frame, image: Image, crossings_xy_px: Float32) -> Image:
     )
 
 
+def is_inside(frame: Frame, image: Image, crossings_xy_px: Float32) -> Mask:
+    """Return (H, W) bool: which pixels of a frame lie inside a picture."""
+    map_x, map_y = geometry.mesh_maps(crossings_xy_px, frame)
+    height, width = image.shape[:2]
+    inside = (map_x >= 0) & (map_x <= width - 1) & (map_y >= 0) & (map_y <= height - 1)
+    return np.asarray(inside, np.bool_)
+
+
 def darkest(seen: Image) -> Image:
     """Return (H, W) uint8, the darkest channel; ``seen.min(axis=2)`` takes ten times as long."""
     return np.minimum(np.minimum(seen[..., 0], seen[..., 1]), seen[..., 2])

@@ -21,7 +21,7 @@ from ecg_digitize.frames import (
     TRACE_FS_HZ,
     crossings_mm,
 )
-from ecg_digitize.layout import COMPETITION, LEADS, NAME_KEYS, Layout
+from ecg_digitize.layout import COMPETITION, LEADS, NAME_KEYS, PULSE_S, Layout
 from ecg_digitize.render.paper import (
     Color,
     PaperStyle,
@@ -386,7 +386,7 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
                 bar_y = y_px(np.array([printed.zero_mm - half, printed.zero_mm + half]))
                 cover_polyline(coverage, bar_x, bar_y, style.bar_width_mm * scale)
         if style.pulses:
-            pulse_x = TIME_ORIGIN_MM + np.array([-SQUARE_MM, -SQUARE_MM, 0, 0])
+            pulse_x = TIME_ORIGIN_MM + PULSE_S * layout.mm_per_s * np.array([-1.0, -1, 0, 0])
             pulse_y = printed.zero_mm - layout.mm_per_mv * np.array([0.0, 1, 1, 0])
             cover_polyline(coverage, x_px(pulse_x), y_px(pulse_y), width_px)
 
@@ -406,8 +406,8 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
         for x_mm, y_mm, text in _header_lines(rng):
             write(text, style.left_mm + x_mm, style.top_mm + y_mm + 2.0)
         speed = style.left_mm + 50.0
-        write("25mm/s", speed, bottom_mm - SPEED_ABOVE_MM)
-        write("10mm/mV", speed + 50.0, bottom_mm - SPEED_ABOVE_MM)
+        write(f"{layout.mm_per_s:g}mm/s", speed, bottom_mm - SPEED_ABOVE_MM)
+        write(f"{layout.mm_per_mv:g}mm/mV", speed + 50.0, bottom_mm - SPEED_ABOVE_MM)
     if style.frame_line:
         for edge in (coverage[0], coverage[-1], coverage[:, 0], coverage[:, -1]):
             edge[:] = 1.0

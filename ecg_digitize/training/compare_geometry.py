@@ -112,7 +112,9 @@ def compare_geometry_of(
         for name, way in ways.items():
             read_mv = np.zeros_like(truth.signals_mv)
             if way is not None:
-                reading = set_in_time(way[1], read_rectified(rectify(*way), models), None)
+                reading = set_in_time(
+                    way[1], read_rectified(rectify(*way), models), COMPETITION, None
+                )
                 read_mv = to_recording(reading.upright, fs_hz=pair.fs_hz, fusion=True).signals_mv
             score = image_snr(truth.signals_mv, read_mv, fs_hz=pair.fs_hz)
             scores.add_score(name, folder, score)

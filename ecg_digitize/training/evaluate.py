@@ -14,7 +14,7 @@ from ecg_digitize.training import explain_table
 from ecg_digitize.training.explain import Explanation, mean
 from ecg_digitize.training.explain import explain as explain_page
 from ecg_digitize.training.pairs import Pair, read_pairs, truths_of
-from ecg_digitize.types import Recording
+from ecg_digitize.types import Float32, Recording
 
 _NUMBERS = f"{'capped':>7} {'SNR':>7} {'pearson':>8} {'rmse':>7} {'time':>7}"
 _UNITS = f"{'dB':>7} {'dB':>7} {'':>8} {'mV':>7} {'s':>7}"
@@ -206,8 +206,8 @@ def _judge(
     try:
         recording = digitize(pair.image_path, fs_hz)
         seconds = time.perf_counter() - start
-        score = image_snr(truth_mv, recording.signals_mv, fs_hz=fs_hz, cap_ratio=cap_ratio)
-        read_mv = recording.signals_mv
+        read_mv = _of_length(recording.signals_mv, truth_mv.shape[1])
+        score = image_snr(truth_mv, read_mv, fs_hz=fs_hz, cap_ratio=cap_ratio)
     except Exception as caught:  # a batch survives any page, and the report names the page
         seconds = time.perf_counter() - start
         error = f"{type(caught).__name__}: {caught}"
@@ -222,6 +222,14 @@ def _judge(
         error=error,
         explanation=explain_page(truth_mv, read_mv, fs_hz=fs_hz) if explain and not error else None,
     )
+
+
+def _of_length(signals_mv: Float32, n: int) -> Float32:
+    """Return (12, n) mV: sheets at other speeds show more or fewer seconds than their truth."""
+    fitted = np.full((len(signals_mv), n), np.nan, np.float32)
+    shared = min(n, signals_mv.shape[1])
+    fitted[:, :shared] = signals_mv[:, :shared]
+    return fitted
 
 
 def _summarize(name: str, results: Iterable[ImageResult]) -> Summary:

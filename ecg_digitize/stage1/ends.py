@@ -1,0 +1,155 @@
+"""Where the traces begin, by where the ink of the rows begins and ends.
+
+Lead names stand where a machine likes them, so that they tell the beginning of the traces to a
+square at best, and a square is 0.2 s. The ink of a row tells it to a fifth of a millimetre. It
+begins with the first sample, unless a calibration pulse leads to it; then its end tells, less the
+length of the row. The end of a rhythm strip tells best: many machines draw the leads of the other
+rows some samples short. On photographs dirt and what lies beside
+the paper hide both; then nothing is said.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+
+from ecg_digitize.frames import TIME_ORIGIN_MM, Frame
+from ecg_digitize.layout import Layout
+from ecg_digitize.stage1.pulses import Pulse
+from ecg_digitize.stage1.sight import is_ink, is_inside, seen_in
+from ecg_digitize.types import GridMap, Image
+
+
+class EndOptions(NamedTuple):
+    """Constants of the search for the ends of rows.
+
+    Attributes:
+        px_per_mm: Scale of what is looked at.
+        left_mm, right_mm: Sheet x between which rows are looked for.
+        reach_mm: How far above and below a baseline ink counts, if the next row is not nearer.
+        gap_mm: Gaps in the ink of a row that are closed.
+        tall: Share of ink from which on a column is a frame's line, or no paper.
+        behind_mm: How much paper must be seen behind the end of a row,
+        paper: and which share of it at least: frames have thin lines.
+        beside_mm: How far beside its edges a pulse still has ink.
+        foot_mm: By how much the ink may be longer than the row, a pulse leading to it.
+        slack_mm: By how much it may be shorter, or longer without a pulse.
+        agree_mm: By how much one row's end may be off the others'.
+        rows: Rows that must agree.
+        least_mm: Smaller moves are not worth it: the names are as good.
+        sure_mm: Larger ones are sure; a smaller one may be a stroke of a pen behind the strip.
+    """
+
+    px_per_mm: float = 6.0
+    left_mm: float = -25.0
+    right_mm: float = 305.0
+    reach_mm: float = 12.0
+    gap_mm: float = 2.5
+    tall: float = 0.85
+    behind_mm: float = 2.5
+    paper: float = 0.5
+    beside_mm: float = 0.4
+    foot_mm: float = 8.0
+    slack_mm: float = 1.0
+    agree_mm: float = 2.0
+    rows: int = 3
+    least_mm: float = 0.6
+    sure_mm: float = 2.5
+
+
+DEFAULTS: Final = EndOptions()
+
+
+def starts_to_try(start_mm: float, *, options: EndOptions = DEFAULTS) -> tuple[float, ...]:
+    """Return what to take a beginning found by ink for: for it, or if it is unsure also for 0."""
+    return (start_mm,) if start_mm == 0 or abs(start_mm) > options.sure_mm else (0.0, start_mm)
+
+
+def start_by_ink(
+    image: Image,
+    grid: GridMap,
+    layout: Layout,
+    pulses: Sequence[Pulse] = (),
+    *,
+    options: EndOptions = DEFAULTS,
+) -> float | None:
+    """Return how much farther right than frames.TIME_ORIGIN_MM the traces begin, mm.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, page frame.
+        grid: Its crossings, and the rows if they are elsewhere.
+        layout: What is printed where.
+        pulses: What stands before or behind the traces.
+        options: See there.
+
+    Returns:
+        None if too few rows show both of their ends.
+    """
+    ends_mm = np.array([
+        row_ends_mm(image, grid, layout, row, pulses, options=options)
+        for row in range(layout.n_rows)
+    ])  # fmt: skip
+    length_mm = layout.duration_s * layout.mm_per_s
+    longer_mm = ends_mm[:, 1] - ends_mm[:, 0] - length_mm
+    whole = (longer_mm > -options.slack_mm) & (longer_mm < options.foot_mm)
+    if whole.sum() < options.rows:
+        return None
+    begin_mm, end_mm = ends_mm[whole, 0].min(), np.median(ends_mm[whole, 1])
+    if (np.abs(ends_mm[whole, 1] - end_mm) < options.agree_mm).sum() < options.rows:
+        return None
+    if layout.strip_row is not None and whole[layout.strip_row]:
+        end_mm = ends_mm[layout.strip_row, 1]
+    led_to = any(pulse.left_mm < begin_mm for pulse in pulses)
+    if led_to or np.median(longer_mm[whole]) > options.slack_mm:
+        begin_mm = end_mm - length_mm
+    start_mm = float(begin_mm) - TIME_ORIGIN_MM
+    return start_mm if abs(start_mm) > options.least_mm else 0.0
+
+
+def row_ends_mm(
+    image: Image,
+    grid: GridMap,
+    layout: Layout,
+    row: int,
+    pulses: Sequence[Pulse],
+    *,
+    options: EndOptions = DEFAULTS,
+) -> tuple[float, float]:
+    """Return the sheet x between which the ink of a row goes on.
+
+    NaN if there is none, or if no paper is seen behind its end: the row may go on there.
+    """
+    zero_mm = np.array(layout.zero_mm if grid.rows_mm is None else grid.rows_mm)
+    reach_mm = options.reach_mm
+    if len(zero_mm) > 1:
+        reach_mm = min(reach_mm, 0.5 * float(np.diff(zero_mm).min()) - 1.5)
+    scale = options.px_per_mm
+    frame = Frame(
+        round((options.right_mm - options.left_mm) * scale), round(2 * reach_mm * scale),
+        (scale, scale), (options.left_mm, float(zero_mm[row]) - reach_mm),
+    )  # fmt: skip
+    ink = is_ink(seen_in(frame, image, grid.crossings_xy_px), frame)
+    there = is_inside(frame, image, grid.crossings_xy_px)
+    upright = ((ink | ~there).mean(axis=0) > options.tall).astype(np.uint8)
+    inked = ink.any(axis=0) & (cv2.dilate(upright[None], np.ones((1, 5), np.uint8))[0] == 0)
+    x_mm = options.left_mm + np.arange(len(inked)) / scale
+    for pulse in pulses:
+        if pulse.row == row:
+            left_mm = pulse.left_mm - options.beside_mm
+            right_mm = pulse.left_mm + pulse.width_mm + options.beside_mm
+            is_before = pulse.left_mm < x_mm.mean()
+            inked &= (x_mm > right_mm) if is_before else (x_mm < left_mm)
+    gap = 2 * round(options.gap_mm * scale) + 1
+    closed = cv2.morphologyEx(
+        inked.astype(np.uint8)[None], cv2.MORPH_CLOSE, np.ones((1, gap), np.uint8)
+    )[0]
+    change = np.diff(np.pad(closed, 1).astype(np.int8))
+    starts, stops = np.flatnonzero(change == 1), np.flatnonzero(change == -1)
+    if not starts.size:
+        return float("nan"), float("nan")
+    longest = int((stops - starts).argmax())
+    behind = slice(stops[longest], stops[longest] + round(options.behind_mm * scale))
+    if (upright[behind] == 0).mean() < options.paper:
+        return float("nan"), float("nan")
+    return float(x_mm[starts[longest]]), float(x_mm[stops[longest] - 1])
