@@ -95,15 +95,17 @@ def start_by_ink(
     whole = (longer_mm > -options.slack_mm) & (longer_mm < options.foot_mm)
     if whole.sum() < options.rows:
         return None
-    begin_mm, end_mm = ends_mm[whole, 0].min(), np.median(ends_mm[whole, 1])
+    end_mm = np.median(ends_mm[whole, 1])
     if (np.abs(ends_mm[whole, 1] - end_mm) < options.agree_mm).sum() < options.rows:
         return None
     if layout.strip_row is not None and whole[layout.strip_row]:
         end_mm = ends_mm[layout.strip_row, 1]
-    led_to = any(pulse.left_mm < begin_mm for pulse in pulses)
-    if led_to or np.median(longer_mm[whole]) > options.slack_mm:
-        begin_mm = end_mm - length_mm
-    start_mm = float(begin_mm) - TIME_ORIGIN_MM
+    bare = whole & (longer_mm < options.slack_mm)
+    led_to = any(pulse.left_mm < end_mm - 0.5 * length_mm for pulse in pulses)
+    if led_to or bare.sum() < options.rows:
+        start_mm = float(end_mm) - length_mm - TIME_ORIGIN_MM
+    else:
+        start_mm = float(ends_mm[bare, 0].min()) - TIME_ORIGIN_MM
     return start_mm if abs(start_mm) > options.least_mm else 0.0
 
 
