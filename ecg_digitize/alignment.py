@@ -70,7 +70,9 @@ def on_paper(grid: GridMap, trace: Trace, layout: Layout) -> Trace:
         np.stack([np.interp(at, columns, row) for row in rows]).astype(np.float32)
         for rows in (trace.y_px, trace.confidence)
     )
-    return Trace(y_px, confidence, layout)
+    nearest = np.minimum(np.rint(at).astype(np.int64), len(columns) - 1)
+    shown = None if trace.shown is None else trace.shown[:, nearest]
+    return Trace(y_px, confidence, layout, shown)
 
 
 def set_in_time(grid: GridMap, trace: Trace, layout: Layout, rhythm: str | None) -> Reading:

@@ -21,7 +21,6 @@ from ecg_digitize.types import Digitization, Failure, Image, Page
 
 OVERLAY_SUFFIX: Final = ".overlay.png"
 REPORT_NAME: Final = "run_report.json"
-DOUBTFUL_MV: Final = 0.1
 MAX_SHEET_PAGES: Final = 96
 SHEET_THUMB_PX: Final = (700, 460)
 
@@ -32,7 +31,11 @@ class PageOutput:
 
     csv: str
     rhythm: str | None  # the lead that spans ten seconds
+    mm_per_s: float
+    mm_per_mv: float
     einthoven_mv: float | None  # see Digitization
+    verdict: str  # "ok", or "check" if there are doubts
+    doubts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,9 @@ class BatchReport:
         }
         return json.dumps(document, indent=2) + "\n"
 
-    def doubtful(self) -> list[str]:
-        """Return the pictures whose limb leads disagree by more than DOUBTFUL_MV."""
-        return [
-            source
-            for source, output in self.outputs.items()
-            if output.einthoven_mv is not None and output.einthoven_mv > DOUBTFUL_MV
-        ]
+    def doubts(self) -> dict[str, tuple[str, ...]]:
+        """Return what speaks against the readings, picture by picture, where something does."""
+        return {source: one.doubts for source, one in self.outputs.items() if one.doubts}
 
 
 def find_pages(paths: Iterable[str | Path]) -> list[Path]:
@@ -127,7 +126,11 @@ def digitize_into(
             outputs[str(source)] = PageOutput(
                 csv=str(out / f"{name}.csv"),
                 rhythm=result.recording.rhythm,
+                mm_per_s=result.recording.layout.mm_per_s,
+                mm_per_mv=result.recording.layout.mm_per_mv,
                 einthoven_mv=round(apart_mv, 4) if np.isfinite(apart_mv) else None,
+                verdict=_verdict(result),
+                doubts=result.doubts,
             )
             for stage, value in result.timings_s.items():
                 seconds[stage] += value
@@ -170,7 +173,12 @@ def _read(source: Path) -> Page | Failure:
 
 
 def _caption(name: str, result: Digitization) -> str:
-    return f"{name}  strip {result.recording.rhythm}  I - II + III {result.einthoven_mv:.3f} mV"
+    strip = f"strip {result.recording.rhythm}  I - II + III {result.einthoven_mv:.3f} mV"
+    return f"{name}  {_verdict(result)}  {strip}"
+
+
+def _verdict(result: Digitization) -> str:
+    return "check" if result.doubts else "ok"
 
 
 def _write(

@@ -28,7 +28,7 @@ PAGES_FAILED: Final = 3
 
 def digitize(arguments: argparse.Namespace) -> int:
     """Write a csv and an overlay for each picture."""
-    from ecg_digitize.batch import DOUBTFUL_MV, digitize_into, find_pages
+    from ecg_digitize.batch import digitize_into, find_pages
 
     paths = [*arguments.paths, *([sample_page()] if arguments.sample else [])]
     if not paths:
@@ -50,12 +50,8 @@ def digitize(arguments: argparse.Namespace) -> int:
         reason = failure.error if named else f"{failure.source}: {failure.error}"
         print(f"{reason} ({failure.stage})", file=sys.stderr)
     print(f"{arguments.out}: {len(report.outputs)} of {len(sources)} pages", file=sys.stderr)
-    if doubtful := report.doubtful():
-        print(
-            f"look at {', '.join(doubtful)}: leads I, II and III disagree by more than "
-            f"{DOUBTFUL_MV} mV",
-            file=sys.stderr,
-        )
+    for source, doubts in report.doubts().items():
+        print(f"check {source}: {'; '.join(doubts)}", file=sys.stderr)
     return PAGES_FAILED if report.failures else DONE
 
 

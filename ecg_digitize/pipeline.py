@@ -25,6 +25,7 @@ from torch import nn
 
 from ecg_digitize import geometry
 from ecg_digitize.alignment import Reading, find_start, set_in_time
+from ecg_digitize.doubts import doubts_about
 from ecg_digitize.errors import ImageError, InputError, StageError, WeightsError
 from ecg_digitize.frames import NORM, TRACE_FS_HZ
 from ecg_digitize.image import read_image
@@ -34,7 +35,7 @@ from ecg_digitize.runtime import autocast_dtype, choose_device, placed
 from ecg_digitize.signals import to_recording
 from ecg_digitize.stage0.normalize import TRUSTED_NAMES, as_scanned, register, unstretched
 from ecg_digitize.stage0.prepare import stage0_input
-from ecg_digitize.stage1.ends import start_by_ink, starts_to_try
+from ecg_digitize.stage1.ends import find_ends, start_by_ink
 from ecg_digitize.stage1.grid import fit_grid, unseen_grid
 from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.pulses import calibrated, find_pulses
@@ -174,19 +175,22 @@ def digitize_page(
     clock.lap("stage0")
     grid = find_grid(page, registration, models)
     clock.lap("stage1")
-    start_mm = None
+    start_mm, told = None, layout
+    pulses = find_pulses(page.image, grid, COMPETITION)
+    ends_mm = find_ends(page.image, grid, COMPETITION, pulses)
     if layout is None:
-        pulses = find_pulses(page.image, grid, COMPETITION)
-        layout = calibrated(COMPETITION, pulses) or COMPETITION
-        start_mm = start_by_ink(page.image, grid, layout, pulses)
-        clock.lap("calibration")
+        told = calibrated(COMPETITION, pulses)
+        layout = told or COMPETITION
+        if grid.rows_mm is not None:  # the competition's names tell where its traces begin
+            start_mm = start_by_ink(ends_mm, layout, pulses)
+    clock.lap("calibration")
 
     def read_from(start_mm: float) -> Reading:
         moved = replace(grid, start_mm=start_mm)
         trace = read_rectified(rectify(page, moved), models, passes=passes, lap=clock.lap)
         return set_in_time(moved, trace, layout, rhythm)
 
-    readings = [read_from(mm) for mm in starts_to_try(start_mm or 0.0)]
+    readings = [read_from(start_mm or 0.0)]
     if start_mm is None and (by_leads_mm := find_start(readings[0].paper)):
         readings.append(read_from(by_leads_mm))
     read = min(readings, key=lambda one: one.einthoven_mv)
@@ -200,6 +204,16 @@ def digitize_page(
         registration,
         clock.laps_s,
         read.einthoven_mv,
+        doubts_about(
+            page.image,
+            registration,
+            read.grid,
+            read.upright,
+            pulses=pulses,
+            ends_mm=ends_mm,
+            is_calibrated=told is not None,
+            einthoven_mv=read.einthoven_mv,
+        ),
     )
 
 
@@ -217,7 +231,7 @@ def read_rectified(
     lap("decode")
     trace = refine_trace(rectified, trace_map, trace, models, passes=passes)
     lap("refine")
-    return trace
+    return replace(trace, shown=rectified.shown)
 
 
 def find_sheet(page: Page, models: Models) -> Registration:

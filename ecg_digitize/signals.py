@@ -72,7 +72,7 @@ def to_recording(
             `fuse_rows`; nothing is blended if the strip is not II.
 
     Returns:
-        (12, n) float32 mV, NaN outside each lead's window; n = the strip's
+        (12, n) float32 mV, NaN outside each lead's window and outside the picture; n = the strip's
         length or round(fs_hz * duration_s).
 
     Raises:
@@ -103,6 +103,10 @@ def to_recording(
             step=TRACE_FS_HZ / fs_hz,
             count=stop - start,
         )
+        if trace.shown is not None:
+            at = columns.start + np.rint(np.arange(stop - start) * TRACE_FS_HZ / fs_hz).astype(int)
+            hidden = ~trace.shown[row, np.minimum(at, layout.n_columns - 1)]
+            signals_mv[LEADS.index(lead), start:stop][hidden] = np.nan
     return Recording(signals_mv, float(fs_hz), layout)
 
 

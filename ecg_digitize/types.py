@@ -130,11 +130,14 @@ class Trace:
     y_px: Float32  # (rows, columns) rect px from the top, never NaN; filled where confidence is 0
     confidence: Float32  # (rows, columns) in [0, 1], 0 where filled
     layout: Layout = COMPETITION
+    shown: Mask | None = None  # (rows, columns) where the picture shows the rows; None: everywhere
 
     def __post_init__(self) -> None:
         """Check shapes."""
         _check("Trace.y_px", self.y_px, self.layout.shape, np.float32)
         _check("Trace.confidence", self.confidence, self.layout.shape, np.float32)
+        if self.shown is not None:
+            _check("Trace.shown", self.shown, self.layout.shape, np.bool_)
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,8 @@ class Digitization:
     einthoven_mv: float = float("nan")
     """RMS of II - I - III, their offsets aside, before leads are blended: what needs no truth to be
     checked. Lines 0.4 mm thick leave 0.02 mV; beyond 0.1 mV something is wrong."""
+    doubts: tuple[str, ...] = ()
+    """Why the page should be looked at before it is used, see doubts.py."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ecg_digitize.frames import TIME_ORIGIN_MM, Frame
 from ecg_digitize.layout import Layout
 from ecg_digitize.stage1.pulses import Pulse
 from ecg_digitize.stage1.sight import is_ink, is_inside, seen_in
-from ecg_digitize.types import GridMap, Image
+from ecg_digitize.types import Float64, GridMap, Image
 
 
 class EndOptions(NamedTuple):
@@ -38,7 +38,6 @@ class EndOptions(NamedTuple):
         agree_mm: By how much one row's end may be off the others'.
         rows: Rows that must agree.
         least_mm: Smaller moves are not worth it: the names are as good.
-        sure_mm: Larger ones are sure; a smaller one may be a stroke of a pen behind the strip.
     """
 
     px_per_mm: float = 6.0
@@ -55,30 +54,42 @@ class EndOptions(NamedTuple):
     agree_mm: float = 2.0
     rows: int = 3
     least_mm: float = 0.6
-    sure_mm: float = 2.5
 
 
 DEFAULTS: Final = EndOptions()
 
 
-def starts_to_try(start_mm: float, *, options: EndOptions = DEFAULTS) -> tuple[float, ...]:
-    """Return what to take a beginning found by ink for: for it, or if it is unsure also for 0."""
-    return (start_mm,) if start_mm == 0 or abs(start_mm) > options.sure_mm else (0.0, start_mm)
-
-
-def start_by_ink(
+def find_ends(
     image: Image,
     grid: GridMap,
     layout: Layout,
     pulses: Sequence[Pulse] = (),
     *,
     options: EndOptions = DEFAULTS,
-) -> float | None:
-    """Return how much farther right than frames.TIME_ORIGIN_MM the traces begin, mm.
+) -> Float64:
+    """Return (rows, 2) sheet x between which the ink of each row goes on without a gap.
+
+    NaN where there is no ink, or where no paper is seen behind its end: the row may go on there.
 
     Args:
         image: (H, W, 3) uint8 RGB, page frame.
         grid: Its crossings, and the rows if they are elsewhere.
+        layout: What is printed where.
+        pulses: What stands before or behind the traces and is none of them.
+        options: See there.
+    """
+    rows = range(layout.n_rows)
+    return np.array([_row_ends(image, grid, layout, row, pulses, options) for row in rows])
+
+
+def start_by_ink(
+    ends_mm: Float64, layout: Layout, pulses: Sequence[Pulse] = (), *,
+    options: EndOptions = DEFAULTS,
+) -> float | None:  # fmt: skip
+    """Return how much farther right than frames.TIME_ORIGIN_MM the traces begin, mm.
+
+    Args:
+        ends_mm: See ``find_ends``.
         layout: What is printed where.
         pulses: What stands before or behind the traces.
         options: See there.
@@ -86,10 +97,6 @@ def start_by_ink(
     Returns:
         None if too few rows show both of their ends.
     """
-    ends_mm = np.array([
-        row_ends_mm(image, grid, layout, row, pulses, options=options)
-        for row in range(layout.n_rows)
-    ])  # fmt: skip
     length_mm = layout.duration_s * layout.mm_per_s
     longer_mm = ends_mm[:, 1] - ends_mm[:, 0] - length_mm
     whole = (longer_mm > -options.slack_mm) & (longer_mm < options.foot_mm)
@@ -99,7 +106,7 @@ def start_by_ink(
     if (np.abs(ends_mm[whole, 1] - end_mm) < options.agree_mm).sum() < options.rows:
         return None
     if layout.strip_row is not None and whole[layout.strip_row]:
-        end_mm = ends_mm[layout.strip_row, 1]
+        end_mm = max(end_mm, ends_mm[layout.strip_row, 1])
     bare = whole & (longer_mm < options.slack_mm)
     led_to = any(pulse.left_mm < end_mm - 0.5 * length_mm for pulse in pulses)
     if led_to or bare.sum() < options.rows:
@@ -109,19 +116,14 @@ def start_by_ink(
     return start_mm if abs(start_mm) > options.least_mm else 0.0
 
 
-def row_ends_mm(
+def _row_ends(
     image: Image,
     grid: GridMap,
     layout: Layout,
     row: int,
     pulses: Sequence[Pulse],
-    *,
-    options: EndOptions = DEFAULTS,
+    options: EndOptions,
 ) -> tuple[float, float]:
-    """Return the sheet x between which the ink of a row goes on.
-
-    NaN if there is none, or if no paper is seen behind its end: the row may go on there.
-    """
     zero_mm = np.array(layout.zero_mm if grid.rows_mm is None else grid.rows_mm)
     reach_mm = options.reach_mm
     if len(zero_mm) > 1:
@@ -151,7 +153,8 @@ def row_ends_mm(
     if not starts.size:
         return float("nan"), float("nan")
     longest = int((stops - starts).argmax())
-    behind = slice(stops[longest], stops[longest] + round(options.behind_mm * scale))
-    if (upright[behind] == 0).mean() < options.paper:
+    behind_px = round(options.behind_mm * scale)
+    behind = upright[stops[longest] : stops[longest] + behind_px]
+    if (behind == 0).sum() < options.paper * behind_px:
         return float("nan"), float("nan")
     return float(x_mm[starts[longest]]), float(x_mm[stops[longest] - 1])

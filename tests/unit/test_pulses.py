@@ -8,7 +8,7 @@ import pytest
 from ecg_digitize import geometry
 from ecg_digitize.frames import TIME_ORIGIN_MM, crossings_mm
 from ecg_digitize.layout import COMPETITION, Layout
-from ecg_digitize.stage1.ends import row_ends_mm, start_by_ink, starts_to_try
+from ecg_digitize.stage1.ends import find_ends, start_by_ink
 from ecg_digitize.stage1.pulses import Pulse, calibrated, find_pulses
 from ecg_digitize.synth.page import default_style, draw_page
 from ecg_digitize.synth.signals import to_twelve
@@ -78,7 +78,7 @@ def test_the_ink_tells_where_traces_begin(moved_mm: float, pulses: bool) -> None
     image, grid = printed(COMPETITION, moved_mm=moved_mm, pulses=pulses)
     found = find_pulses(image, grid, COMPETITION)
     assert len(found) == (4 if pulses else 0)
-    start_mm = start_by_ink(image, grid, COMPETITION, found)
+    start_mm = start_by_ink(find_ends(image, grid, COMPETITION, found), COMPETITION, found)
     assert start_mm is not None
     assert start_mm == pytest.approx(moved_mm, abs=0.3)
     assert start_mm == 0.0 if moved_mm == 0 else start_mm != 0.0
@@ -86,18 +86,15 @@ def test_the_ink_tells_where_traces_begin(moved_mm: float, pulses: bool) -> None
 
 def test_ink_that_is_hidden_tells_nothing() -> None:
     image, grid = printed(COMPETITION)
-    assert start_by_ink(np.full_like(image, 255), grid, COMPETITION) is None
+    blank = np.full_like(image, 255)
+    assert np.isnan(find_ends(blank, grid, COMPETITION)).all()
+    assert start_by_ink(find_ends(blank, grid, COMPETITION), COMPETITION) is None
     height, width = image.shape[:2]
-    assert start_by_ink(image[:, : width - 300], grid, COMPETITION) is None
+    cut = image[:, : width - 300]
+    assert start_by_ink(find_ends(cut, grid, COMPETITION), COMPETITION) is None
     dirty = image.copy()
     dirty[height // 3 :, -140:] = 20
-    assert start_by_ink(dirty, grid, COMPETITION) is None
-    left_mm, right_mm = row_ends_mm(image, grid, COMPETITION, 3, ())
+    assert start_by_ink(find_ends(dirty, grid, COMPETITION), COMPETITION) is None
+    left_mm, right_mm = find_ends(image, grid, COMPETITION)[3]
     assert right_mm == pytest.approx(TIME_ORIGIN_MM + 250, abs=0.5)
     assert left_mm < TIME_ORIGIN_MM  # the pulse, of which nobody told
-
-
-def test_a_small_move_is_tried_against_none() -> None:
-    assert starts_to_try(0.0) == (0.0,)
-    assert starts_to_try(1.4) == (0.0, 1.4)
-    assert starts_to_try(-5.0) == (-5.0,)

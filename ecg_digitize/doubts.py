@@ -1,0 +1,149 @@
+"""Why a page should be looked at before it is used: what speaks against its reading, in words.
+
+Nothing here changes what was read. A page without doubts is the competition's sheet, with its grid,
+its names and its rows where they belong, ink along every lead, and limb leads that agree.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from ecg_digitize.frames import RECT, TIME_ORIGIN_MM
+from ecg_digitize.layout import COMPETITION
+from ecg_digitize.stage1.pulses import Pulse
+from ecg_digitize.types import Float64, GridMap, Image, Mask, Registration, Trace
+
+
+class DoubtOptions(NamedTuple):
+    """From where on something is doubtful.
+
+    Attributes:
+        einthoven_mv: RMS of I - II + III; lines 0.4 mm thick leave 0.02.
+        grid: Mean confidence of the crossings in the picture. Real photos of the competition's
+            sheet have 0.75 and more; where lines were taken for others, it is 0.1 to 0.55.
+        names: Lead names that agree with the layout, of 13; those photos have 11 and more.
+        missing: Share of a lead that is not seen.
+        pulse_mm: From a pulse to where the traces begin; machines leave 0 to 7.5.
+        row_mm: What the ink of rows goes on for that have gaps between their leads; it is 250 mm
+            where they have none, and less where it is faint.
+        astray: Share of the distance of two rows, from where on a line lies on another row,
+        astray_share: and share of a lead that does.
+    """
+
+    einthoven_mv: float = 0.1
+    grid: float = 0.6
+    names: int = 9
+    missing: float = 0.5
+    pulse_mm: float = 9.0
+    row_mm: tuple[float, float] = (30.0, 100.0)
+    astray: float = 0.55
+    astray_share: float = 0.15
+
+
+DEFAULTS: Final = DoubtOptions()
+
+
+def doubts_about(
+    image: Image,
+    registration: Registration,
+    grid: GridMap,
+    paper: Trace,
+    *,
+    pulses: Sequence[Pulse],
+    ends_mm: Float64,
+    is_calibrated: bool,
+    einthoven_mv: float,
+    options: DoubtOptions = DEFAULTS,
+) -> tuple[str, ...]:
+    """Say what speaks against the reading of a page.
+
+    Args:
+        image: (H, W, 3) uint8, the picture.
+        registration: Where the sheet lies in it.
+        grid: Its grid, and where the rows lie and begin.
+        paper: The traces as on the paper, their layout at the printed speed and gain.
+        pulses: Calibration pulses that were seen.
+        ends_mm: (rows, 2) sheet x between which the ink of each row goes on, NaN if unknown.
+        is_calibrated: Whether these, or somebody, told the speed and the gain.
+        einthoven_mv: See Digitization.
+        options: See there.
+
+    Returns:
+        Sentences without a full stop; none if nothing speaks against it.
+    """
+    found = [*_about_grid(image, registration, grid, options)]
+    found += _about_print(grid, paper, pulses, is_calibrated, options)
+    lengths_mm = np.diff(ends_mm[np.isfinite(ends_mm).all(axis=1)]).ravel()
+    least_mm, most_mm = options.row_mm
+    if lengths_mm.size and least_mm < np.median(lengths_mm) < most_mm:
+        found.append(f"the ink of the rows goes on for {np.median(lengths_mm):.0f} mm only")
+    found += _about_leads(grid, paper, options)
+    if einthoven_mv > options.einthoven_mv:
+        found.append(f"leads I, II and III disagree by {einthoven_mv:.2f} mV")
+    return tuple(found)
+
+
+def _about_grid(
+    image: Image, registration: Registration, grid: GridMap, options: DoubtOptions
+) -> Iterator[str]:
+    size_px = np.array(image.shape[1::-1])
+    points_px = grid.crossings_xy_px
+    inside = ((points_px >= 0) & (points_px <= size_px - 1)).all(axis=-1)
+    if not np.isfinite(grid.residual_px):
+        yield "no grid was found, so that lengths are those of the lead names"
+    elif not inside.any() or grid.confidence[inside].mean() < options.grid:
+        yield "the printed lines hardly agree with the grid that was found"
+    if registration.n_inliers < options.names:
+        yield f"{registration.n_inliers} of 13 lead names are where they belong"
+
+
+def _about_print(
+    grid: GridMap,
+    paper: Trace,
+    pulses: Sequence[Pulse],
+    is_calibrated: bool,
+    options: DoubtOptions,
+) -> Iterator[str]:
+    layout = paper.layout
+    printed_at = f"{layout.mm_per_s:g} mm/s and {layout.mm_per_mv:g} mm/mV"
+    if grid.rows_mm is not None:
+        yield (
+            "the rows lie elsewhere than on the competition's sheet, "
+            "and it is taken for three rows of four leads and a strip"
+        )
+        if not is_calibrated:
+            yield f"no two calibration pulses agree, and it is taken for {printed_at}"
+    elif (layout.mm_per_s, layout.mm_per_mv) != (COMPETITION.mm_per_s, COMPETITION.mm_per_mv):
+        yield f"it is printed at {printed_at}"
+    begin_mm = TIME_ORIGIN_MM + grid.start_mm
+    behind_mm = [begin_mm - one.left_mm - one.width_mm for one in pulses if one.left_mm < begin_mm]
+    if behind_mm and np.median(behind_mm) > options.pulse_mm:
+        yield f"the traces are taken to begin {np.median(behind_mm):.0f} mm behind the pulses"
+
+
+def _about_leads(grid: GridMap, paper: Trace, options: DoubtOptions) -> Iterator[str]:
+    layout = paper.layout
+    everywhere = np.ones(layout.shape, np.bool_)
+    shown = everywhere if paper.shown is None else paper.shown
+    zero_mm = np.array(layout.zero_mm if grid.rows_mm is None else grid.rows_mm)
+    apart_px = float(np.diff(zero_mm).min()) * RECT.px_per_mm_xy[1]
+    off_px = np.abs(paper.y_px - np.array(layout.zero_px)[:, None])
+    for missing, least, what in (
+        (~shown, options.missing, "outside the picture"),
+        (shown & (paper.confidence <= 0), options.missing, "without ink"),
+        (shown & (off_px > options.astray * apart_px), options.astray_share, "on another row"),
+    ):
+        if names := _leads(paper, missing, least):
+            yield f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {what}"
+
+
+def _leads(paper: Trace, missing: Mask, least: float) -> list[str]:
+    """Name the printed segments of which more than a share is missing."""
+    layout = paper.layout
+    return [
+        "the strip" if row.is_strip else segment.lead
+        for index, row in enumerate(layout.rows)
+        for segment in row.segments
+        if missing[index, layout.columns(segment)].mean() > least
+    ]
