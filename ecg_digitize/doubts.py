@@ -26,7 +26,10 @@ class DoubtOptions(NamedTuple):
         missing: Share of a lead that is not seen.
         pulse_mm: From a pulse to where the traces begin; machines leave 0 to 7.5.
         row_mm: What the ink of rows goes on for that have gaps between their leads; it is 250 mm
-            where they have none, and less where it is faint.
+            where they have none.
+        gap_mm: By how much those gaps may be off each other; where ink is faint it breaks off
+            anywhere.
+        gap_rows: Rows that must have a gap at the same place.
         astray: Share of the distance of two rows, from where on a line lies on another row,
         astray_share: and share of a lead that does.
     """
@@ -37,6 +40,8 @@ class DoubtOptions(NamedTuple):
     missing: float = 0.5
     pulse_mm: float = 9.0
     row_mm: tuple[float, float] = (30.0, 100.0)
+    gap_mm: float = 1.5
+    gap_rows: int = 3
     astray: float = 0.55
     astray_share: float = 0.15
 
@@ -74,10 +79,11 @@ def doubts_about(
     """
     found = [*_about_grid(image, registration, grid, options)]
     found += _about_print(grid, paper, pulses, is_calibrated, options)
-    lengths_mm = np.diff(ends_mm[np.isfinite(ends_mm).all(axis=1)]).ravel()
     least_mm, most_mm = options.row_mm
-    if lengths_mm.size and least_mm < np.median(lengths_mm) < most_mm:
-        found.append(f"the ink of the rows goes on for {np.median(lengths_mm):.0f} mm only")
+    length_mm = np.diff(ends_mm).ravel()
+    short = ends_mm[(length_mm > least_mm) & (length_mm < most_mm), 1]
+    if short.size and (np.abs(short - np.median(short)) < options.gap_mm).sum() >= options.gap_rows:
+        found.append("there are gaps between the leads of a row")
     found += _about_leads(grid, paper, options)
     if einthoven_mv > options.einthoven_mv:
         found.append(f"leads I, II and III disagree by {einthoven_mv:.2f} mV")

@@ -51,7 +51,7 @@ class PulseOptions(NamedTuple):
     most_mm: float = 22.0
     gap_mm: float = 0.35
     empty: float = 0.12
-    agree: float = 0.1
+    agree: float = 0.15
     rows: int = 2
 
 
