@@ -20,6 +20,7 @@ REAL_MODULES = (
     "competition",
     "errors",
     "files",
+    "frames",
     "layout",
     "manifest",
     "shipped",
@@ -99,7 +100,7 @@ def attempt(work, source):
         return Failure(source, "read", str(error))
 
 
-def digitize_page(page, models, *, fs_hz, lengths, rhythm):
+def digitize_page(page, models, *, fs_hz, lengths, rhythm, layout):
     noise = np.random.default_rng(0).normal(size=(12, round(10 * fs_hz))).astype(np.float32)
     return Digitization(
         page.source,

@@ -9,6 +9,7 @@ In the order in which they are used:
 * ``timing`` moves columns on to the lines one by one, where paper was fed unevenly.
 * ``rows`` says where the rows lie on sheets that are laid out otherwise.
 * ``ripples`` follows folds and wrinkles between the crossings.
+* ``pulses`` measures the calibration pulses, ``ends`` where the ink of the rows begins and ends.
 * ``rectify.rectify`` takes the page that stage 2 reads from the original pixels.
 
 ``sight`` is what they share: the sheet as a frame shows it, and what is ink on it.

@@ -206,7 +206,7 @@ def _judge(
     try:
         recording = digitize(pair.image_path, fs_hz)
         seconds = time.perf_counter() - start
-        read_mv = _of_length(recording.signals_mv, truth_mv.shape[1])
+        read_mv = _of_length(recording, truth_mv.shape[1], fs_hz=fs_hz)
         score = image_snr(truth_mv, read_mv, fs_hz=fs_hz, cap_ratio=cap_ratio)
     except Exception as caught:  # a batch survives any page, and the report names the page
         seconds = time.perf_counter() - start
@@ -224,8 +224,11 @@ def _judge(
     )
 
 
-def _of_length(signals_mv: Float32, n: int) -> Float32:
+def _of_length(recording: Recording, n: int, *, fs_hz: float) -> Float32:
     """Return (12, n) mV: sheets at other speeds show more or fewer seconds than their truth."""
+    signals_mv = recording.signals_mv
+    if recording.fs_hz != fs_hz:
+        raise ValueError(f"signals are wanted at {fs_hz:g} Hz, but got {recording.fs_hz:g}")
     fitted = np.full((len(signals_mv), n), np.nan, np.float32)
     shared = min(n, signals_mv.shape[1])
     fitted[:, :shared] = signals_mv[:, :shared]

@@ -37,11 +37,11 @@ treat a patient. It must not decide anything without a person who looks at the p
 _LIMITS = f"""\
 ### Documented limits
 
-* The package reads one arrangement: three rows of four leads and a rhythm strip, ten seconds,
-  25 mm/s and 10 mm/mV. Sheets with another layout, gain or speed come out wrong, mostly without
-  a word. Another gain or speed scales the signals, and leads I, II and III still agree with each
-  other. With more or fewer rows the overlay shows the mistake, and the warning that leads
-  disagree often does.
+* The package reads one arrangement: three rows of four leads and a rhythm strip. Sheets with
+  another layout come out wrong, and nearly all of them with the verdict "check" and the reason.
+* Calibration pulses tell the gain and the speed. Without two that agree the package takes the
+  sheet for 10 mm/mV and 25 mm/s, and says so unless it is the competition's. A pulse of the usual
+  width on paper at 50 mm/s is taken for 25 mm/s.
 * The grid must be visible for full accuracy. Without it a page is taken as flat.
 * The lead names must be printed: they tell where the sheet lies.
 * Pen over the trace is followed where its ink looks like the trace's.

@@ -75,9 +75,8 @@ def test_each_doubt_is_said_in_words() -> None:
     half = replace(LEVEL, layout=COMPETITION.calibrated(mm_per_s=25.0, mm_per_mv=5.0))
     assert doubts(paper=half) == "it is printed at 25 mm/s and 5 mm/mV"
     assert "20 mm behind" in doubts(pulses=(Pulse(0, TIME_ORIGIN_MM - 25, 5.0, 10.0),))
-    assert (
-        doubts(ends_mm=np.tile([2.0, 62.0], (4, 1))) == "there are gaps between the leads of a row"
-    )
+    gaps_mm = np.tile([2.0, 62.0], (4, 1))
+    assert doubts(ends_mm=gaps_mm) == "there are gaps between the leads of a row"
     faint_mm = np.array([[15.0, 62.0], [15.0, 90.0], [100.0, 140.0], [15.0, 265.0]])
     assert doubts(ends_mm=faint_mm) == ""
 
