@@ -187,7 +187,9 @@ def digitize_page(
 
     def read_from(start_mm: float) -> Reading:
         moved = replace(grid, start_mm=start_mm)
-        trace = read_rectified(rectify(page, moved), models, passes=passes, lap=clock.lap)
+        rectified = rectify(page, moved)
+        clock.lap("rectify")
+        trace = read_rectified(rectified, models, passes=passes, lap=clock.lap)
         return set_in_time(moved, trace, layout, rhythm)
 
     readings = [read_from(start_mm or 0.0)]
