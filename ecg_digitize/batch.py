@@ -81,6 +81,8 @@ def digitize_into(
     models: Models,
     *,
     fs_hz: float = 500.0,
+    mm_per_s: float | None = None,
+    mm_per_mv: float | None = None,
     overlay: bool = True,
     sheet: Path | None = None,
     progress: Callable[[Path, Failure | None], None] | None = None,
@@ -92,6 +94,8 @@ def digitize_into(
         sources: Picture files.
         models: See `pipeline.load_models`.
         fs_hz: Samples a second of the tables.
+        mm_per_s: Paper speed of all pages, whatever their pulses say; None asks them.
+        mm_per_mv: Gain, likewise.
         overlay: Draw the decoded trace on each picture.
         sheet: PNG for the first overlays, all on one sheet.
         progress: Called after each picture with its path and, if it failed, why.
@@ -113,7 +117,11 @@ def digitize_into(
     seconds: defaultdict[str, float] = defaultdict(float)
     pages = ordered_map(_read, sources, workers=2)
     for source, name, page in zip(sources, output_names(sources), pages, strict=True):
-        result = page if isinstance(page, Failure) else attempt_page(page, models, fs_hz=fs_hz)
+        result: Digitization | Failure
+        if isinstance(page, Failure):
+            result = page
+        else:
+            result = attempt_page(page, models, fs_hz=fs_hz, mm_per_s=mm_per_s, mm_per_mv=mm_per_mv)
         if isinstance(page, Page) and isinstance(result, Digitization):
             drawn = draw_overlay(page, result) if overlay or sheet else None
             result = _write(result, out, name, drawn if overlay else None)

@@ -82,6 +82,8 @@ def _add_using(command: Command) -> None:
     add("--sample", action="store_true", help="the page that comes with the package, to try it")
     add("-o", "--out", type=Path, required=True, metavar="DIR")
     add("--fs", type=_positive, default=500.0, help="samples a second, not filtered (default: 500)")
+    add("--speed", type=_positive, metavar="MM/S", help="paper speed (default: by the pulses)")
+    add("--gain", type=_positive, metavar="MM/MV", help="gain (default: by the pulses)")
     add("--no-overlay", action="store_true", help="write tables only")
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 96 overlays on one sheet")
     _add_model_options(add)

@@ -41,6 +41,8 @@ def digitize(arguments: argparse.Namespace) -> int:
             sources,
             models,
             fs_hz=arguments.fs,
+            mm_per_s=arguments.speed,
+            mm_per_mv=arguments.gain,
             overlay=not arguments.no_overlay,
             sheet=arguments.contact_sheet,
             progress=lambda source, failure: step(),

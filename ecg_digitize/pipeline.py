@@ -144,6 +144,8 @@ def digitize_page(
     models: Models,
     *,
     layout: Layout | None = None,
+    mm_per_s: float | None = None,
+    mm_per_mv: float | None = None,
     fs_hz: float = TRACE_FS_HZ,
     lengths: Mapping[str, int] | None = None,
     rhythm: str | None = None,
@@ -157,6 +159,8 @@ def digitize_page(
         models: See load_models.
         layout: What is printed where, at which speed and gain. None: the competition's rows, at
             the speed and the gain that calibration pulses tell.
+        mm_per_s: Paper speed, whatever the pulses say; None asks them.
+        mm_per_mv: Gain, likewise.
         fs_hz: Samples a second wanted; nothing is filtered, see `signals.to_recording`.
         lengths: Samples wanted of each lead's window; None follows from fs_hz.
         rhythm: The lead of the rhythm strip; None takes the one that it repeats, if any.
@@ -181,6 +185,10 @@ def digitize_page(
     if layout is None:
         told = calibrated(COMPETITION, pulses)
         layout = told or COMPETITION
+        if mm_per_s is not None or mm_per_mv is not None:
+            speed, gain = mm_per_s or layout.mm_per_s, mm_per_mv or layout.mm_per_mv
+            layout = layout.calibrated(mm_per_s=speed, mm_per_mv=gain)
+            told = layout if mm_per_s and mm_per_mv else told
         if grid.rows_mm is not None:  # the competition's names tell where its traces begin
             start_mm = start_by_ink(ends_mm, layout, pulses)
     clock.lap("calibration")
@@ -430,9 +438,15 @@ def digitize_many(
         yield page if isinstance(page, Failure) else attempt_page(page, models, fs_hz=fs_hz)
 
 
-def attempt_page(page: Page, models: Models, *, fs_hz: float) -> Digitization | Failure:
-    """Digitize a page; what goes wrong comes back as a Failure."""
-    return attempt(lambda: digitize_page(page, models, fs_hz=fs_hz), page.source)
+def attempt_page(
+    page: Page, models: Models, *, fs_hz: float, mm_per_s: float | None = None,
+    mm_per_mv: float | None = None,
+) -> Digitization | Failure:  # fmt: skip
+    """Digitize a page, see ``digitize_page``; what goes wrong comes back as a Failure."""
+    return attempt(
+        lambda: digitize_page(page, models, fs_hz=fs_hz, mm_per_s=mm_per_s, mm_per_mv=mm_per_mv),
+        page.source,
+    )
 
 
 def attempt(work: Callable[[], _Result], source: str) -> _Result | Failure:

@@ -112,7 +112,10 @@ def test_digitize_a_batch_with_a_failure(pictures, capsys):
     assert (report["pages"], report["digitized"]) == (3, 2)
     output = report["outputs"][str(pictures / "b" / "page.png")]
     assert output["csv"] == str(out / "page-2.csv")
-    assert set(output) == {"csv", "rhythm", "einthoven_mv"}
+    assert set(output) == {
+        *("csv", "rhythm", "mm_per_s", "mm_per_mv", "einthoven_mv", "verdict", "doubts")
+    }
+    assert output["verdict"] == ("check" if output["doubts"] else "ok")
     assert read_image(sheet).image.shape == (488, 2 * 708, 3)
     (failure,) = report["failures"]
     assert failure["source"] == str(pictures / "b" / "broken.png")
@@ -131,6 +134,21 @@ def test_digitize_without_overlay_at_another_rate(pictures):
     assert code == 0
     assert sorted(path.name for path in out.iterdir()) == ["page.csv", "run_report.json"]
     assert read_csv(out / "page.csv").fs_hz == 250
+
+
+@pytest.mark.usefixtures("tiny_weights", "sheet_given")
+def test_digitize_at_a_gain_and_a_speed_that_the_user_knows(pictures, capsys):
+    out = pictures / "out"
+    page = str(pictures / "a/page.png")
+
+    code = main(["digitize", page, "-o", str(out), "--gain", "5", "--speed", "50"])
+
+    assert code == 0
+    report = json.loads((out / "run_report.json").read_text())
+    assert (report["outputs"][page]["mm_per_s"], report["outputs"][page]["mm_per_mv"]) == (50, 5)
+    assert "it is printed at 50 mm/s and 5 mm/mV" in report["outputs"][page]["doubts"]
+    assert f"check {page}: " in capsys.readouterr().err
+    assert len(pd.read_csv(out / "page.csv")) == 2500  # five seconds at 500 Hz
 
 
 @pytest.mark.parametrize(
