@@ -113,6 +113,8 @@ def find_start(paper: Trace) -> float:
     for relation in (*first, *second):
         residual = relation.weights @ rows_mv
         inner = slice(relation.window.start + START_REACH, relation.window.stop - START_REACH)
+        if inner.stop - inner.start < START_REACH:
+            return 0.0  # at high speeds leads are too short to tell
         off_mv.append(np.minimum(np.abs(residual - np.median(residual[inner])), LOST_MV))
         if np.median(off_mv[-1][inner]) > START_GAIN_MV:
             return 0.0
@@ -166,7 +168,10 @@ def set_upright(trace: Trace, grid: GridMap, skew: float) -> Trace:
         return trace
     y_px = _shifted(trace.y_px, trace.layout, grid, skew)
     confidence = _shifted(trace.confidence, trace.layout, grid, skew)
-    return replace(trace, y_px=y_px.astype(np.float32), confidence=confidence.astype(np.float32))
+    shown = trace.shown
+    if shown is not None:
+        shown = _shifted(shown.astype(np.float64), trace.layout, grid, skew) > 0.5
+    return Trace(y_px.astype(np.float32), confidence.astype(np.float32), trace.layout, shown)
 
 
 def without_pulses(trace: Trace) -> Trace:

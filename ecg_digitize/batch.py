@@ -30,7 +30,7 @@ class PageOutput:
     """What a digitized page gave."""
 
     csv: str
-    rhythm: str | None  # the lead that spans ten seconds
+    rhythm: str | None  # the lead that spans all of the page
     mm_per_s: float
     mm_per_mv: float
     einthoven_mv: float | None  # see Digitization

@@ -147,9 +147,12 @@ def _about_leads(grid: GridMap, paper: Trace, options: DoubtOptions) -> Iterator
 def _leads(paper: Trace, missing: Mask, least: float) -> list[str]:
     """Name the printed segments of which more than a share is missing."""
     layout = paper.layout
-    return [
-        "the strip" if row.is_strip else segment.lead
-        for index, row in enumerate(layout.rows)
-        for segment in row.segments
-        if missing[index, layout.columns(segment)].mean() > least
-    ]
+    names = []
+    for index, row in enumerate(layout.rows):
+        if row.is_strip:  # its lead may be unknown, and then it has no segment
+            names += ["the strip"] if missing[index].mean() > least else []
+            continue
+        for segment in row.segments:
+            if missing[index, layout.columns(segment)].mean() > least:
+                names.append(segment.lead)
+    return names

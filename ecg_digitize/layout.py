@@ -129,13 +129,17 @@ class Layout:
     def names_mm(self) -> NDArray[np.float64]:
         """(13, 2) sheet xy of the left end, at half height, of each name in NAME_KEYS order."""
         anchors = {
-            "rhythm" if row.is_strip else segment.lead: (
+            segment.lead: (
                 TIME_ORIGIN_MM + segment.start_s * self.mm_per_s,
                 row.zero_mm + row.name_below_mm,
             )
             for row in self.rows
             for segment in row.segments
+            if not row.is_strip
         }
+        for row in self.rows:
+            if row.is_strip:
+                anchors["rhythm"] = (TIME_ORIGIN_MM, row.zero_mm + row.name_below_mm)
         names_mm = np.array([anchors[key] for key in NAME_KEYS])
         names_mm.setflags(write=False)
         return names_mm

@@ -124,6 +124,17 @@ def image_snr(
     )
 
 
+def of_length(signals_mv: NDArray[np.floating[Any]], n: int) -> NDArray[np.float32]:
+    """Return (12, n) mV: cut, or continued with NaN.
+
+    Sheets at other speeds show more or fewer seconds than their truth.
+    """
+    fitted = np.full((len(signals_mv), n), np.nan, np.float32)
+    shared = min(n, signals_mv.shape[1])
+    fitted[:, :shared] = signals_mv[:, :shared]
+    return fitted
+
+
 def competition_score(ratios: Iterable[float], *, floor_db: float = FLOOR_DB) -> float:
     """Return the score of a set of images: the mean of their linear ratios, in dB.
 

@@ -157,8 +157,9 @@ def digitize_page(
     Args:
         page: The picture.
         models: See load_models.
-        layout: What is printed where, at which speed and gain. None: the competition's rows, at
-            the speed and the gain that calibration pulses tell.
+        layout: COMPETITION, where it is known that the page is its sheet: then nothing of it is
+            looked for, nor doubted. None: its rows, at the speed and the gain that calibration
+            pulses tell.
         mm_per_s: Paper speed, whatever the pulses say; None asks them.
         mm_per_mv: Gain, likewise.
         fs_hz: Samples a second wanted; nothing is filtered, see `signals.to_recording`.
@@ -172,26 +173,29 @@ def digitize_page(
         The recording and what every stage found on the way.
 
     Raises:
+        InputError: If the layout is another one.
         StageError: If a stage cannot carry the page further.
     """
+    if layout not in (None, COMPETITION):
+        raise InputError(f"only the layout {COMPETITION.name} can be read, but got {layout.name}")
     clock = _Clock()
     registration = find_sheet(page, models)
     clock.lap("stage0")
     grid = find_grid(page, registration, models)
     clock.lap("stage1")
-    start_mm, told = None, layout
-    pulses = find_pulses(page.image, grid, COMPETITION)
-    ends_mm = find_ends(page.image, grid, COMPETITION, pulses)
-    if layout is None:
+    is_known, told, start_mm = layout is not None, layout, None
+    doubts: tuple[str, ...] = ()
+    if not is_known:
+        pulses = find_pulses(page.image, grid, COMPETITION)
+        ends_mm = find_ends(page.image, grid, COMPETITION, pulses)
         told = calibrated(COMPETITION, pulses)
-        layout = told or COMPETITION
-        if mm_per_s is not None or mm_per_mv is not None:
-            speed, gain = mm_per_s or layout.mm_per_s, mm_per_mv or layout.mm_per_mv
-            layout = layout.calibrated(mm_per_s=speed, mm_per_mv=gain)
-            told = layout if mm_per_s and mm_per_mv else told
         if grid.rows_mm is not None:  # the competition's names tell where its traces begin
-            start_mm = start_by_ink(ends_mm, layout, pulses)
-    clock.lap("calibration")
+            start_mm = start_by_ink(ends_mm, COMPETITION, pulses)
+        clock.lap("calibration")
+    layout = told or COMPETITION
+    layout = layout.calibrated(
+        mm_per_s=mm_per_s or layout.mm_per_s, mm_per_mv=mm_per_mv or layout.mm_per_mv
+    )
 
     def read_from(start_mm: float) -> Reading:
         moved = replace(grid, start_mm=start_mm)
@@ -205,6 +209,17 @@ def digitize_page(
         readings.append(read_from(by_leads_mm))
     read = min(readings, key=lambda one: one.einthoven_mv)
     recording = to_recording(read.upright, fs_hz=fs_hz, lengths=lengths, fusion=fusion)
+    if not is_known:
+        doubts = doubts_about(
+            page.image,
+            registration,
+            read.grid,
+            read.upright,
+            pulses=pulses,
+            ends_mm=ends_mm,
+            is_calibrated=told is not None or None not in (mm_per_s, mm_per_mv),
+            einthoven_mv=read.einthoven_mv,
+        )
     clock.lap("signals")
     return Digitization(
         page.source,
@@ -214,16 +229,7 @@ def digitize_page(
         registration,
         clock.laps_s,
         read.einthoven_mv,
-        doubts_about(
-            page.image,
-            registration,
-            read.grid,
-            read.upright,
-            pulses=pulses,
-            ends_mm=ends_mm,
-            is_calibrated=told is not None,
-            einthoven_mv=read.einthoven_mv,
-        ),
+        doubts,
     )
 
 

@@ -67,7 +67,7 @@ def to_recording(
         fs_hz: Wanted sampling rate; any positive one. At 500 Hz no sample is touched; below, none
             is filtered: they are the drawn line's values at their instants.
         lengths: Samples wanted of each lead (`number_of_rows` of the competition's test.csv), all
-            twelve. Left out, the windows divide the ten seconds as `Layout.window` does.
+            twelve. Left out, the windows are those of `Layout.window`.
         fusion: Blend limb leads that are printed twice or follow from each other, see
             `fuse_rows`; nothing is blended if the strip is not II.
 
@@ -175,7 +175,7 @@ def rows_from_signals(
         ValueError: The shape is wrong, or a printed sample is not finite.
     """
     _check_signals(signals_mv, layout.n_columns)
-    rows_mv = np.empty((layout.n_rows, layout.n_columns))
+    rows_mv = np.zeros(layout.shape)  # nothing is printed in gaps
     for index, row in enumerate(layout.rows):
         for segment in row.segments:
             columns = layout.columns(segment)

@@ -4,8 +4,8 @@ Lead names stand where a machine likes them, so that they tell the beginning of 
 square at best, and a square is 0.2 s. The ink of a row tells it to a fifth of a millimetre. It
 begins with the first sample, unless a calibration pulse leads to it; then its end tells, less the
 length of the row. The end of a rhythm strip tells best: many machines draw the leads of the other
-rows some samples short. On photographs dirt and what lies beside
-the paper hide both; then nothing is said.
+rows some samples short. On photographs dirt and what lies beside the paper hide both; then nothing
+is said.
 """
 
 from collections.abc import Sequence
@@ -106,7 +106,9 @@ def start_by_ink(
     if (np.abs(ends_mm[whole, 1] - end_mm) < options.agree_mm).sum() < options.rows:
         return None
     if layout.strip_row is not None and whole[layout.strip_row]:
-        end_mm = max(end_mm, ends_mm[layout.strip_row, 1])
+        strip_mm = ends_mm[layout.strip_row, 1]
+        if end_mm < strip_mm < end_mm + options.agree_mm:  # farther on it is dirt
+            end_mm = strip_mm
     bare = whole & (longer_mm < options.slack_mm)
     led_to = any(pulse.left_mm < end_mm - 0.5 * length_mm for pulse in pulses)
     if led_to or bare.sum() < options.rows:

@@ -9,12 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from ecg_digitize.metrics import CAP_RATIO, ImageScore, competition_score, image_snr
+from ecg_digitize.metrics import (
+    CAP_RATIO,
+    ImageScore,
+    competition_score,
+    image_snr,
+    of_length,
+)
 from ecg_digitize.training import explain_table
 from ecg_digitize.training.explain import Explanation, mean
 from ecg_digitize.training.explain import explain as explain_page
 from ecg_digitize.training.pairs import Pair, read_pairs, truths_of
-from ecg_digitize.types import Float32, Recording
+from ecg_digitize.types import Recording
 
 _NUMBERS = f"{'capped':>7} {'SNR':>7} {'pearson':>8} {'rmse':>7} {'time':>7}"
 _UNITS = f"{'dB':>7} {'dB':>7} {'':>8} {'mV':>7} {'s':>7}"
@@ -206,7 +212,9 @@ def _judge(
     try:
         recording = digitize(pair.image_path, fs_hz)
         seconds = time.perf_counter() - start
-        read_mv = _of_length(recording, truth_mv.shape[1], fs_hz=fs_hz)
+        if recording.fs_hz != fs_hz:
+            raise ValueError(f"signals are wanted at {fs_hz:g} Hz, but got {recording.fs_hz:g}")
+        read_mv = of_length(recording.signals_mv, truth_mv.shape[1])
         score = image_snr(truth_mv, read_mv, fs_hz=fs_hz, cap_ratio=cap_ratio)
     except Exception as caught:  # a batch survives any page, and the report names the page
         seconds = time.perf_counter() - start
@@ -222,17 +230,6 @@ def _judge(
         error=error,
         explanation=explain_page(truth_mv, read_mv, fs_hz=fs_hz) if explain and not error else None,
     )
-
-
-def _of_length(recording: Recording, n: int, *, fs_hz: float) -> Float32:
-    """Return (12, n) mV: sheets at other speeds show more or fewer seconds than their truth."""
-    signals_mv = recording.signals_mv
-    if recording.fs_hz != fs_hz:
-        raise ValueError(f"signals are wanted at {fs_hz:g} Hz, but got {recording.fs_hz:g}")
-    fitted = np.full((len(signals_mv), n), np.nan, np.float32)
-    shared = min(n, signals_mv.shape[1])
-    fitted[:, :shared] = signals_mv[:, :shared]
-    return fitted
 
 
 def _summarize(name: str, results: Iterable[ImageResult]) -> Summary:

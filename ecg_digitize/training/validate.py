@@ -10,7 +10,7 @@ import numpy as np
 
 from ecg_digitize import geometry
 from ecg_digitize.frames import RECT, SQUARE_MM, TRACE_FS_HZ, crossings_mm
-from ecg_digitize.metrics import ImageScore, competition_score, image_snr
+from ecg_digitize.metrics import ImageScore, competition_score, image_snr, of_length
 from ecg_digitize.pipeline import (
     Models,
     attempt,
@@ -374,9 +374,10 @@ def _inside(page: SyntheticPage) -> Mask:
 
 
 def page_score(page: SyntheticPage, signals_mv: Float32) -> ImageScore:
-    """Score (12, 5000) signals at 500 Hz against what is printed of a page."""
+    """Score (12, n) signals at 500 Hz against what is printed of a page."""
     truth = printed_recording(page.signals_mv, fs_hz=TRACE_FS_HZ, layout=page.style.layout)
-    return image_snr(truth.signals_mv, signals_mv, fs_hz=TRACE_FS_HZ)
+    read_mv = of_length(signals_mv, truth.signals_mv.shape[1])
+    return image_snr(truth.signals_mv, read_mv, fs_hz=TRACE_FS_HZ)
 
 
 def _summarize(kind: str, checks: Iterable[PageCheck]) -> KindSummary:

@@ -9,6 +9,7 @@ from ecg_digitize.alignment import (
     einthoven_residual_mv,
     find_skew,
     find_start,
+    on_paper,
     set_upright,
     without_pulses,
 )
@@ -81,6 +82,30 @@ def test_a_beginning_that_is_right_or_cannot_be_told_stays() -> None:
     noise = np.random.default_rng(0).normal(0, 0.3, ROWS_MV.shape)
     assert find_start(trace_of(noise)) == 0.0
     assert find_start(trace_of(noisy(np.roll(ROWS_MV, 60, axis=1)), 0 * SEEN)) == 0.0
+
+
+def test_faster_paper_is_read_at_its_own_speed() -> None:
+    trace = replace(trace_of(ROWS_MV), shown=np.arange(5000) < np.array([[5000]] * 3 + [[4000]]))
+    faster = COMPETITION.calibrated(mm_per_s=50.0, mm_per_mv=5.0)
+
+    paper = on_paper(GRID, trace, faster)
+
+    assert paper.layout == faster
+    np.testing.assert_allclose(rows_from_trace(paper), 2 * ROWS_MV[:, ::2], atol=1e-4)
+    assert paper.shown is not None
+    assert paper.shown.sum(axis=1).tolist() == [2500, 2500, 2500, 2000]
+    assert on_paper(GRID, trace, COMPETITION).y_px is trace.y_px
+    fastest = COMPETITION.calibrated(mm_per_s=200.0, mm_per_mv=10.0)
+    assert find_start(on_paper(GRID, trace, fastest)) == 0.0
+
+
+def test_what_is_shown_moves_with_the_rows() -> None:
+    shown = np.ones(ROWS_MV.shape, np.bool_)
+    shown[0, 3000:] = False
+    upright = set_upright(replace(trace_of(ROWS_MV), shown=shown), GRID, 0.013)
+    assert upright.shown is not None
+    assert upright.shown[1:].all()
+    assert upright.shown[0].sum() == pytest.approx(3000 + 0.013 * 53.2 * 20, abs=2)
 
 
 def test_pulses_are_taken_off_the_beginning_and_beats_are_not() -> None:

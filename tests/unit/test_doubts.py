@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ecg_digitize.alignment import set_in_time
 from ecg_digitize.doubts import doubts_about
+from ecg_digitize.errors import InputError
 from ecg_digitize.formats.csv import read_csv
 from ecg_digitize.frames import TIME_ORIGIN_MM, crossings_mm
 from ecg_digitize.image import read_image
@@ -88,7 +90,11 @@ def test_leads_that_are_hidden_unseen_or_astray_are_named() -> None:
     assert hidden == "V1, V4, V2, V5, V3, V6 are outside the picture"
     confidence = LEVEL.confidence.copy()
     confidence[3] = 0
-    assert doubts(paper=replace(LEVEL, confidence=confidence)) == "the strip is without ink"
+    blank = replace(LEVEL, confidence=confidence)
+    assert doubts(paper=blank) == "the strip is without ink"
+    unknown = set_in_time(GRID, blank, COMPETITION, None).upright
+    assert unknown.layout.strip_lead is None
+    assert doubts(paper=unknown) == "the strip is without ink"
     y_px = LEVEL.y_px.copy()
     y_px[0, 1250:2000] = COMPETITION.zero_px[1]
     assert doubts(paper=replace(LEVEL, y_px=y_px)) == "aVR is on another row"
@@ -123,6 +129,19 @@ def test_another_gain_or_speed_is_read_and_said(models: Models, speed: float, ga
         truth_mv[LEADS.index(lead), window] = signals_mv[LEADS.index(lead), window]
     assert image_snr(truth_mv, read.recording.signals_mv, fs_hz=500).snr_db > 15
     assert f"it is printed at {speed:g} mm/s and {gain:g} mm/mV" in read.doubts
+
+
+@needs_weights
+def test_a_known_sheet_is_not_doubted_and_no_other_layout_is_read(models: Models) -> None:
+    page = read_image(ROOT / "tests" / "samples" / "sample_render.png")
+    with pytest.raises(InputError, match="only the layout 3x4"):
+        digitize_page(page, models, layout=COMPETITION.with_zeros((80.0, 110.0, 140.0, 170.0)))
+    known = digitize_page(page, models, layout=COMPETITION)
+    half = digitize_page(page, models, mm_per_mv=5.0)
+    assert known.doubts == ()
+    assert half.doubts == ("it is printed at 25 mm/s and 5 mm/mV",)
+    twice = half.recording.signals_mv / known.recording.signals_mv
+    assert np.nanmedian(twice) == pytest.approx(2.0, abs=1e-3)
 
 
 @needs_weights

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ecg_digitize.layout import COMPETITION, LEADS
-from ecg_digitize.metrics import competition_score, image_snr
+from ecg_digitize.metrics import competition_score, image_snr, of_length
 
 FS_HZ = 250
 
@@ -211,3 +211,11 @@ def test_images_are_averaged_as_linear_ratios():
     assert competition_score([float("inf"), 1.0]) == float("inf")
     with pytest.raises(ValueError, match="at least one"):
         competition_score([])
+
+
+def test_signals_are_cut_or_continued_with_nothing():
+    signals_mv = np.ones((12, 4), np.float32)
+    np.testing.assert_array_equal(of_length(signals_mv, 3), np.ones((12, 3)))
+    longer = of_length(signals_mv, 6)
+    assert np.isfinite(longer).sum(axis=1).tolist() == [4] * 12
+    assert np.isnan(longer[:, 4:]).all()

@@ -84,6 +84,25 @@ def test_the_ink_tells_where_traces_begin(moved_mm: float, pulses: bool) -> None
     assert start_mm == 0.0 if moved_mm == 0 else start_mm != 0.0
 
 
+def test_the_end_of_the_strip_tells_best_but_dirt_behind_it_does_not() -> None:
+    ends_mm = np.tile([15.0, 265.0], (4, 1))
+    pulses = (Pulse(row=0, left_mm=9.9, width_mm=5.0, height_mm=10.0),)
+    for strip_mm, start_mm in ((265.0, 0.0), (266.4, 1.46), (272.0, 0.0)):
+        ends_mm[3, 1] = strip_mm
+        assert start_by_ink(ends_mm, COMPETITION, pulses) == pytest.approx(start_mm, abs=0.01)
+    assert start_by_ink(ends_mm[[0, 1, 3, 3]] - [[0], [5], [9], [40]], COMPETITION) is None
+
+
+def test_rows_elsewhere_have_their_pulses_and_ends_there() -> None:
+    layout = COMPETITION.with_zeros((80.0, 110.0, 140.0, 170.0))
+    image, grid = printed(layout)
+    there = replace(grid, rows_mm=np.array(layout.zero_mm))
+    pulses = find_pulses(image, there, COMPETITION)
+    assert [round(pulse.height_mm) for pulse in pulses] == [10, 10, 10, 10]
+    ends_mm = find_ends(image, there, COMPETITION, pulses)
+    assert ends_mm[:, 1] == pytest.approx(np.full(4, TIME_ORIGIN_MM + 250), abs=0.5)
+
+
 def test_ink_that_is_hidden_tells_nothing() -> None:
     image, grid = printed(COMPETITION)
     blank = np.full_like(image, 255)

@@ -223,6 +223,19 @@ def test_a_sheet_without_a_strip_has_twelve_short_leads():
     assert set(np.isfinite(recording.signals_mv).sum(axis=1)) == {625}
 
 
+@pytest.mark.parametrize("fs_hz", [250, 500, 1000])
+def test_what_the_picture_does_not_show_is_not_there(fs_hz):
+    trace = trace_of(rows_from_signals(twelve_leads()))
+    shown = np.ones((4, 5000), bool)
+    shown[0, 3000:] = shown[3, 4000:] = False  # within V1, and the end of the strip
+
+    signals_mv = to_recording(replace(trace, shown=shown), fs_hz=fs_hz).signals_mv
+
+    seconds = dict(zip(LEADS, np.isfinite(signals_mv).sum(axis=1) / fs_hz, strict=True))
+    want = dict.fromkeys(LEADS, 2.5) | {"II": 8.0, "V1": 1.0, "V4": 0.0}
+    assert seconds == pytest.approx(want, abs=0.0011)
+
+
 def test_limb_leads_are_not_blended_with_a_strip_of_another_lead():
     signals_mv = to_twelve(SimulatorSource(seed=5).get(4))
     layout = COMPETITION.with_strip("V1")
@@ -243,8 +256,10 @@ def test_a_strip_that_repeats_nothing_is_what_the_layout_says():
 
 
 def test_a_recording_names_a_lead_as_its_strip():
-    with pytest.raises(ValueError, match="rhythm must be one of"):
-        Recording(np.zeros((12, 10), np.float32), 1.0, "V7")
+    recording = Recording(np.zeros((12, 10), np.float32), 1.0, COMPETITION.with_strip("V5"))
+    assert recording.rhythm == "V5"
+    with pytest.raises(ValueError, match="no leads are called V7"):
+        COMPETITION.with_strip("V7")
 
 
 def error_power(rows_mv, true_mv):
