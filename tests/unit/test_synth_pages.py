@@ -44,7 +44,7 @@ def test_rows_carry_the_leads_in_layout_order():
     page = make_page(SOURCE, seed=1, index=0, kind="render", vary_signals=False)
     from ecg_digitize.layout import LEADS
 
-    for row, leads in enumerate(COMPETITION.row_leads):
+    for row, leads in enumerate(printed.leads for printed in COMPETITION.rows):
         n = 5000 // len(leads)
         for k, lead in enumerate(leads):
             plotted_mm = page.rows_mm[row, k * n : (k + 1) * n]
