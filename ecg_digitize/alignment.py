@@ -258,7 +258,7 @@ def _disagreement_mv(paper: Trace, rows_mv: Float64, grid: GridMap, skew: float)
 
 def _shifted(rows: Float64 | Float32, layout: Layout, grid: GridMap, skew: float) -> Float64:
     """Return (rows, columns) values as they are where a line of the skew crosses them."""
-    y_mm = np.array(layout.zero_mm) if grid.rows_mm is None else grid.rows_mm
+    y_mm = grid.zero_mm(layout)
     late_columns = skew * (y_mm - y_mm.mean()) / layout.mm_per_s * TRACE_FS_HZ
     columns = np.arange(rows.shape[1])
     pairs = zip(rows, late_columns, strict=True)

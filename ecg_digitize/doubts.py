@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ecg_digitize.frames import RECT, TIME_ORIGIN_MM
-from ecg_digitize.layout import COMPETITION
+from ecg_digitize.layout import COMPETITION, NAME_KEYS
 from ecg_digitize.stage1.pulses import Pulse
 from ecg_digitize.types import Float64, GridMap, Image, Mask, Registration, Trace
 
@@ -101,7 +101,7 @@ def _about_grid(
     elif not inside.any() or grid.confidence[inside].mean() < options.grid:
         yield "the printed lines hardly agree with the grid that was found"
     if registration.n_inliers < options.names:
-        yield f"{registration.n_inliers} of 13 lead names are where they belong"
+        yield f"{registration.n_inliers} of {len(NAME_KEYS)} lead names are where they belong"
 
 
 def _about_print(
@@ -132,8 +132,7 @@ def _about_leads(grid: GridMap, paper: Trace, options: DoubtOptions) -> Iterator
     layout = paper.layout
     everywhere = np.ones(layout.shape, np.bool_)
     shown = everywhere if paper.shown is None else paper.shown
-    zero_mm = np.array(layout.zero_mm if grid.rows_mm is None else grid.rows_mm)
-    apart_px = float(np.diff(zero_mm).min()) * RECT.px_per_mm_xy[1]
+    apart_px = float(np.diff(grid.zero_mm(layout)).min()) * RECT.px_per_mm_xy[1]
     off_px = np.abs(paper.y_px - np.array(layout.zero_px)[:, None])
     for missing, least, what in (
         (~shown, options.missing, "outside the picture"),

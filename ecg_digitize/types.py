@@ -90,6 +90,10 @@ class GridMap:
         if not np.isfinite(self.crossings_xy_px).all():
             raise ValueError("GridMap.crossings_xy_px must be finite everywhere")
 
+    def zero_mm(self, layout: Layout) -> Float64:
+        """Return (rows,) sheet y of 0 mV: where the rows are, or where the layout has them."""
+        return np.array(layout.zero_mm) if self.rows_mm is None else self.rows_mm
+
 
 @dataclass(frozen=True)
 class RectifiedPage:

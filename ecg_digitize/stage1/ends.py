@@ -17,7 +17,7 @@ import numpy as np
 from ecg_digitize.frames import TIME_ORIGIN_MM, Frame
 from ecg_digitize.layout import Layout
 from ecg_digitize.stage1.pulses import Pulse
-from ecg_digitize.stage1.sight import is_ink, is_inside, seen_in
+from ecg_digitize.stage1.sight import ROW_MM, is_ink, is_inside, seen_in
 from ecg_digitize.types import Float64, GridMap, Image
 
 
@@ -41,8 +41,8 @@ class EndOptions(NamedTuple):
     """
 
     px_per_mm: float = 6.0
-    left_mm: float = -25.0
-    right_mm: float = 305.0
+    left_mm: float = ROW_MM[0]
+    right_mm: float = ROW_MM[1]
     reach_mm: float = 12.0
     gap_mm: float = 2.5
     tall: float = 0.85
@@ -126,7 +126,7 @@ def _row_ends(
     pulses: Sequence[Pulse],
     options: EndOptions,
 ) -> tuple[float, float]:
-    zero_mm = np.array(layout.zero_mm if grid.rows_mm is None else grid.rows_mm)
+    zero_mm = grid.zero_mm(layout)
     reach_mm = options.reach_mm
     if len(zero_mm) > 1:
         reach_mm = min(reach_mm, 0.5 * float(np.diff(zero_mm).min()) - 1.5)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ecg_digitize.frames import Frame
 from ecg_digitize.layout import PULSE_S, Layout
-from ecg_digitize.stage1.sight import is_ink, seen_in
+from ecg_digitize.stage1.sight import ROW_MM, is_ink, seen_in
 from ecg_digitize.types import GridMap, Image, Mask
 
 GAINS_MM_PER_MV: Final = (5.0, 10.0, 20.0)
@@ -41,8 +41,8 @@ class PulseOptions(NamedTuple):
     """
 
     px_per_mm: float = 6.0
-    left_mm: float = -25.0
-    right_mm: float = 305.0
+    left_mm: float = ROW_MM[0]
+    right_mm: float = ROW_MM[1]
     reach_mm: float = 25.0
     foot_mm: float = 3.0
     slack_mm: float = 0.8
@@ -79,7 +79,7 @@ def find_pulses(
         layout: What is printed where.
         options: See there.
     """
-    zero_mm = np.array(layout.zero_mm if grid.rows_mm is None else grid.rows_mm)
+    zero_mm = grid.zero_mm(layout)
     scale, margin_mm = options.px_per_mm, 2 * options.reach_mm
     # All rows at once: edges of pulses, which often lie on lines of the grid, are then few there.
     top_mm, bottom_mm = zero_mm.min() - margin_mm, zero_mm.max() + margin_mm

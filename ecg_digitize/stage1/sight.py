@@ -9,6 +9,8 @@ from ecg_digitize import geometry
 from ecg_digitize.frames import GRID_COLUMNS, SQUARE_MM, Frame
 from ecg_digitize.types import Float32, Image, Mask
 
+ROW_MM: Final = (-25.0, 305.0)
+"""Sheet x between which a row, its pulses and its ends may lie."""
 PAPER_MM: Final = 5.0
 """Window in which the brightest pixel is taken for paper."""
 INK_OF_PAPER: Final = 0.55  # share of the paper's brightness: ink is darker in every channel,
