@@ -88,7 +88,17 @@ def set_in_time(grid: GridMap, trace: Trace, layout: Layout, rhythm: str | None)
     if rhythm is None:
         usual = grid.rows_mm is None
         rhythm = find_rhythm(paper, otherwise="II" if usual else None)
-    paper = replace(paper, layout=paper.layout.with_strip(rhythm))
+    return set_upright_in_time(grid, trace, replace(paper, layout=paper.layout.with_strip(rhythm)))
+
+
+def set_upright_in_time(grid: GridMap, trace: Trace, paper: Trace) -> Reading:
+    """Find the skew of a print whose strips are known, and take it out.
+
+    Args:
+        grid: The sheet as it is.
+        trace: As rectified.
+        paper: As on the paper, at its own speed and gain.
+    """
     skew = find_skew(paper, grid)
     upright = without_pulses(set_upright(paper, grid, skew))
     plain = to_recording(upright, fs_hz=TRACE_FS_HZ)

@@ -16,6 +16,7 @@ from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.stage2.members import MEMBERS
 
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
+TRAINED: Final = (*STAGES, "names")  # each by itself
 FED: Final = STAGES[:2]  # whose training samples are a page each
 PRESET_HELP: Final = "fast: each network looks once; best: from several sides (default)"
 SOURCE_HELP: Final = "simulator (default), bank:FILE.npz, wfdb:FOLDER, deepfake; commas join"
@@ -161,7 +162,7 @@ def _add_making(command: Command) -> None:
     add = command(
         "train", commands.train, "train one stage; resumes what lies in --out"
     ).add_argument
-    add("stage", choices=STAGES)
+    add("stage", choices=TRAINED)
     _add_training(add, initial="weights of an earlier training, safetensors")
     _add_network(add)
     add("--loss", help="of stage 2, e.g. mask; a wrong name lists all (default: the one shipped)")
@@ -181,7 +182,7 @@ def _add_making(command: Command) -> None:
     add = command(
         "export", commands.export, "put trained weights into weights/ and the manifest"
     ).add_argument
-    add("stage", choices=STAGES)
+    add("stage", choices=TRAINED)
     add("trained", type=Path, help="checkpoint.pt or safetensors of a training")
     add(
         "--average-with",

@@ -11,6 +11,7 @@ import numpy as np
 
 from ecg_digitize.frames import RECT, TIME_ORIGIN_MM
 from ecg_digitize.layout import COMPETITION, NAME_KEYS
+from ecg_digitize.sheet.find import FoundSheet
 from ecg_digitize.stage1.pulses import Pulse
 from ecg_digitize.types import Float64, GridMap, Image, Mask, Registration, Trace
 
@@ -20,6 +21,8 @@ class DoubtOptions(NamedTuple):
 
     Attributes:
         einthoven_mv: RMS of I - II + III; lines 0.4 mm thick leave 0.02.
+        squares: Confidence in the grid of a sheet of another layout.
+        named: Share of its lead names that are read.
         grid: Mean confidence of the crossings in the picture. Real photos of the competition's
             sheet have 0.75 and more; where lines were taken for others, it is 0.1 to 0.55.
         names: Lead names that agree with the layout, of 13; those photos have 11 and more.
@@ -35,6 +38,8 @@ class DoubtOptions(NamedTuple):
     """
 
     einthoven_mv: float = 0.1
+    squares: float = 0.5
+    named: float = 0.75
     grid: float = 0.6
     names: int = 9
     missing: float = 0.5
@@ -77,7 +82,7 @@ def doubts_about(
     Returns:
         Sentences without a full stop; none if nothing speaks against it.
     """
-    found = [*_about_grid(image, registration, grid, options)]
+    found = [*grid_doubts(image, registration, grid, options=options)]
     found += _about_print(grid, paper, pulses, is_calibrated, options)
     least_mm, most_mm = options.row_mm
     length_mm = np.diff(ends_mm).ravel()
@@ -90,9 +95,53 @@ def doubts_about(
     return tuple(found)
 
 
-def _about_grid(
-    image: Image, registration: Registration, grid: GridMap, options: DoubtOptions
+def doubts_about_sheet(
+    found: FoundSheet,
+    paper: Trace,
+    *,
+    is_calibrated: bool,
+    einthoven_mv: float,
+    options: DoubtOptions = DEFAULTS,
+) -> tuple[str, ...]:
+    """Say what speaks against the reading of a sheet of any layout, see ``doubts_about``.
+
+    Args:
+        found: The sheet, and what it was found by.
+        paper: The traces, their layout at the printed speed and gain.
+        is_calibrated: Whether pulses, or somebody, told the speed and the gain.
+        einthoven_mv: See Digitization.
+        options: See there.
+    """
+    match, layout = found.sheet.match, paper.layout
+    said = []
+    if found.confidence < options.squares:
+        said.append("the grid is hardly seen, so that all lengths are doubtful")
+    if match.named < options.named * match.n_leads:
+        said.append(
+            f"{match.named} of {match.n_leads} lead names were read, and it is taken for "
+            f"{layout.name}"
+        )
+    if any(row.is_strip and not row.segments for row in layout.rows):
+        said.append("a strip repeats none of the leads, and is left out")
+    if not is_calibrated:
+        said.append(
+            "no two calibration pulses agree, and it is taken for "
+            f"{layout.mm_per_s:g} mm/s and {layout.mm_per_mv:g} mm/mV"
+        )
+    said += _about_leads(found.sheet.grid, paper, options)
+    if einthoven_mv > options.einthoven_mv:
+        said.append(f"leads I, II and III disagree by {einthoven_mv:.2f} mV")
+    return tuple(said)
+
+
+def grid_doubts(
+    image: Image,
+    registration: Registration,
+    grid: GridMap,
+    *,
+    options: DoubtOptions = DEFAULTS,
 ) -> Iterator[str]:
+    """Say what speaks against a grid and the lead names on it, see ``doubts_about``."""
     size_px = np.array(image.shape[1::-1])
     points_px = grid.crossings_xy_px
     inside = ((points_px >= 0) & (points_px <= size_px - 1)).all(axis=-1)
@@ -132,7 +181,9 @@ def _about_leads(grid: GridMap, paper: Trace, options: DoubtOptions) -> Iterator
     layout = paper.layout
     everywhere = np.ones(layout.shape, np.bool_)
     shown = everywhere if paper.shown is None else paper.shown
-    apart_px = float(np.diff(grid.zero_mm(layout)).min()) * RECT.px_per_mm_xy[1]
+    zero_mm = grid.zero_mm(layout)
+    apart_mm = float(np.diff(zero_mm).min()) if len(zero_mm) > 1 else np.inf
+    apart_px = apart_mm * RECT.px_per_mm_xy[1]
     off_px = np.abs(paper.y_px - np.array(layout.zero_px)[:, None])
     for missing, least, what in (
         (~shown, options.missing, "outside the picture"),

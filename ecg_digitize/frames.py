@@ -15,7 +15,7 @@ Sources: measured on ECG-Image-Kit renders with plotted pixel positions (200 dpi
 row on the lower edge of the 1700 px page).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -90,7 +90,19 @@ class Frame:
 NORM: Final = Frame(1152, 896, (4.0, 4.0), (-4.0, -4.0))
 RECT: Final = Frame(5600, 1280, (20.0, 8.0), (-GRID_SNAP_MM, 54.0))
 
+_RECT_STEP_PX: Final = 32
+"""Widths of rectified pages are multiples of what the networks halve five times."""
+
 TRACE_FS_HZ: Final = 500.0
 """One rect column is one sample at 500 Hz: 25 mm/s * 20 px/mm."""
 TRACE_X0_PX: Final = round((TIME_ORIGIN_MM - RECT.origin_mm_xy[0]) * RECT.px_per_mm_xy[0])
 """Rect column of the first sample: 300."""
+
+
+def rect_showing(n_columns: int) -> Frame:
+    """Return the rect frame, wider if rows have more trace columns than the competition's."""
+    beside_px = RECT.width_px - TRACE_X0_PX - round(10 * TRACE_FS_HZ)
+    wanted_px = TRACE_X0_PX + n_columns + beside_px
+    return replace(
+        RECT, width_px=max(RECT.width_px, _RECT_STEP_PX * -(-wanted_px // _RECT_STEP_PX))
+    )

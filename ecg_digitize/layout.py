@@ -35,6 +35,7 @@ class Segment:
     lead: str  # one of LEADS
     start_s: float
     stop_s: float
+    sign: int = 1  # -1 where it is printed upside down, as -aVR is
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Row:
     zero_mm: float  # sheet y of 0 mV
     segments: tuple[Segment, ...]  # left to right
     name_below_mm: float = 5.6  # from 0 mV down to half the height of the names
+    mm_per_mv: float | None = None  # its own gain, where rows differ
     is_strip: bool = False  # a rhythm strip: shows whole what another row shows in part
 
     @property
@@ -76,6 +78,12 @@ class Layout:
                 f"layout {self.name}: no leads are called {', '.join(sorted(unknown))}"
             )
 
+    @cached_property
+    def leads(self) -> tuple[str, ...]:
+        """The leads that are printed, in LEADS order."""
+        printed = {lead for row in self.rows for lead in row.leads}
+        return tuple(lead for lead in LEADS if lead in printed)
+
     @property
     def n_rows(self) -> int:
         """How many rows are printed."""
@@ -93,8 +101,14 @@ class Layout:
 
     @property
     def px_per_mv(self) -> float:
-        """Rect px of 1 mV."""
+        """Rect px of 1 mV, in rows without a gain of their own."""
         return self.mm_per_mv * RECT.px_per_mm_xy[1]
+
+    @cached_property
+    def rows_px_per_mv(self) -> NDArray[np.float64]:
+        """(rows,) rect px of 1 mV."""
+        gains = [row.mm_per_mv or self.mm_per_mv for row in self.rows]
+        return np.array(gains) * RECT.px_per_mm_xy[1]
 
     @cached_property
     def duration_s(self) -> float:
@@ -170,7 +184,7 @@ class Layout:
             Start and stop index; windows start at int(k * n_total / 4), as in the competition's
             truth.
         """
-        _, segment = self._segment(lead)
+        segment = self.segment(lead)
         share = segment.start_s / self.duration_s, segment.stop_s / self.duration_s
         return int(share[0] * n_total), int(share[1] * n_total)
 
@@ -199,6 +213,14 @@ class Layout:
         whole = () if lead is None else (Segment(lead, 0.0, self.duration_s),)
         rows = (replace(row, segments=whole) if row.is_strip else row for row in self.rows)
         return replace(self, rows=tuple(rows))
+
+    def shows(self, lead: str, *, short: bool = False) -> bool:
+        """Say whether a lead is printed; short leaves rhythm strips aside."""
+        return any(lead in row.leads for row in self.rows if not (short and row.is_strip))
+
+    def segment(self, lead: str) -> Segment:
+        """Return the longest of a lead's segments."""
+        return self._segment(lead)[1]
 
     def _segment(self, lead: str, *, short: bool = False) -> tuple[int, Segment]:
         places = [

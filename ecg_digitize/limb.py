@@ -53,16 +53,16 @@ def _relation(layout: Layout, weight_of: Sum) -> Relation | None:
         place = _place(layout, key)
         if place is None:
             return None
-        row, columns = place
-        weights[row] = weight
+        row, columns, sign = place
+        weights[row] = sign * weight
         start, stop = max(start, columns.start), min(stop, columns.stop)
     return Relation(slice(start, stop), weights) if start < stop else None
 
 
-def _place(layout: Layout, key: str) -> tuple[int, slice] | None:
+def _place(layout: Layout, key: str) -> tuple[int, slice, int] | None:
     lead, on_strip = ("II", True) if key == STRIP else (key, False)
     for index, row in enumerate(layout.rows):
         for segment in row.segments:
             if segment.lead == lead and row.is_strip == on_strip:
-                return index, layout.columns(segment)
+                return index, layout.columns(segment), segment.sign
     return None

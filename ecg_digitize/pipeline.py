@@ -24,14 +24,21 @@ import torch
 from torch import nn
 
 from ecg_digitize import geometry
-from ecg_digitize.alignment import Reading, find_start, set_in_time
-from ecg_digitize.doubts import doubts_about
+from ecg_digitize.alignment import Reading, find_start, set_in_time, set_upright_in_time
+from ecg_digitize.doubts import doubts_about, doubts_about_sheet, grid_doubts
 from ecg_digitize.errors import ImageError, InputError, StageError, WeightsError
-from ecg_digitize.frames import NORM, TRACE_FS_HZ
+from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, NORM, SQUARE_MM, TRACE_FS_HZ
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import COMPETITION, Layout
 from ecg_digitize.manifest import read_manifest
 from ecg_digitize.runtime import autocast_dtype, choose_device, placed
+from ecg_digitize.sheet.calibration import calibrated_layout
+from ecg_digitize.sheet.find import FoundSheet, placed_names
+from ecg_digitize.sheet.find import find_sheet as find_any_sheet
+from ecg_digitize.sheet.flat import flat_sheet
+from ecg_digitize.sheet.match import contradicts
+from ecg_digitize.sheet.names import Name, find_names
+from ecg_digitize.sheet.read import read_rows, timed, with_strips
 from ecg_digitize.signals import to_recording
 from ecg_digitize.stage0.normalize import TRUSTED_NAMES, as_scanned, register, unstretched
 from ecg_digitize.stage0.prepare import stage0_input
@@ -68,6 +75,8 @@ _Result = TypeVar("_Result")
 
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 """Those that have a network."""
+NAMES: Final = "names"
+"""The network that reads other sheets than the competition's, and is not needed for that one."""
 
 SPECKS_PX: Final = 5
 """Specks up to half of this are gone from a filtered page, strokes of letters are not."""
@@ -100,6 +109,7 @@ class Models:
     stage2: nn.Module
     refine: nn.Module
     device: torch.device
+    names: nn.Module | None = None  # what other sheets than the competition's are read by
     preset: Preset = PRESETS[BEST]
 
 
@@ -136,7 +146,10 @@ def load_models(
     for stage in stages:
         network = load_network(entries[stage], weights_dir=weights_dir)
         networks[stage] = placed(network, device)
-    return Models(**networks, device=device, preset=PRESETS[preset])
+    names = None
+    if NAMES in entries and set(stages) == set(STAGES):
+        names = placed(load_network(entries[NAMES], weights_dir=weights_dir), device)
+    return Models(**networks, device=device, names=names, preset=PRESETS[preset])
 
 
 def digitize_page(
@@ -179,10 +192,57 @@ def digitize_page(
     if layout not in (None, COMPETITION):
         raise InputError(f"only the layout {COMPETITION.name} can be read, but got {layout.name}")
     clock = _Clock()
-    registration = find_sheet(page, models)
-    clock.lap("stage0")
-    grid = find_grid(page, registration, models)
-    clock.lap("stage1")
+    wanted = _Wanted(mm_per_s, mm_per_mv, fs_hz, lengths, rhythm, fusion, passes)
+    registration, grid, missed = None, None, None
+    try:
+        registration = find_sheet(page, models)
+        clock.lap("stage0")
+        grid = find_grid(page, registration, models)
+        clock.lap("stage1")
+    except StageError as error:
+        missed = error
+    read_usual = read_other = None
+    may_be_other = layout is None and models.names is not None
+    if registration is not None and grid is not None:
+        if not may_be_other or looks_usual(page, registration, grid, models):
+            read_usual = _digitize_usual(page, registration, grid, models, wanted, layout, clock)
+    if may_be_other and (read_usual is None or read_usual.doubts):
+        found = find_any_sheet(page.image, partial(_read_names, models=models))
+        clock.lap("sheet")
+        if found is not None:
+            read_other = _digitize_any(page, found, models, wanted, clock)
+    if read_usual is None and read_other is None:
+        if registration is None or grid is None:
+            assert missed is not None
+            raise missed
+        read_usual = _digitize_usual(page, registration, grid, models, wanted, layout, clock)
+    readings = [read for read in (read_usual, read_other) if read is not None]
+    return min(readings, key=lambda read: len(read.doubts))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What the caller of ``digitize_page`` wants; see there."""
+
+    mm_per_s: float | None
+    mm_per_mv: float | None
+    fs_hz: float
+    lengths: Mapping[str, int] | None
+    rhythm: str | None
+    fusion: bool
+    passes: int
+
+
+def _digitize_usual(
+    page: Page,
+    registration: Registration,
+    grid: GridMap,
+    models: Models,
+    wanted: _Wanted,
+    layout: Layout | None,
+    clock: "_Clock",
+) -> Digitization:
+    """Read the competition's sheet, or one that is like it but for the heights of its rows."""
     is_known, told, start_mm = layout is not None, layout, None
     doubts: tuple[str, ...] = ()
     if not is_known:
@@ -194,21 +254,24 @@ def digitize_page(
         clock.lap("calibration")
     layout = told or COMPETITION
     layout = layout.calibrated(
-        mm_per_s=mm_per_s or layout.mm_per_s, mm_per_mv=mm_per_mv or layout.mm_per_mv
+        mm_per_s=wanted.mm_per_s or layout.mm_per_s,
+        mm_per_mv=wanted.mm_per_mv or layout.mm_per_mv,
     )
 
     def read_from(start_mm: float) -> Reading:
         moved = replace(grid, start_mm=start_mm)
         rectified = rectify(page, moved)
         clock.lap("rectify")
-        trace = read_rectified(rectified, models, passes=passes, lap=clock.lap)
-        return set_in_time(moved, trace, layout, rhythm)
+        trace = read_rectified(rectified, models, passes=wanted.passes, lap=clock.lap)
+        return set_in_time(moved, trace, layout, wanted.rhythm)
 
     readings = [read_from(start_mm or 0.0)]
     if start_mm is None and (by_leads_mm := find_start(readings[0].paper)):
         readings.append(read_from(by_leads_mm))
     read = min(readings, key=lambda one: one.einthoven_mv)
-    recording = to_recording(read.upright, fs_hz=fs_hz, lengths=lengths, fusion=fusion)
+    recording = to_recording(
+        read.upright, fs_hz=wanted.fs_hz, lengths=wanted.lengths, fusion=wanted.fusion
+    )
     if not is_known:
         doubts = doubts_about(
             page.image,
@@ -217,7 +280,7 @@ def digitize_page(
             read.upright,
             pulses=pulses,
             ends_mm=ends_mm,
-            is_calibrated=told is not None or None not in (mm_per_s, mm_per_mv),
+            is_calibrated=told is not None or None not in (wanted.mm_per_s, wanted.mm_per_mv),
             einthoven_mv=read.einthoven_mv,
         )
     clock.lap("signals")
@@ -231,6 +294,50 @@ def digitize_page(
         read.einthoven_mv,
         doubts,
     )
+
+
+def _digitize_any(
+    page: Page, found: FoundSheet, models: Models, wanted: _Wanted, clock: "_Clock"
+) -> Digitization:
+    """Read a sheet of any layout."""
+    sheet = found.sheet
+    layout, is_calibrated = calibrated_layout(
+        found, mm_per_s=wanted.mm_per_s, mm_per_mv=wanted.mm_per_mv
+    )
+    read = partial(read_rectified, models=models, passes=wanted.passes, lap=clock.lap)
+    trace = read_rows(page, sheet, read)
+    paper = with_strips(timed(trace, sheet, layout))
+    reading = set_upright_in_time(sheet.grid, trace, paper)
+    recording = to_recording(reading.upright, fs_hz=wanted.fs_hz, fusion=wanted.fusion)
+    doubts = doubts_about_sheet(
+        found, reading.upright, is_calibrated=is_calibrated, einthoven_mv=reading.einthoven_mv
+    )
+    clock.lap("signals")
+    return Digitization(
+        page.source,
+        recording,
+        trace,
+        sheet.grid,
+        None,
+        clock.laps_s,
+        reading.einthoven_mv,
+        doubts,
+    )
+
+
+def looks_usual(page: Page, registration: Registration, grid: GridMap, models: Models) -> bool:
+    """Say whether a page shows the competition's sheet, by its grid, its rows and its names."""
+    if grid.rows_mm is not None or any(grid_doubts(page.image, registration, grid)):
+        return False
+    size_mm = SQUARE_MM * (GRID_COLUMNS - 1), SQUARE_MM * (GRID_ROWS - 1)
+    flat = flat_sheet(page.image, grid, size_mm)
+    names = placed_names(_read_names(flat.seen, models=models), flat)
+    return not contradicts(names, COMPETITION)
+
+
+def _read_names(seen: Image, *, models: Models) -> tuple[Name, ...]:
+    assert models.names is not None
+    return find_names(models.names, seen, models.device)
 
 
 def read_rectified(
@@ -361,9 +468,9 @@ def _crossings(seen: Image, to_page: Callable[[Float64], Float64], models: Model
 def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:
     """Stage 2: where each row's centre line is, column by column; nowhere outside the picture."""
     (logits,) = _run(models.stage2, rectified.image, models.device)
-    return trace_map_of(
-        column_probability(logits[0]), shown=rectified.shown, layout=rectified.layout
-    )
+    layout = rectified.layout
+    probability = column_probability(logits[0], layout.n_columns)
+    return trace_map_of(probability, shown=rectified.shown, layout=layout)
 
 
 def refine_trace(

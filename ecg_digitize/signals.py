@@ -87,7 +87,7 @@ def to_recording(
     if lengths is not None and layout.strip_lead is not None:
         n_total = _length(lengths, layout.strip_lead)
     signals_mv = np.full((len(LEADS), n_total), np.nan, dtype=np.float32)
-    for lead in LEADS:
+    for lead in layout.leads:
         row, columns = layout.place(lead)
         start, stop = layout.window(lead, n_total)
         if lengths is not None:
@@ -97,7 +97,7 @@ def to_recording(
                 f"lengths: lead {lead} starts at sample {start} of {n_total} and can have at most "
                 f"{n_total - start}, but {stop - start} are wanted; check number_of_rows and fs"
             )
-        signals_mv[LEADS.index(lead), start:stop] = resample_window(
+        signals_mv[LEADS.index(lead), start:stop] = layout.segment(lead).sign * resample_window(
             rows_mv[row, columns],
             first=start / fs_hz * TRACE_FS_HZ - columns.start,
             step=TRACE_FS_HZ / fs_hz,
@@ -129,6 +129,8 @@ def find_rhythm(trace: Trace, *, otherwise: str | None = "II") -> str | None:
         return None
     unlike = {}
     for lead in LEADS:
+        if not trace.layout.shows(lead, short=True):
+            continue
         row, columns = trace.layout.place(lead, short=True)
         short_mv, long_mv = rows_mv[row, columns], rows_mv[strip, columns]
         clear = (seen[row, columns] & seen[strip, columns]).mean() > _MOSTLY
@@ -156,7 +158,8 @@ def _difference_mv(short_mv: Float64, long_mv: Float64) -> float:
 def rows_from_trace(trace: Trace) -> Float64:
     """Return the (rows, columns) float64 mV of the printed rows at 500 Hz."""
     zero_px = np.array(trace.layout.zero_px)[:, None]
-    return (zero_px - trace.y_px.astype(np.float64)) / trace.layout.px_per_mv
+    px_per_mv = trace.layout.rows_px_per_mv[:, None]
+    return np.asarray((zero_px - trace.y_px.astype(np.float64)) / px_per_mv)
 
 
 def rows_from_signals(
@@ -179,7 +182,7 @@ def rows_from_signals(
     for index, row in enumerate(layout.rows):
         for segment in row.segments:
             columns = layout.columns(segment)
-            rows_mv[index, columns] = signals_mv[LEADS.index(segment.lead), columns]
+            rows_mv[index, columns] = segment.sign * signals_mv[LEADS.index(segment.lead), columns]
     if not np.isfinite(rows_mv).all():
         raise ValueError("signals_mv must be finite wherever a lead is printed, but is not")
     return rows_mv
@@ -204,7 +207,8 @@ def printed_recording(
     n_total = round(layout.duration_s * fs_hz)
     _check_signals(signals_mv, n_total)
     printed = np.full((len(LEADS), n_total), np.nan, dtype=np.float32)
-    for index, lead in enumerate(LEADS):
+    for lead in layout.leads:
+        index = LEADS.index(lead)
         start, stop = layout.window(lead, n_total)
         printed[index, start:stop] = signals_mv[index, start:stop]
     return Recording(printed, float(fs_hz), layout)

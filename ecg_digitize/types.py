@@ -99,7 +99,7 @@ class GridMap:
 class RectifiedPage:
     """The page in the rect frame, remapped once from the original pixels."""
 
-    image: Image  # (1280, 5600, 3) uint8 RGB, rect frame
+    image: Image  # (1280, 5600 or more, 3) uint8 RGB, rect frame
     valid: float  # share of the rect frame that lies inside the picture
     shown: Mask | None = None
     """(rows, columns) where the baselines of the rows lie inside the picture; None: everywhere."""
@@ -107,7 +107,7 @@ class RectifiedPage:
 
     def __post_init__(self) -> None:
         """Check shapes."""
-        _check("RectifiedPage.image", self.image, (RECT.height_px, RECT.width_px, 3), np.uint8)
+        _check("RectifiedPage.image", self.image, (RECT.height_px, None, 3), np.uint8)
         if self.shown is not None:
             _check("RectifiedPage.shown", self.shown, self.layout.shape, np.bool_)
 
@@ -170,7 +170,7 @@ class Digitization:
     recording: Recording
     trace: Trace  # as rectified; of a sheet with rows_mm, see stage1.rows.levelled
     grid: GridMap
-    registration: Registration
+    registration: Registration | None  # None of a sheet of another layout
     timings_s: dict[str, float] = field(default_factory=dict)  # stage name -> seconds
     einthoven_mv: float = float("nan")
     """RMS of II - I - III, their offsets aside, before leads are blended: what needs no truth to be

@@ -75,13 +75,14 @@ class FileStatus:
 def network_classes() -> dict[str, NetworkFactory]:
     """Return the networks a manifest may name, by class name."""
     # Imported late: finding and checking files needs no networks.
+    from ecg_digitize.sheet.names_net import NamesNet
     from ecg_digitize.stage0.net import Stage0Net
     from ecg_digitize.stage1.net import Stage1Net
     from ecg_digitize.stage2.refine import RefineNet
     from ecg_digitize.stage2.series import SeriesNet
     from ecg_digitize.stage2.whole import WholeNet
 
-    known = (Stage0Net, Stage1Net, WholeNet, SeriesNet, RefineNet)
+    known = (Stage0Net, Stage1Net, WholeNet, SeriesNet, RefineNet, NamesNet)
     return {network.__name__: network for network in known}
 
 
@@ -197,7 +198,7 @@ def write_entry(
     Args:
         network: The trained network; its class name is the architecture's name.
         path: The safetensors file to write, whole or not at all.
-        stage: "stage0", "stage1", "stage2" or "refine".
+        stage: "stage0", "stage1", "stage2", "refine" or "names".
         options: Keyword arguments that construct the network.
         input_spec: What it looks at in use.
         licence: SPDX identifier.

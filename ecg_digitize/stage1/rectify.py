@@ -13,7 +13,15 @@ import cv2
 import numpy as np
 
 from ecg_digitize import geometry
-from ecg_digitize.frames import NORM, RECT, SQUARE_MM, TRACE_X0_PX, Frame, crossings_mm
+from ecg_digitize.frames import (
+    NORM,
+    RECT,
+    SQUARE_MM,
+    TRACE_X0_PX,
+    Frame,
+    crossings_mm,
+    rect_showing,
+)
 from ecg_digitize.layout import COMPETITION, Layout
 from ecg_digitize.stage1.feed import fed
 from ecg_digitize.stage1.ripples import ripple_at
@@ -115,12 +123,12 @@ def rectify(
     Returns:
         The rectified page, white outside the picture.
     """
-    anew = laid_out(grid)
-    finer_x, finer_y = _oversampling(anew.crossings_xy_px, RECT)
-    image = np.empty((RECT.height_px, RECT.width_px, 3), np.uint8)
+    anew, frame = laid_out(grid), rect_showing(layout.n_columns)
+    finer_x, finer_y = _oversampling(anew.crossings_xy_px, frame)
+    image = np.empty((frame.height_px, frame.width_px, 3), np.uint8)
     inside = 0
-    for top in range(0, RECT.height_px, _BAND_ROWS):
-        band = _finer(_rows_of(RECT, top, top + _BAND_ROWS), finer_x, finer_y)
+    for top in range(0, frame.height_px, _BAND_ROWS):
+        band = _finer(_rows_of(frame, top, top + _BAND_ROWS), finer_x, finer_y)
         map_x, map_y = geometry.mesh_maps(anew.crossings_xy_px, band)
         if grid.ripple_mm is not None:
             x_mm = np.arange(band.width_px) / band.px_per_mm_xy[0] + band.origin_mm_xy[0]
@@ -145,7 +153,7 @@ def rectify(
             rows[:] = seen
         else:
             rows[:] = cv2.resize(seen, rows.shape[1::-1], interpolation=cv2.INTER_AREA)
-    looked_up = RECT.height_px * finer_y * len(range(0, RECT.width_px * finer_x, 4))
+    looked_up = frame.height_px * finer_y * len(range(0, frame.width_px * finer_x, 4))
     return RectifiedPage(image, inside / looked_up, _shown(page, grid, layout), layout)
 
 

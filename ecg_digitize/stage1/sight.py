@@ -50,7 +50,7 @@ def brightest(seen: Image) -> Image:
 
 def against_paper(seen: Image, frame: Frame) -> Float32:
     """Return (H, W) brightness of the brightest channel as a share of the paper's around it."""
-    return _share_of_paper(brightest(seen), frame)
+    return share_of_paper(brightest(seen), frame)
 
 
 def is_ink(seen: Image, frame: Frame) -> Mask:
@@ -76,10 +76,11 @@ def is_ink(seen: Image, frame: Frame) -> Mask:
 def channels_against_paper(seen: Image, frame: Frame, *, window_mm: float = PAPER_MM) -> Float32:
     """Return (H, W, 3) brightness of each channel as a share of the paper's around it."""
     channels = np.ascontiguousarray(np.moveaxis(seen, 2, 0))
-    return np.stack([_share_of_paper(channel, frame, window_mm) for channel in channels], axis=2)
+    return np.stack([share_of_paper(channel, frame, window_mm) for channel in channels], axis=2)
 
 
-def _share_of_paper(channel: Image, frame: Frame, window_mm: float = PAPER_MM) -> Float32:
+def share_of_paper(channel: Image, frame: Frame, window_mm: float = PAPER_MM) -> Float32:
+    """Return (H, W) brightness of a channel as a share of the paper's around it."""
     width, height = (2 * round(window_mm * scale / 2) + 1 for scale in frame.px_per_mm_xy)
     paper = cv2.blur(cv2.dilate(channel, np.ones((height, width), np.uint8)), (width, height))
     return np.asarray(channel / np.maximum(paper, 1), np.float32)

@@ -1,7 +1,8 @@
 """From column-wise probabilities to one centre line a row.
 
-Four steps: a few candidate ridges a column, what the paper shows around them (ink.py), the best
-path through them (ridges.py), and a fill of the columns that it leaves out (gaps.py). `decode` runs
+Five steps: a few candidate ridges a column, what the paper shows around them (ink.py), the best
+path through them (ridges.py), another one where two rows took the same line (apart.py), and a fill
+of the columns that it leaves out (gaps.py). `decode` runs
 the numba kernels, `decode_numpy` their twins.
 """
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_digitize.layout import COMPETITION, Layout
+from ecg_digitize.stage2.apart import of_other_rows
 from ecg_digitize.stage2.gaps import MOSTLY, along_the_ink, fill_gaps
 from ecg_digitize.stage2.ink import see_ink
 from ecg_digitize.stage2.ridges import (
@@ -120,10 +122,13 @@ def _follow(
         ink = see_ink(image, centre, mass)
         blank_above, foreign = ink.blank_above, ink.foreign
     likely = mass * np.exp(-options.foreign_cost * foreign)
-    chosen = path(centre, likely, blank_above, _lead_begins(layout), options)
-    index = np.maximum(chosen, 0)[..., None]
-    confidence = np.take_along_axis(mass, index, axis=-1)[..., 0]
-    y_bins = np.take_along_axis(centre, index, axis=-1)[..., 0]
+    begins = _lead_begins(layout)
+    chosen = path(centre, likely, blank_above, begins, options)
+    zero_bins = (np.array(layout.zero_px) - trace_map.first_px) / trace_map.px_per_bin
+    others = of_other_rows(_at(centre, chosen), chosen >= 0, centre, zero_bins)
+    if others.any():
+        chosen = path(centre, np.where(others, 0.0, likely), blank_above, begins, options)
+    confidence, y_bins = _at(mass, chosen), _at(centre, chosen)
     known = (chosen >= 0) & (confidence >= options.min_mass)
     confidence = np.where(known, np.minimum(confidence, 1.0), 0.0)
     if image is not None:
@@ -135,3 +140,8 @@ def _follow(
     for row, lead in layout.pieces:
         fill_gaps(y_px[row, lead], known[row, lead], layout.zero_px[row])
     return Trace(y_px.astype(np.float32), confidence.astype(np.float32), layout)
+
+
+def _at(values: Float64, chosen: NDArray[np.int64]) -> Float64:
+    """Return (rows, W) of (rows, W, n) values those of the chosen ridges, the first if none is."""
+    return np.take_along_axis(values, np.maximum(chosen, 0)[..., None], axis=-1)[..., 0]

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecg_digitize.frames import RECT, TRACE_X0_PX
-from ecg_digitize.layout import COMPETITION
 from ecg_digitize.stage1.sight import against_paper, channels_against_paper
 from ecg_digitize.stage2.whole import BIN_PX
 from ecg_digitize.types import Float32, Float64, Image, Mask
@@ -51,7 +50,6 @@ _COLUMNS: Final = 2
 """Averaged into one: a pen is eight wide."""
 _LOOK: Final = replace(
     RECT,
-    width_px=COMPETITION.n_columns // _COLUMNS,
     height_px=RECT.height_px // BIN_PX,
     px_per_mm_xy=(RECT.px_per_mm_xy[0] / _COLUMNS, RECT.px_per_mm_xy[1] / BIN_PX),
 )
@@ -80,13 +78,14 @@ def see_ink(image: Image, centre: Float64, mass: Float64) -> Ink:
         The difference of two values of a column of `blank_above` is the blank paper between them.
     """
     traces = image[:, TRACE_X0_PX : TRACE_X0_PX + centre.shape[1]]
-    size = (_LOOK.width_px, _LOOK.height_px)
+    look = replace(_LOOK, width_px=-(-centre.shape[1] // _COLUMNS))
+    size = (look.width_px, look.height_px)
     seen = np.asarray(cv2.resize(traces, size, interpolation=cv2.INTER_AREA), np.uint8)
-    darkness = 1 - against_paper(seen, _LOOK)
-    bins = np.clip(np.rint(centre), 0, _LOOK.height_px - 1).astype(np.int64)
+    darkness = 1 - against_paper(seen, look)
+    bins = np.clip(np.rint(centre), 0, look.height_px - 1).astype(np.int64)
     at = bins, np.arange(centre.shape[1])[:, None] // _COLUMNS
     sure = mass[..., 0] > SURE
-    light = np.clip(channels_against_paper(seen, _LOOK, window_mm=GROUND_MM), BLACKEST, 1)
+    light = np.clip(channels_against_paper(seen, look, window_mm=GROUND_MM), BLACKEST, 1)
     return Ink(
         blank_above=_blank_above(darkness, darkness[at][..., 0][sure]),
         foreign=_foreign(-np.log(light), darkness, at, sure),

@@ -25,11 +25,9 @@ def row_prior() -> Tensor:
     return -0.5 * distance[None, :, :, None] ** 2
 
 
-def column_probability(logits: Tensor) -> Tensor:
-    """Turn (4, bins, 5600) logits of a page into its (4, bins, 5000) columns' distributions."""
-    return torch.softmax(
-        logits[..., TRACE_X0_PX : TRACE_X0_PX + COMPETITION.n_columns].float(), dim=-2
-    )
+def column_probability(logits: Tensor, n_columns: int = COMPETITION.n_columns) -> Tensor:
+    """Turn (4, bins, W) logits of a page into the (4, bins, n) distributions of its columns."""
+    return torch.softmax(logits[..., TRACE_X0_PX : TRACE_X0_PX + n_columns].float(), dim=-2)
 
 
 def trace_map_of(

@@ -23,7 +23,7 @@ from ecg_digitize.manifest import (
 from ecg_digitize.shipped import HOME
 from ecg_digitize.stage0.net import INPUT_PX
 from ecg_digitize.stage2.refine import BAND_PX, CLUES, PIXELS
-from ecg_digitize.training.run import DEFAULTS, load_trained
+from ecg_digitize.training.run import ALONE, DEFAULTS, load_trained
 from ecg_digitize.weights import network_classes, write_entry
 
 INPUTS: Final = {
@@ -36,6 +36,8 @@ INPUTS: Final = {
     ),
 }
 """What the networks look at in use."""
+INPUTS_ALONE: Final = {"names": InputSpec((1, 3, 1120, 1440), "sheet, 5 px/mm")}
+"""The same of `run.ALONE`; any size will do."""
 
 
 def export(
@@ -52,7 +54,7 @@ def export(
     """Write weights/STAGE.safetensors and put its entry into the manifest.
 
     Args:
-        stage: A key of INPUTS.
+        stage: A key of INPUTS or INPUTS_ALONE.
         trained: checkpoint.pt of a training, or the safetensors file it ended with.
         provenance: How it was trained; see `provenance_now`.
         averaged_with: Trainings of the same network whose weights are averaged with its own, which
@@ -68,7 +70,7 @@ def export(
     Raises:
         WeightsError: The file is missing, or does not hold the stage's network.
     """
-    architecture = architecture or DEFAULTS[stage]
+    architecture = architecture or {**DEFAULTS, **ALONE}[stage]
     network = network_classes()[architecture.name](**architecture.options)
     states = []
     for path in (trained, *averaged_with):
@@ -80,7 +82,7 @@ def export(
         (weights_dir or HOME / "weights") / f"{stage}.safetensors",
         stage=stage,
         options=architecture.options,
-        input_spec=INPUTS[stage],
+        input_spec={**INPUTS, **INPUTS_ALONE}[stage],
         licence=licence,
         provenance=provenance,
     )

@@ -27,6 +27,9 @@ DEFAULTS: Final = {
 }
 """What each stage ships."""
 
+ALONE: Final = {"names": Architecture("NamesNet", {})}
+"""Networks that are trained by themselves: no stage of the competition's pipeline needs them."""
+
 
 def architecture_of(
     stage: str, *, member: str | None = None, backbone: str | None = None
@@ -34,14 +37,14 @@ def architecture_of(
     """Return the network that a stage is to have.
 
     Args:
-        stage: A key of DEFAULTS.
+        stage: A key of DEFAULTS or ALONE.
         member: For stage 2, a key of MEMBERS.
         backbone: timm name, in place of the usual one.
 
     Raises:
         InputError: The stage has no members, the member is unknown, or it has no backbone.
     """
-    architecture = DEFAULTS[stage]
+    architecture = {**DEFAULTS, **ALONE}[stage]
     if member is not None:
         if stage != "stage2" or member not in MEMBERS:
             raise InputError(
@@ -124,7 +127,7 @@ def train_stage(
     """Train a network.
 
     Args:
-        stage: A key of DEFAULTS; its script says what a sample and the loss are.
+        stage: A key of DEFAULTS or ALONE; its script says what a sample and the loss are.
         source: Training signals.
         options: Budget and hyperparameters.
         architecture: Of the network; None is the stage's usual one.
@@ -147,7 +150,7 @@ def train_stage(
                 f"{stage}: no loss {loss!r}; stage2 alone has some: {', '.join(MIXTURES)}"
             )
         loss_of = partial(loss_of, mixture=MIXTURES[loss])
-    architecture = architecture or DEFAULTS[stage]
+    architecture = architecture or {**DEFAULTS, **ALONE}[stage]
     if encoder is not None and not has_encoder(architecture):
         raise InputError(f"{stage}: {architecture.name} has no encoder; leave --encoder out")
     torch.manual_seed(options.seed)

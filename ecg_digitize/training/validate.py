@@ -285,7 +285,7 @@ def check_page(
     return PageCheck(
         index=index,
         kind=page.kind,
-        turns_right=result.registration.quarter_turns == page.quarter_turns,
+        turns_right=_quarter_turns(result) == page.quarter_turns,
         grid_errors_px=errors_px,
         grid_confidence=None if errors_px is None else result.grid.confidence[_inside(page)],
         slipped=slipped,
@@ -338,6 +338,11 @@ def round_trip_db(
         if progress is not None:
             progress(score.snr_db)
     return results
+
+
+def _quarter_turns(result: Digitization) -> int | None:
+    """Return the turns that set a page upright; None of a sheet that was read without stage 0."""
+    return None if result.registration is None else result.registration.quarter_turns
 
 
 def grid_errors_px(page: SyntheticPage, result: Digitization) -> tuple[Float32 | None, bool]:

@@ -1,0 +1,49 @@
+"""The layouts that machines print, as orders of leads. A new machine is a few lines here.
+
+Where rows lie, where leads begin and which leads the strips show is read from each sheet; see the
+package ``sheet``.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Family:
+    """An order of leads in rows and columns, above any number of rhythm strips."""
+
+    name: str
+    rows: tuple[tuple[str, ...], ...]  # leads left to right, "-aVR" being aVR upside down
+
+    @property
+    def n_columns(self) -> int:
+        """Leads of a row."""
+        return len(self.rows[0])
+
+
+def _by_columns(name: str, *columns: str) -> Family:
+    """Return the family whose columns are given, leads separated by spaces."""
+    leads = [column.split() for column in columns]
+    return Family(name, tuple(zip(*leads, strict=True)))
+
+
+_CHEST: Final = "V1 V2 V3", "V4 V5 V6"
+_CHEST_SIX: Final = " ".join(_CHEST)
+
+FAMILIES: Final = (
+    _by_columns("3x4", "I II III", "aVR aVL aVF", *_CHEST),
+    _by_columns("3x4 Cabrera", "aVL I -aVR", "II aVF III", *_CHEST),
+    _by_columns("6x2", "I II III aVR aVL aVF", _CHEST_SIX),
+    _by_columns("6x2 Cabrera", "aVL I -aVR II aVF III", _CHEST_SIX),
+    _by_columns("12x1", f"I II III aVR aVL aVF {_CHEST_SIX}"),
+    _by_columns("12x1 Cabrera", f"aVL I -aVR II aVF III {_CHEST_SIX}"),
+    _by_columns("4x3", "I II III aVR", "aVL aVF V1 V2", "V3 V4 V5 V6"),
+    _by_columns("6x1 limb", "I II III aVR aVL aVF"),
+    _by_columns("6x1 chest", _CHEST_SIX),
+    _by_columns("3x2 limb", "I II III", "aVR aVL aVF"),
+    _by_columns("3x2 chest", *_CHEST),
+)
+"""Those that are told apart by their lead names, or by their rows alone: see ``WITHOUT_NAMES``."""
+
+WITHOUT_NAMES: Final = {3: ("3x4", 0), 4: ("3x4", 1), 7: ("6x2", 1), 12: ("12x1", 0)}
+"""By how many rows there are: the family, and its strips, that leave one usual reading."""

@@ -1,0 +1,112 @@
+"""Find out what is printed where on a sheet of any layout: the story of this package.
+
+picture -> scale -> the sheet laid flat -> names, rows -> match -> pulses, places -> Sheet
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from ecg_digitize.layout import Layout, Row, Segment
+from ecg_digitize.sheet.flat import FLAT_PX_PER_MM, FlatSheet, lay_flat, lines_of
+from ecg_digitize.sheet.match import Match, PlacedName, match_layout
+from ecg_digitize.sheet.names import Name
+from ecg_digitize.sheet.places import find_places, ink_ends_mm
+from ecg_digitize.sheet.read import Sheet, start_mm
+from ecg_digitize.sheet.rows import find_rows
+from ecg_digitize.sheet.scale import find_squares
+from ecg_digitize.stage1.pulses import DEFAULTS as PULSES
+from ecg_digitize.stage1.pulses import Pulse, find_pulses
+from ecg_digitize.types import GridMap, Image
+
+ENOUGH_NAMES: Final = 6
+"""A side on which so many names are read is the upright one; else the others are looked at too."""
+LEAST_NAMES: Final = 3
+"""Fewer names may be read by chance: they do not tell which side is up."""
+TRUSTED_NAME: Final = 0.5
+_ANY_FOOT: Final = PULSES._replace(foot_mm=8.0)
+"""Some machines draw the pulse about the height of the row, not on its baseline."""
+
+
+@dataclass(frozen=True)
+class FoundSheet:
+    """A sheet, and what it was found by."""
+
+    sheet: Sheet
+    flat: FlatSheet
+    pulses: tuple[Pulse, ...]
+    names: tuple[PlacedName, ...]
+    confidence: float  # of the grid, in [0, 1]
+
+
+def find_sheet(image: Image, read_names: Callable[[Image], Sequence[Name]]) -> FoundSheet | None:
+    """Find what is printed where.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, page frame.
+        read_names: Reads the names of an upright sheet at FLAT_PX_PER_MM.
+
+    Returns:
+        None if no grid is seen, or no layout explains names and rows.
+    """
+    squares = find_squares(image)
+    if squares is None:
+        return None
+    best: tuple[int, FlatSheet, tuple[PlacedName, ...]] | None = None
+    for turns in (0, 2, 1, 3):
+        flat = lay_flat(image, squares.page_from_sheet, turns=turns)
+        if flat is None:
+            return None
+        names = placed_names(read_names(flat.seen), flat)
+        n_leads = len({name.lead for name in names})  # upright strokes are many an I
+        if best is None or n_leads > max(best[0], LEAST_NAMES - 1):
+            best = n_leads, flat, names
+        if n_leads >= ENOUGH_NAMES:
+            break
+    assert best is not None
+    _, flat, names = best
+    return sheet_of(image, flat, names, confidence=squares.confidence)
+
+
+def placed_names(names: Sequence[Name], flat: FlatSheet) -> tuple[PlacedName, ...]:
+    """Return the trusted of some names, where they stand on the sheet."""
+    placed = []
+    for name in names:
+        if name.confidence >= TRUSTED_NAME:
+            x_mm, y_mm = flat.mm_from_px(np.array(name.xy_px))
+            lead = name.lead if name.sign > 0 else "-" + name.lead
+            placed.append(PlacedName(lead, float(x_mm), float(y_mm), name.confidence))
+    return tuple(placed)
+
+
+def sheet_of(
+    image: Image, flat: FlatSheet, names: tuple[PlacedName, ...], *, confidence: float
+) -> FoundSheet | None:
+    """Find what is printed where on a sheet that lies flat; None if no layout explains it."""
+    lines, upright = lines_of(flat.ink, px_per_mm=FLAT_PX_PER_MM)
+    rows_mm, weights = find_rows(lines, px_per_mm=FLAT_PX_PER_MM)
+    match = match_layout(names, rows_mm, weights)
+    if match is None:
+        return None
+    pulses = find_pulses(image, flat.grid, _rows_only(match), options=_ANY_FOOT)
+    inked, ends_mm = ink_ends_mm(lines, match.rows_mm, pulses, px_per_mm=FLAT_PX_PER_MM)
+    places = find_places(
+        inked,
+        ends_mm,
+        pulses,
+        n_columns=match.family.n_columns,
+        n_rows=len(match.family.rows),
+        upright=upright,
+        px_per_mm=FLAT_PX_PER_MM,
+    )
+    if places is None:
+        return None
+    grid: GridMap = replace(flat.grid, start_mm=start_mm(places))
+    return FoundSheet(Sheet(grid, match, places), flat, pulses, names, confidence)
+
+
+def _rows_only(match: Match) -> Layout:
+    rows = (Row(float(zero_mm), (Segment("I", 0.0, 10.0),)) for zero_mm in match.rows_mm)
+    return Layout("rows", tuple(rows))

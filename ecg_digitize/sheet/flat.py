@@ -1,0 +1,151 @@
+"""The sheet laid flat, at whatever place and size: what names, rows and pieces are read from."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from ecg_digitize import geometry
+from ecg_digitize.frames import SQUARE_MM, Frame
+from ecg_digitize.stage1.grid import unseen_grid
+from ecg_digitize.stage1.sight import brightest, is_inside, seen_in, share_of_paper
+from ecg_digitize.types import Float32, Float64, GridMap, Image, Mask
+
+FLAT_PX_PER_MM: Final = 5.0
+"""Scale of a flat sheet: a stroke 0.3 mm wide is still 1.5 px wide."""
+MAX_SIDE_MM: Final = 900.0
+"""Larger sheets are no sheets: their scale is wrong."""
+
+
+DARKEST: Final = 1.0
+"""Percentile of brightness that is ink: traces cover one to three hundredths of a sheet."""
+INK: Final = 0.4
+"""Share of the way from the grid's brightness to the ink's from which on something is ink."""
+LEAST_CONTRAST: Final = 0.2
+LINE_REACH_MM: Final = 0.3
+FRAME_REACH_MM: Final = 4.0
+
+
+@dataclass(frozen=True)
+class FlatSheet:
+    """A sheet as it would lie before us, upright."""
+
+    grid: GridMap  # its crossings in the picture
+    frame: Frame  # what `seen` shows
+    seen: Image  # (H, W, 3) uint8 RGB, frame px
+    ink: Mask  # (H, W) what is darker than paper and grid
+    inside: Mask  # (H, W) what the picture shows
+
+    def mm_from_px(self, xy_px: Float64) -> Float64:
+        """Map (..., 2) frame px to sheet mm."""
+        return self.frame.mm_from_px(xy_px)
+
+
+def lay_flat(image: Image, page_from_sheet: Float64, *, turns: int = 0) -> FlatSheet | None:
+    """Lay a sheet flat by its homography.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, page frame.
+        page_from_sheet: (3, 3), sheet mm to page px; 5 mm lines at multiples of 5 mm.
+        turns: Counter-clockwise quarter turns (np.rot90) that the sheet is turned by first.
+
+    Returns:
+        The sheet, its origin moved by whole squares so that the picture begins in the first; None
+        if the picture would be larger than any sheet.
+    """
+    turning = np.linalg.matrix_power(np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]), turns % 4)
+    page_from_sheet = page_from_sheet @ turning
+    height, width = image.shape[:2]
+    right, bottom = width - 1.0, height - 1.0
+    corners_px = np.array([[0.0, 0.0], [right, 0.0], [right, bottom], [0.0, bottom]])
+    corners_mm = geometry.apply_homography(np.asarray(np.linalg.inv(page_from_sheet)), corners_px)
+    low = SQUARE_MM * np.floor(corners_mm.min(axis=0) / SQUARE_MM)
+    size_mm = corners_mm.max(axis=0) - low
+    if not np.isfinite(size_mm).all() or size_mm.max() > MAX_SIDE_MM:
+        return None
+    shift = np.array([[1, 0, low[0]], [0, 1, low[1]], [0, 0, 1]])
+    return flat_sheet(image, unseen_grid(page_from_sheet @ shift), (size_mm[0], size_mm[1]))
+
+
+def flat_sheet(image: Image, grid: GridMap, size_mm: tuple[float, float]) -> FlatSheet:
+    """Show what lies between sheet (0, 0) and a size, mm, through crossings."""
+    scale = FLAT_PX_PER_MM
+    frame = Frame(
+        round(size_mm[0] * scale), round(size_mm[1] * scale), (scale, scale), (0.0, 0.0)
+    )  # fmt: skip
+    seen = seen_in(frame, image, grid.crossings_xy_px)
+    inside = is_inside(frame, image, grid.crossings_xy_px)
+    return FlatSheet(grid, frame, seen, find_ink(seen, frame, inside), inside)
+
+
+def find_ink(seen: Image, frame: Frame, inside: Mask) -> Mask:
+    """Return (H, W) bool: what is clearly darker than paper and the lines of the grid.
+
+    Grids and traces come in all colours. Of the three channels and the brightest one the one is
+    taken in which the darkest hundredth stands out most from the grid's vertical 5 mm lines.
+
+    Args:
+        seen: (H, W, 3) uint8 RGB, a frame whose 5 mm lines lie at multiples of 5 mm.
+        frame: What it shows.
+        inside: (H, W) what the picture shows.
+    """
+    best: tuple[float, Mask] = -1.0, np.zeros(seen.shape[:2], np.bool_)
+    for channel in (brightest(seen), *np.ascontiguousarray(np.moveaxis(seen, 2, 0))[:3]):
+        share = share_of_paper(channel, frame)
+        lines = _of_grid(share, frame)
+        dark = (
+            float(np.percentile(share[::3, ::3][inside[::3, ::3]], DARKEST))
+            if inside.any()
+            else 1.0
+        )
+        contrast = float(np.median(lines)) - dark
+        if contrast > best[0]:
+            ink = share < lines - INK * np.maximum(lines - dark, LEAST_CONTRAST)
+            best = contrast, np.asarray(ink & inside, np.bool_)
+    return best[1]
+
+
+def _of_grid(share: Float32, frame: Frame) -> Float32:
+    """Return (W,) how bright, against the paper, the vertical lines of the grid are there."""
+    scale = frame.px_per_mm_xy[0]
+    reach = 2 * round(LINE_REACH_MM * scale) + 1
+    darkest = cv2.erode(share, np.ones((1, reach), np.uint8))
+    at_px = np.arange(0, frame.width_px, SQUARE_MM * scale)
+    at_px = np.rint(at_px - frame.origin_mm_xy[0] * scale).astype(np.int64)
+    at_px = at_px[(at_px >= 0) & (at_px < frame.width_px)]
+    of_lines = np.median(darkest[:, at_px], axis=0)
+    return np.interp(np.arange(frame.width_px), at_px, of_lines).astype(np.float32)
+
+
+def lines_of(
+    ink: Mask, *, px_per_mm: float, least_mm: float = 8.0, frame_mm: float = 60.0
+) -> tuple[Mask, Mask]:
+    """Keep of the ink what may be traces: what hangs together over a width, and is no frame.
+
+    Args:
+        ink: (H, W) bool.
+        px_per_mm: Its scale.
+        least_mm: Width of the smallest piece of a trace; letters are smaller.
+        frame_mm: Length from which on a straight line is one of a frame.
+
+    Returns:
+        (H, W) what may be traces, and (W,) in which columns a frame has an upright line.
+    """
+    plain, frames = ink.astype(np.uint8), np.zeros(ink.shape, np.uint8)
+    long_px = round(frame_mm * px_per_mm)
+    for shape, thick in (((1, long_px), (3, 1)), ((long_px, 1), (1, 3))):
+        closed = cv2.dilate(plain, np.ones(thick, np.uint8))
+        straight = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones(shape, np.uint8))
+        frames |= np.asarray(cv2.dilate(straight, np.ones(thick, np.uint8)), np.uint8) & plain
+        upright = np.asarray(straight.any(axis=0), np.bool_)  # of the last shape
+    plain[frames > 0] = 0
+    joined = cv2.morphologyEx(plain, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    _, label, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    wide = stats[:, cv2.CC_STAT_WIDTH] >= least_mm * px_per_mm
+    wide[0] = False
+    lines = wide[label] & (plain > 0)
+    # Traces that begin or end on a frame do so on its line, and their last bits are short.
+    beside = np.ones((1, 2 * round(FRAME_REACH_MM * px_per_mm) + 1), np.uint8)
+    near = np.asarray(cv2.dilate(lines.astype(np.uint8), beside), np.uint8)
+    return np.asarray(lines | ((near & frames) > 0), np.bool_), upright

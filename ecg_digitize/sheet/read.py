@@ -1,0 +1,247 @@
+"""Read the rows of any sheet, four at a time, as if they were the competition's.
+
+Stage 2 knows pages of four rows. Any four neighbouring rows of a sheet are such a page when the
+paper between them is stretched, see ``stage1.rows``; of fewer than four the last ones are shown
+again. What was read goes back on the paper, and then each lead to its time: leads of a sheet may
+have gaps between them.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from ecg_digitize.frames import RECT, TIME_ORIGIN_MM, TRACE_FS_HZ
+from ecg_digitize.layout import COMPETITION, Layout, Row, Segment
+from ecg_digitize.sheet.match import Match
+from ecg_digitize.sheet.places import Places
+from ecg_digitize.signals import find_rhythm
+from ecg_digitize.stage1.rectify import EVERY_COLUMNS, rectify
+from ecg_digitize.stage1.rows import levelled
+from ecg_digitize.types import Float32, Float64, GridMap, Page, RectifiedPage, Trace
+
+AT_ONCE: Final = COMPETITION.n_rows
+READ_AT_MM_PER_S: Final = COMPETITION.mm_per_s
+"""Rows are read as if they were printed at this speed, and take their own afterwards."""
+USUAL_S: Final = (10.0, 5.0, 12.0, 2.5)
+"""Lengths that rows are given which are off them by less than a hundredth."""
+FRAME_MM: Final = 0.8
+"""How far from where rows begin or end on a frame its line may be taken for a trace."""
+_BAND_PX: Final = round(18.0 * RECT.px_per_mm_xy[1])  # half a slot of the rect frame
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What is printed where on a sheet, as found."""
+
+    grid: GridMap  # its crossings; start_mm is where the first column of leads begins
+    match: Match
+    places: Places
+
+    @property
+    def n_rows(self) -> int:
+        """Rows, strips included."""
+        return len(self.match.rows_mm)
+
+
+def on_the_paper(sheet: Sheet) -> Layout:
+    """Return the layout by place: a second is 25 mm of paper, gaps between leads are kept."""
+    starts_s = (sheet.places.starts_mm - sheet.places.starts_mm[0]) / READ_AT_MM_PER_S
+    lead_s = sheet.places.lead_mm / READ_AT_MM_PER_S
+    return _laid_out(sheet, starts_s, lead_s, sheet.places.strip_mm / READ_AT_MM_PER_S)
+
+
+def in_time(sheet: Sheet, *, mm_per_s: float, mm_per_mv: float) -> Layout:
+    """Return the layout by time: columns of leads follow each other."""
+    n_columns = sheet.match.family.n_columns
+    whole_s = n_columns * sheet.places.lead_mm / mm_per_s
+    strip_s = sheet.places.strip_mm / mm_per_s
+    whole_s, strip_s = (_usual_s(seconds) for seconds in (whole_s, strip_s))
+    starts_s = np.asarray(whole_s / n_columns * np.arange(n_columns), np.float64)
+    layout = _laid_out(sheet, starts_s, whole_s / n_columns, strip_s)
+    return replace(layout, mm_per_s=mm_per_s, mm_per_mv=mm_per_mv)
+
+
+def _usual_s(seconds: float) -> float:
+    nearest = min(USUAL_S, key=lambda usual: abs(usual - seconds))
+    return nearest if abs(seconds - nearest) < 0.01 * nearest else round(seconds, 3)
+
+
+def _laid_out(sheet: Sheet, starts_s: Float64, lead_s: float, strip_s: float) -> Layout:
+    family, match = sheet.match.family, sheet.match
+    rows = [
+        Row(
+            float(match.rows_mm[index]),
+            tuple(
+                _segment(lead, float(start_s), float(start_s) + lead_s)
+                for lead, start_s in zip(leads, starts_s, strict=True)
+            ),
+        )
+        for index, leads in enumerate(family.rows)
+    ]
+    for zero_mm, lead in zip(match.rows_mm[len(family.rows) :], match.strips, strict=True):
+        whole = () if lead is None else (_segment(lead, 0.0, strip_s),)
+        rows.append(Row(float(zero_mm), whole, is_strip=True))
+    suffix = f"+{len(match.strips)}" if match.strips else ""
+    return Layout(family.name + suffix, tuple(rows))
+
+
+def _segment(lead: str, start_s: float, stop_s: float) -> Segment:
+    return Segment(lead.removeprefix("-"), start_s, stop_s, -1 if lead.startswith("-") else 1)
+
+
+def read_rows(page: Page, sheet: Sheet, read: Callable[[RectifiedPage], Trace]) -> Trace:
+    """Read all rows of a sheet.
+
+    Args:
+        page: The picture.
+        sheet: What is printed where.
+        read: Stage 2, see ``pipeline.read_rectified``.
+
+    Returns:
+        The trace as on the paper, by place, see ``on_the_paper``.
+    """
+    layout = _whole(on_the_paper(sheet))
+    y_px = np.repeat(np.array(layout.zero_px, np.float32)[:, None], layout.n_columns, axis=1)
+    confidence, shown = np.zeros(layout.shape, np.float32), np.zeros(layout.shape, np.bool_)
+    for wanted, rows in _groups(sheet.n_rows):
+        grid = replace(sheet.grid, rows_mm=_four(sheet.match.rows_mm[rows]))
+        rectified = rectify(page, grid, layout=_of_group(layout, rows))
+        rectified = _filled(rectified, rows.stop - rows.start)
+        trace = levelled(read(rectified), grid)
+        for row in wanted:
+            slot = row - rows.start
+            y_px[row] += trace.y_px[slot] - np.float32(trace.layout.zero_px[slot])
+            confidence[row] = trace.confidence[slot]
+            shown[row] = True if trace.shown is None else trace.shown[slot]
+    _held_on_frames(y_px, confidence, sheet.places)
+    return Trace(y_px, confidence, layout, shown)
+
+
+def _held_on_frames(y_px: Float32, confidence: Float32, places: Places) -> None:
+    """Hold the rows where they begin or end on a line of a frame, which looks like a stroke."""
+    reach = round(FRAME_MM * RECT.px_per_mm_xy[0])
+    end = round(places.strip_mm * RECT.px_per_mm_xy[0])
+    if places.framed[0]:
+        y_px[:, :reach] = y_px[:, reach : reach + 1]
+        confidence[:, :reach] = 0.0
+    if places.framed[1] and end - reach > 0:
+        y_px[:, end - reach :] = y_px[:, end - reach - 1 : end - reach]
+        confidence[:, end - reach :] = 0.0
+
+
+def timed(trace: Trace, sheet: Sheet, layout: Layout) -> Trace:
+    """Take a trace from the paper to its time.
+
+    Args:
+        trace: By place, see ``read_rows``.
+        sheet: What is printed where.
+        layout: The sheet's by time, see ``in_time``.
+
+    Returns:
+        The trace; rows lie on their zero lines, unseen, where nothing is printed.
+    """
+    zero_px = np.array(layout.zero_px, np.float32)[:, None]
+    y_px = np.repeat(zero_px, layout.n_columns, axis=1)
+    confidence, shown = np.zeros(layout.shape, np.float32), np.zeros(layout.shape, np.bool_)
+    step = layout.mm_per_s / READ_AT_MM_PER_S  # trace columns on the paper a column in time
+    paper = on_the_paper(sheet)
+    at_paper = np.arange(trace.layout.n_columns)
+    for index, (row, by_place) in enumerate(zip(layout.rows, paper.rows, strict=True)):
+        pairs = list(zip(row.segments, by_place.segments, strict=True))
+        if row.is_strip and not pairs:  # its lead may still be found
+            pairs = [(Segment("II", 0.0, layout.duration_s), Segment("II", 0.0, paper.duration_s))]
+        for segment, place in pairs:
+            columns = layout.columns(segment)
+            at = place.start_s * TRACE_FS_HZ + step * np.arange(columns.stop - columns.start)
+            at = np.minimum(at, len(at_paper) - 1)
+            y_px[index, columns] = zero_px[index] + np.interp(
+                at, at_paper, trace.y_px[index] - trace.layout.zero_px[index]
+            )
+            confidence[index, columns] = np.interp(at, at_paper, trace.confidence[index])
+            nearest = np.rint(at).astype(np.int64)
+            shown[index, columns] = True if trace.shown is None else trace.shown[index, nearest]
+    return Trace(y_px, confidence, layout, shown)
+
+
+def with_strips(paper: Trace) -> Trace:
+    """Find the leads of those strips whose names were not read: which leads they repeat.
+
+    Args:
+        paper: By time, see ``timed``.
+
+    Returns:
+        The trace; strips that repeat no lead still have none.
+    """
+    layout = paper.layout
+    for index, row in enumerate(layout.rows):
+        if not row.is_strip or row.segments:
+            continue
+        alone = [
+            replace(other, is_strip=k == index, segments=() if other.is_strip else other.segments)
+            for k, other in enumerate(paper.layout.rows)
+        ]
+        lead = find_rhythm(
+            replace(paper, layout=replace(layout, rows=tuple(alone))), otherwise=None
+        )
+        if lead is not None:
+            rows = list(layout.rows)
+            rows[index] = replace(row, segments=(Segment(lead, 0.0, layout.duration_s),))
+            layout = replace(layout, rows=tuple(rows))
+    return replace(paper, layout=layout)
+
+
+def _groups(n_rows: int) -> Iterator[tuple[range, slice]]:
+    """Yield which rows are wanted of which at most four neighbours."""
+    for first in range(0, n_rows, AT_ONCE):
+        begin = max(min(first, n_rows - AT_ONCE), 0)
+        yield range(first, min(first + AT_ONCE, n_rows)), slice(begin, min(begin + 4, n_rows))
+
+
+def _four(rows_mm: Float64) -> Float64:
+    """Go on with evenly spaced rows to four."""
+    apart_mm = np.diff(rows_mm).mean() if len(rows_mm) > 1 else 36.0
+    missing = AT_ONCE - len(rows_mm)
+    return np.append(rows_mm, rows_mm[-1] + apart_mm * (1 + np.arange(missing))).astype(np.float64)
+
+
+def _whole(layout: Layout) -> Layout:
+    """Return the layout with its last segments somewhat longer: a whole number of steps."""
+    step_s = EVERY_COLUMNS / TRACE_FS_HZ
+    until_s = step_s * np.ceil(layout.duration_s / step_s - 1e-6)
+    rows = []
+    for row in layout.rows:
+        segments = row.segments or (Segment("II", 0.0, until_s),)
+        rows.append(replace(row, segments=(*segments[:-1], replace(segments[-1], stop_s=until_s))))
+    return replace(layout, rows=tuple(rows))
+
+
+def _of_group(layout: Layout, rows: slice) -> Layout:
+    """Return the layout of at most four rows, at the competition's heights, four in any case."""
+    of_group = list(layout.rows[rows])
+    of_group += of_group[-1:] * (AT_ONCE - len(of_group))
+    return replace(layout, rows=tuple(of_group)).with_zeros(COMPETITION.zero_mm)
+
+
+def _filled(rectified: RectifiedPage, n_rows: int) -> RectifiedPage:
+    """Show rows again where the sheet has no more: a page of stage 2 has four."""
+    if n_rows == AT_ONCE:
+        return rectified
+    image = rectified.image.copy()
+    shown = None if rectified.shown is None else rectified.shown.copy()
+    zero_px = np.rint(COMPETITION.zero_px).astype(np.int64)
+    for slot in range(n_rows, AT_ONCE):
+        above = min(_BAND_PX, int(zero_px[slot] - zero_px[slot - 1]) // 2)
+        below = min(_BAND_PX, image.shape[0] - int(zero_px[slot]))
+        source = int(zero_px[n_rows - 1 if n_rows > 1 else 0])
+        band = rectified.image[source - above : source + below]
+        image[zero_px[slot] - above : zero_px[slot] - above + len(band)] = band
+        if shown is not None:
+            shown[slot] = shown[n_rows - 1]
+    return replace(rectified, image=image, shown=shown)
+
+
+def start_mm(places: Places) -> float:
+    """Return GridMap.start_mm of a sheet whose first column of leads begins at places."""
+    return float(places.starts_mm[0]) - TIME_ORIGIN_MM

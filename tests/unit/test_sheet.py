@@ -1,0 +1,181 @@
+"""Rows, places and layouts of sheets that are not the competition's."""
+
+import numpy as np
+import pytest
+
+from ecg_digitize.layout import COMPETITION
+from ecg_digitize.layouts import FAMILIES, Family
+from ecg_digitize.sheet.flat import lines_of
+from ecg_digitize.sheet.match import PlacedName, contradicts, match_layout
+from ecg_digitize.sheet.places import find_places, ink_ends_mm
+from ecg_digitize.sheet.rows import find_rows
+from ecg_digitize.stage1.pulses import Pulse
+from ecg_digitize.types import Mask
+
+PX_PER_MM = 5.0
+NOWHERE = np.zeros(1500, np.bool_)
+
+
+def family(name: str) -> Family:
+    return next(one for one in FAMILIES if one.name == name)
+
+
+def names_of(
+    layout: Family, rows_mm: np.ndarray, *, above_mm: float = 8.0, strips: tuple[str, ...] = ()
+) -> list[PlacedName]:
+    """Every name of a sheet, above its row and somewhat right of where its lead begins."""
+    apart_mm = 250.0 / layout.n_columns
+    names = [
+        PlacedName(lead, 20.0 + column * apart_mm, float(rows_mm[row]) - above_mm, 0.9)
+        for row, leads in enumerate(layout.rows)
+        for column, lead in enumerate(leads)
+    ]
+    below = rows_mm[len(layout.rows) :]
+    names += [
+        PlacedName(lead, 20.0, float(zero_mm) - above_mm, 0.9)
+        for lead, zero_mm in zip(strips, below, strict=False)
+    ]
+    return names
+
+
+@pytest.mark.parametrize("layout", FAMILIES, ids=lambda one: one.name)
+@pytest.mark.parametrize("above_mm", [8.0, -5.6])
+def test_every_layout_is_known_by_its_names(layout: Family, above_mm: float) -> None:
+    rows_mm = 30.0 + 21.0 * np.arange(len(layout.rows))
+    found = match_layout(
+        names_of(layout, rows_mm, above_mm=above_mm), rows_mm, np.ones(len(rows_mm))
+    )
+    assert found is not None
+    assert found.family == layout
+    assert found.strips == ()
+    assert found.named == found.n_leads
+
+
+@pytest.mark.parametrize("strips", [("II",), ("V1",), ("II", "V1", "V5")])
+def test_strips_are_told_by_their_names(strips: tuple[str, ...]) -> None:
+    rows_mm = 30.0 + 25.0 * np.arange(3 + len(strips))
+    names = names_of(family("3x4"), rows_mm, strips=strips)
+    found = match_layout(names, rows_mm, np.ones(len(rows_mm)))
+    assert found is not None
+    assert (found.family.name, found.strips) == ("3x4", strips)
+
+
+def test_a_line_of_text_below_the_rows_is_no_strip() -> None:
+    rows_mm = np.array([30.0, 55.0, 80.0, 99.0])
+    names = names_of(family("3x4"), rows_mm)
+    found = match_layout(names, rows_mm, np.array([1.0, 0.9, 1.0, 0.3]))
+    assert found is not None
+    assert found.rows_mm.tolist() == [30.0, 55.0, 80.0]
+
+
+def test_some_names_may_be_missing_and_one_misread() -> None:
+    rows_mm = 30.0 + 15.0 * np.arange(12)
+    names = names_of(family("12x1"), rows_mm)
+    names = [*names[:4], *names[6:9], PlacedName("I", 20.0, names[9].y_mm, 0.6), *names[10:]]
+    found = match_layout(names, rows_mm, np.ones(12))
+    assert found is not None
+    assert found.family.name == "12x1"
+    assert found.named == 9
+
+
+def test_names_that_fit_no_layout_are_refused() -> None:
+    rows_mm = 30.0 + 25.0 * np.arange(3)
+    rng = np.random.default_rng(5)
+    leads = rng.permutation([lead for row in family("3x4").rows for lead in row])
+    names = [
+        PlacedName(str(lead), 20.0 + 62.5 * (k % 4), float(rows_mm[k // 4]) - 8, 0.9)
+        for k, lead in enumerate(leads)
+    ]
+    assert match_layout(names, rows_mm, np.ones(3)) is None
+
+
+def test_rows_alone_tell_a_layout_where_only_one_has_so_many() -> None:
+    rows_mm = 30.0 + 25.0 * np.arange(4)
+    found = match_layout([], rows_mm, np.ones(4))
+    assert found is not None
+    assert (found.family.name, found.strips, found.named) == (
+        "3x4",
+        (None,),
+        0,
+    )
+    assert match_layout([], 30.0 + 25.0 * np.arange(6), np.ones(6)) is None  # 6x2, or 3x4 + 3?
+
+
+def test_names_elsewhere_speak_against_the_competition() -> None:
+    rows_mm = np.array(COMPETITION.zero_mm)
+    usual = names_of(family("3x4"), rows_mm[:3], above_mm=-5.6)
+    cabrera = names_of(family("3x4 Cabrera"), rows_mm[:3], above_mm=-5.6)
+    assert not contradicts(usual, COMPETITION)
+    assert not contradicts([], COMPETITION)
+    assert contradicts(cabrera, COMPETITION)
+
+
+def drawn(rows_mm: np.ndarray, runs_mm: list[tuple[float, float]], *, beats: bool = True) -> Mask:
+    """Rows of ink, each with the same runs, in a sheet 300 mm wide."""
+    height = round((rows_mm[-1] + 30) * PX_PER_MM)
+    ink = np.zeros((height, 1500), np.bool_)
+    for zero_mm in rows_mm:
+        y = round(zero_mm * PX_PER_MM)
+        for left_mm, right_mm in runs_mm:
+            left, right = round(left_mm * PX_PER_MM), round(right_mm * PX_PER_MM)
+            for x in range(left, right, 50):  # no trace is as straight as a frame
+                ink[y : y + 5, x : x + 2] = True
+                ink[y + 4 * (x // 50 % 2) :, x : min(x + 50, right)][:2] = True
+            for x in range(left + 40, right - 3, 100) if beats else ():
+                ink[y - 45 : y + 10, x : x + 3] = True
+    return ink
+
+
+def test_rows_are_where_ink_is_densest() -> None:
+    rows_mm = np.array([25.0, 40.0, 55.0, 72.0])
+    found_mm, weights = find_rows(drawn(rows_mm, [(20.0, 270.0)]), px_per_mm=PX_PER_MM)
+    np.testing.assert_allclose(found_mm, rows_mm, atol=0.5)
+    np.testing.assert_allclose(weights, 1.0, atol=0.2)
+    assert find_rows(np.zeros((100, 100), np.bool_), px_per_mm=PX_PER_MM)[0].size == 0
+
+
+def test_letters_and_frames_are_no_traces() -> None:
+    ink = drawn(np.array([40.0]), [(20.0, 270.0)])
+    trace = ink.copy()
+    ink[20:22, 50:1400] = True  # a frame
+    ink[20:340, 50:52] = True
+    ink[300:315, 100:110] = True  # a letter
+    lines, upright = lines_of(ink, px_per_mm=PX_PER_MM)
+    assert not lines[:100, 60:].any()
+    assert not lines[290:].any()
+    assert upright[50] and upright.sum() < 10
+    assert (lines & trace).sum() > 0.9 * trace.sum()
+
+
+def test_leads_follow_each_other_over_the_length_of_the_rows() -> None:
+    rows_mm = np.array([30.0, 60.0, 90.0])
+    lines = drawn(rows_mm, [(20.2, 269.8)])
+    inked, ends_mm = ink_ends_mm(lines, rows_mm, (), px_per_mm=PX_PER_MM)
+    places = find_places(inked, ends_mm, (), n_columns=4, n_rows=3, upright=NOWHERE, px_per_mm=PX_PER_MM)
+    assert places is not None
+    assert not places.has_gaps
+    np.testing.assert_allclose(places.starts_mm, [20.0, 82.5, 145.0, 207.5], atol=0.3)
+    assert places.lead_mm == pytest.approx(62.5)
+    assert places.strip_mm == pytest.approx(250.0)
+
+
+def test_a_pulse_before_the_rows_is_not_the_beginning() -> None:
+    rows_mm = np.array([30.0, 60.0])
+    lines = drawn(rows_mm, [(11.0, 270.0)])
+    pulses = (Pulse(0, 12.0, 5.0, 10.0), Pulse(1, 12.0, 5.0, 10.0))
+    inked, ends_mm = ink_ends_mm(lines, rows_mm, pulses, px_per_mm=PX_PER_MM)
+    places = find_places(inked, ends_mm, pulses, n_columns=2, n_rows=2, upright=NOWHERE, px_per_mm=PX_PER_MM)
+    assert places is not None
+    np.testing.assert_allclose(places.starts_mm, [20.0, 145.0], atol=0.5)
+
+
+def test_gaps_between_leads_are_left_out() -> None:
+    rows_mm = np.array([30.0, 60.0, 90.0])
+    runs = [(15.0, 77.5), (83.5, 146.0), (152.0, 214.5), (220.5, 283.0)]
+    lines = drawn(rows_mm, runs)
+    inked, ends_mm = ink_ends_mm(lines, rows_mm, (), px_per_mm=PX_PER_MM)
+    places = find_places(inked, ends_mm, (), n_columns=4, n_rows=3, upright=NOWHERE, px_per_mm=PX_PER_MM)
+    assert places is not None
+    assert places.has_gaps
+    np.testing.assert_allclose(places.starts_mm, [15.0, 83.5, 152.0, 220.5], atol=0.4)
+    assert places.lead_mm == pytest.approx(62.5, abs=0.4)
