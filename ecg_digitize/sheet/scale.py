@@ -45,8 +45,15 @@ class ScaleOptions(NamedTuple):
         sure: Confidence from which no other is tried.
         none: And below which there is no grid.
         doubted: How alike neighbouring strips are where confidence is nil, and where it is full.
-        super_peak: As ``peak``, for averaged spectra: when a longer or shorter period counts.
+        super_peak: As ``peak``, for averaged spectra: when a longer period counts.
+        few: How much more is asked of twice and three times the period.
         fifth: How far the fifth harmonic stands out where there are fine lines, log of power.
+        bend: How far from the map strips lose weight, periods.
+        stiff: How much parts of the map are held back.
+        met: Share of strips that must meet their lines; else the map is left as periods say.
+        torn: How much more alike neighbouring strips must be for a grid to count as patches.
+        slope: Change of scale from which that is looked at.
+        sides_mm: Grids with both sides below or above these are doubted.
         width_mm: Usual width of a grid.
         width_spread: Standard deviation of its natural logarithm.
         density: Usual px/mm of a picture.
@@ -452,16 +459,16 @@ def _settle(
     lattice, confidence, repeat = _squared(ink, work_from_lattice, xy, options)
     for _ in range(2):
         canvas = _canvas(ink, lattice, xy)
-        change, _, alike = _straighten(canvas)
+        change, together = _straighten(canvas)
         lattice = lattice @ change
     low, high = options.doubted
-    if alike < 0.6 * low:
+    if together < 0.6 * low:
         return lattice @ np.diag([0.2, 0.2, 1.0]), 0.0, (0.0, 0.0, 0.0, 0.0)
     for _ in range(2):
         canvas = _canvas(ink, lattice, xy)
         lattice = lattice @ _lay(canvas, 0.45 * repeat, repeat, options)
     canvas = _canvas(ink, lattice, xy)
-    change, together, alike = _straighten(canvas)
+    change, together = _straighten(canvas)
     if np.abs(change[:2, :2] - np.eye(2)).max() > options.slope:
         size = np.array([len(canvas.columns), len(canvas.rows)], np.float64)
         middle = np.asarray(canvas.corner + 0.5 * size, np.float64)
@@ -470,13 +477,13 @@ def _settle(
         parted[:2, 2] = apply_homography(lattice, middle) - parted[:2, :2] @ middle
         for _ in range(3):
             patches = _canvas(ink, parted, xy)
-            change, united, united_alike = _straighten(patches)
+            change, united = _straighten(patches)
             parted = parted @ change
         if united > together + options.torn:
             lattice = parted @ _lay(patches, 0.0, repeat, options)
-            canvas, alike = _canvas(ink, lattice, xy), united_alike
+            canvas, together = _canvas(ink, lattice, xy), united
     box = _extent(canvas)
-    confidence *= float(np.clip((alike - low) / (high - low), 0, 1))
+    confidence *= float(np.clip((together - low) / (high - low), 0, 1))
     sides = box[2] - box[0], box[3] - box[1]
     if min(sides) > options.sides_mm[1] or max(sides) < options.sides_mm[0]:
         confidence *= 0.4
@@ -495,11 +502,11 @@ def _squared(
     factor = 1
     for _ in range(3):
         canvas = _canvas(ink, lattice, xy)
-        boost = _boost(canvas, 5)
-        fifth = boost > options.fifth
+        fifth = _boost(canvas, 5) > options.fifth
         m = _multiple(canvas, options)
         wider = lattice @ np.diag([m, m, 1.0])
-        if m == 1 or (fifth and _boost(_canvas(ink, wider, xy), 5) < boost):
+        doubled = m == 2 and _boost(_canvas(ink, wider, xy), 5) > options.fifth
+        if m == 1 or (fifth and not doubled):
             break
         factor, lattice = factor * m, wider
     if fifth or factor == 5:
@@ -530,14 +537,13 @@ def _all_fine(
     return bool(fine > 0.5), float(plausible)
 
 
-def _straighten(canvas: _Canvas) -> tuple[Float64, float, float]:
+def _straighten(canvas: _Canvas) -> tuple[Float64, float]:
     """Mend scale and shear, by how phases change from a strip to the next.
 
     Returns:
-        lattice_from_mended (3, 3); how alike neighbouring strips were before, -1 to 1; and how
-        alike they were in the harmonic, second or fifth, in which they were most so.
+        lattice_from_mended (3, 3), and how alike neighbouring strips were before, -1 to 1.
     """
-    change, together = np.zeros((3, 3)), np.full((2, 2), 1e-9)
+    change, together = np.zeros((3, 3)), np.full(2, 1e-9)
     for axis in (0, 1):
         uv, waves = canvas.strips(axis, 3, 1, np.array([1.0, 2.0, 5.0]))
         size = np.abs(waves)
@@ -551,7 +557,7 @@ def _straighten(canvas: _Canvas) -> tuple[Float64, float, float]:
             other = int(np.abs(gap[1]) > np.abs(gap[0]))
             products, off = (b * np.conj(a)).reshape(-1, 3), 0.0
             z = products[:, 1:] * np.exp(-2j * np.pi * np.array([2, 5]) * gap[axis])
-            together += z.real.sum(axis=0), np.abs(z).sum(axis=0)
+            together += z.real.sum(), np.abs(z).sum()
             faint = 0.03 * float(np.abs(products).sum(axis=0).max())  # noise where no lines are
             for f, z in zip((1, 1, 2, 5, 5), products[:, [0, 0, 1, 2, 2]].T, strict=True):
                 z = z * np.exp(2j * np.pi * f * (off - gap[axis]))
@@ -561,8 +567,7 @@ def _straighten(canvas: _Canvas) -> tuple[Float64, float, float]:
             change[axis, other] += off / gap[other]
         change[axis, 2] = -change[axis, :2] @ middle
     mended = np.asarray(np.linalg.inv(np.eye(3) - change), np.float64)
-    alike = together[0] / together[1]
-    return mended, float(together[0].sum() / together[1].sum()), float(alike.max())
+    return mended, float(together[0] / together[1])
 
 
 def _matches(canvas: _Canvas, length: int, depth: int) -> list[tuple[Float64, Float64]]:

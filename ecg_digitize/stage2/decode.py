@@ -126,7 +126,7 @@ def _follow(
     chosen = path(centre, likely, blank_above, begins, options)
     zero_bins = (np.array(layout.zero_px) - trace_map.first_px) / trace_map.px_per_bin
     others = of_other_rows(_at(centre, chosen), chosen >= 0, centre, zero_bins)
-    if others.any():
+    if image is not None and others.any():
         chosen = path(centre, np.where(others, 0.0, likely), blank_above, begins, options)
     confidence, y_bins = _at(mass, chosen), _at(centre, chosen)
     known = (chosen >= 0) & (confidence >= options.min_mass)
