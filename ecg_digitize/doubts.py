@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ecg_digitize.frames import RECT, TIME_ORIGIN_MM
-from ecg_digitize.layout import COMPETITION, NAME_KEYS
+from ecg_digitize.layout import COMPETITION, LEADS, NAME_KEYS
 from ecg_digitize.sheet.find import FoundSheet
+from ecg_digitize.sheet.leftover import leftover_mm
 from ecg_digitize.stage1.pulses import Pulse
 from ecg_digitize.types import Float64, GridMap, Image, Mask, Registration, Trace
 
@@ -97,6 +98,7 @@ def doubts_about(
 
 def doubts_about_sheet(
     found: FoundSheet,
+    trace: Trace,
     paper: Trace,
     *,
     is_calibrated: bool,
@@ -107,6 +109,7 @@ def doubts_about_sheet(
 
     Args:
         found: The sheet, and what it was found by.
+        trace: The traces by place, see ``sheet.read.read_rows``.
         paper: The traces, their layout at the printed speed and gain.
         is_calibrated: Whether pulses, or somebody, told the speed and the gain.
         einthoven_mv: See Digitization.
@@ -128,6 +131,9 @@ def doubts_about_sheet(
             "no two calibration pulses agree, and it is taken for "
             f"{layout.mm_per_s:g} mm/s and {layout.mm_per_mv:g} mm/mV"
         )
+    if left := {lead for _, lead in leftover_mm(found.lines, found.sheet, trace)}:
+        names = ", ".join(lead for lead in LEADS if lead in left)
+        said.append(f"ink near {names} was left over: strokes may be missing, or be another row's")
     said += _about_leads(found.sheet.grid, paper, options)
     if einthoven_mv > options.einthoven_mv:
         said.append(f"leads I, II and III disagree by {einthoven_mv:.2f} mV")

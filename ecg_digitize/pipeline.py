@@ -203,9 +203,12 @@ def digitize_page(
         missed = error
     read_usual = read_other = None
     may_be_other = layout is None and models.names is not None
-    if registration is not None and grid is not None:
-        if not may_be_other or looks_usual(page, registration, grid, models):
-            read_usual = _digitize_usual(page, registration, grid, models, wanted, layout, clock)
+    if (
+        registration is not None
+        and grid is not None
+        and (not may_be_other or looks_usual(page, registration, grid, models))
+    ):
+        read_usual = _digitize_usual(page, registration, grid, models, wanted, layout, clock)
     if may_be_other and (read_usual is None or read_usual.doubts):
         found = find_any_sheet(page.image, partial(_read_names, models=models))
         clock.lap("sheet")
@@ -310,7 +313,11 @@ def _digitize_any(
     reading = set_upright_in_time(sheet.grid, trace, paper)
     recording = to_recording(reading.upright, fs_hz=wanted.fs_hz, fusion=wanted.fusion)
     doubts = doubts_about_sheet(
-        found, reading.upright, is_calibrated=is_calibrated, einthoven_mv=reading.einthoven_mv
+        found,
+        trace,
+        reading.upright,
+        is_calibrated=is_calibrated,
+        einthoven_mv=reading.einthoven_mv,
     )
     clock.lap("signals")
     return Digitization(

@@ -1,1 +1,15 @@
-"""Sheets of any layout: where their grid, their rows and their leads lie in a picture."""
+"""Sheets of any layout: what is printed where, found on the sheet itself, and how it is read.
+
+In the order in which they are used:
+
+* ``scale``: the printed squares, and so the scale and the turn of the sheet.
+* ``flat``: the sheet laid flat, and the ink on it.
+* ``names_net``, ``names``: the lead names, wherever they stand.
+* ``rows``: the baselines, where ink is densest.
+* ``match``: the layout (``ecg_digitize.layouts``) that explains names and rows.
+* ``places``: where the leads begin and end.
+* ``find``: all of the above, one after the other.
+* ``calibration``: speed and gain, by the pulses.
+* ``read``: the rows, four at a time, and each lead in its time.
+* ``leftover``: ink that no row was led through.
+"""

@@ -19,7 +19,7 @@ from ecg_digitize.sheet.rows import find_rows
 from ecg_digitize.sheet.scale import find_squares
 from ecg_digitize.stage1.pulses import DEFAULTS as PULSES
 from ecg_digitize.stage1.pulses import Pulse, find_pulses
-from ecg_digitize.types import GridMap, Image
+from ecg_digitize.types import GridMap, Image, Mask
 
 ENOUGH_NAMES: Final = 6
 """A side on which so many names are read is the upright one; else the others are looked at too."""
@@ -36,6 +36,7 @@ class FoundSheet:
 
     sheet: Sheet
     flat: FlatSheet
+    lines: Mask  # (H, W) what may be traces, as the flat sheet lies
     pulses: tuple[Pulse, ...]
     names: tuple[PlacedName, ...]
     confidence: float  # of the grid, in [0, 1]
@@ -104,7 +105,7 @@ def sheet_of(
     if places is None:
         return None
     grid: GridMap = replace(flat.grid, start_mm=start_mm(places))
-    return FoundSheet(Sheet(grid, match, places), flat, pulses, names, confidence)
+    return FoundSheet(Sheet(grid, match, places), flat, lines, pulses, names, confidence)
 
 
 def _rows_only(match: Match) -> Layout:

@@ -24,9 +24,9 @@ class ApartOptions(NamedTuple):
     """
 
     near_bins: float = 4.0
-    least_columns: int = 50
+    least_columns: int = 75
     beside_columns: int = 4
-    nearer: float = 0.5
+    nearer: float = 0.35
 
 
 DEFAULTS = ApartOptions()

@@ -21,6 +21,7 @@ TASKS: Final = {
     "stage1": "finds the crossings of the 5 mm grid",
     "stage2": "marks the four traces, column by column",
     "refine": "moves the decoded lines onto the middle of the ink",
+    "names": "reads the lead names of sheets of any layout",
 }
 """What each stage's network does, in the order of the pipeline."""
 
@@ -37,13 +38,13 @@ treat a patient. It must not decide anything without a person who looks at the p
 _LIMITS = f"""\
 ### Documented limits
 
-* The package reads one arrangement: three rows of four leads and a rhythm strip. Sheets with
-  another layout come out wrong, and nearly all of them with the verdict "check" and the reason.
+* The package reads the layouts that `ecg_digitize/layouts.py` lists. What it reads least well are
+  tall strokes on rows that lie closer than 25 mm; nearly all of these get the verdict "check".
 * Calibration pulses tell the gain and the speed. Without two that agree the package takes the
   sheet for 10 mm/mV and 25 mm/s, and says so unless it is the competition's. A pulse of the usual
   width on paper at 50 mm/s is taken for 25 mm/s.
 * The grid must be visible for full accuracy. Without it a page is taken as flat.
-* The lead names must be printed: they tell where the sheet lies.
+* Without a visible grid a sheet of another layout than the competition's is not read right.
 * Pen over the trace is followed where its ink looks like the trace's.
 * Traces that cross a neighbour's are followed by continuity and can swap there.
 * Signals are what is printed: 2.5 s a lead, and no finer than the print.
@@ -157,7 +158,7 @@ def model_card(entries: Sequence[ManifestEntry], evaluations: Sequence[Evaluatio
         "# Model card",
         "This page is made by `ecg-digitize model-card`. Do not edit it by hand.",
         "## Model details",
-        "The networks read a page one after the other.",
+        "The networks read a page one after the other. `names` is for sheets of other layouts.",
         *map(_details, shipped),
         _INTENDED,
         _training_data(shipped),

@@ -143,7 +143,8 @@ def test_letters_and_frames_are_no_traces() -> None:
     lines, upright = lines_of(ink, px_per_mm=PX_PER_MM)
     assert not lines[:100, 60:].any()
     assert not lines[290:].any()
-    assert upright[50] and upright.sum() < 10
+    assert upright[50]
+    assert upright.sum() < 10
     assert (lines & trace).sum() > 0.9 * trace.sum()
 
 
@@ -151,7 +152,9 @@ def test_leads_follow_each_other_over_the_length_of_the_rows() -> None:
     rows_mm = np.array([30.0, 60.0, 90.0])
     lines = drawn(rows_mm, [(20.2, 269.8)])
     inked, ends_mm = ink_ends_mm(lines, rows_mm, (), px_per_mm=PX_PER_MM)
-    places = find_places(inked, ends_mm, (), n_columns=4, n_rows=3, upright=NOWHERE, px_per_mm=PX_PER_MM)
+    places = find_places(
+        inked, ends_mm, (), n_columns=4, n_rows=3, upright=NOWHERE, px_per_mm=PX_PER_MM
+    )
     assert places is not None
     assert not places.has_gaps
     np.testing.assert_allclose(places.starts_mm, [20.0, 82.5, 145.0, 207.5], atol=0.3)
@@ -164,7 +167,9 @@ def test_a_pulse_before_the_rows_is_not_the_beginning() -> None:
     lines = drawn(rows_mm, [(11.0, 270.0)])
     pulses = (Pulse(0, 12.0, 5.0, 10.0), Pulse(1, 12.0, 5.0, 10.0))
     inked, ends_mm = ink_ends_mm(lines, rows_mm, pulses, px_per_mm=PX_PER_MM)
-    places = find_places(inked, ends_mm, pulses, n_columns=2, n_rows=2, upright=NOWHERE, px_per_mm=PX_PER_MM)
+    places = find_places(
+        inked, ends_mm, pulses, n_columns=2, n_rows=2, upright=NOWHERE, px_per_mm=PX_PER_MM
+    )
     assert places is not None
     np.testing.assert_allclose(places.starts_mm, [20.0, 145.0], atol=0.5)
 
@@ -174,7 +179,9 @@ def test_gaps_between_leads_are_left_out() -> None:
     runs = [(15.0, 77.5), (83.5, 146.0), (152.0, 214.5), (220.5, 283.0)]
     lines = drawn(rows_mm, runs)
     inked, ends_mm = ink_ends_mm(lines, rows_mm, (), px_per_mm=PX_PER_MM)
-    places = find_places(inked, ends_mm, (), n_columns=4, n_rows=3, upright=NOWHERE, px_per_mm=PX_PER_MM)
+    places = find_places(
+        inked, ends_mm, (), n_columns=4, n_rows=3, upright=NOWHERE, px_per_mm=PX_PER_MM
+    )
     assert places is not None
     assert places.has_gaps
     np.testing.assert_allclose(places.starts_mm, [15.0, 83.5, 152.0, 220.5], atol=0.4)
