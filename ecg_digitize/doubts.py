@@ -23,6 +23,7 @@ class DoubtOptions(NamedTuple):
     Attributes:
         einthoven_mv: RMS of I - II + III; lines 0.4 mm thick leave 0.02.
         squares: Confidence in the grid of a sheet of another layout.
+        edge_mm: From its rows to the edge of the picture.
         named: Share of its lead names that are read.
         grid: Mean confidence of the crossings in the picture. Real photos of the competition's
             sheet have 0.75 and more; where lines were taken for others, it is 0.1 to 0.55.
@@ -40,6 +41,7 @@ class DoubtOptions(NamedTuple):
 
     einthoven_mv: float = 0.1
     squares: float = 0.5
+    edge_mm: float = 2.0
     named: float = 0.75
     grid: float = 0.6
     names: int = 9
@@ -85,15 +87,23 @@ def doubts_about(
     """
     found = [*grid_doubts(image, registration, grid, options=options)]
     found += _about_print(grid, paper, pulses, is_calibrated, options)
-    least_mm, most_mm = options.row_mm
-    length_mm = np.diff(ends_mm).ravel()
-    short = ends_mm[(length_mm > least_mm) & (length_mm < most_mm), 1]
-    if short.size and (np.abs(short - np.median(short)) < options.gap_mm).sum() >= options.gap_rows:
+    if has_gaps(ends_mm, options=options):
         found.append("there are gaps between the leads of a row")
     found += _about_leads(grid, paper, options)
     if einthoven_mv > options.einthoven_mv:
         found.append(f"leads I, II and III disagree by {einthoven_mv:.2f} mV")
     return tuple(found)
+
+
+def has_gaps(ends_mm: Float64, *, options: DoubtOptions = DEFAULTS) -> bool:
+    """Say whether there are gaps between the leads of the rows, by (rows, 2) ends of their ink."""
+    least_mm, most_mm = options.row_mm
+    length_mm = np.diff(ends_mm).ravel()
+    short = ends_mm[(length_mm > least_mm) & (length_mm < most_mm), 1]
+    if not short.size:
+        return False
+    alike = np.abs(short - np.median(short)) < options.gap_mm
+    return bool(alike.sum() >= options.gap_rows)
 
 
 def doubts_about_sheet(
@@ -116,7 +126,7 @@ def doubts_about_sheet(
         options: See there.
     """
     match, layout = found.sheet.match, paper.layout
-    said = []
+    said = [f"it is another sheet than the competition's, and was read as {layout.name}"]
     if found.confidence < options.squares:
         said.append("the grid is hardly seen, so that all lengths are doubtful")
     if match.named < options.named * match.n_leads:
@@ -131,6 +141,11 @@ def doubts_about_sheet(
             "no two calibration pulses agree, and it is taken for "
             f"{layout.mm_per_s:g} mm/s and {layout.mm_per_mv:g} mm/mV"
         )
+    begin_mm = float(found.sheet.places.starts_mm[0])
+    width_mm = found.flat.frame.width_px / found.flat.frame.px_per_mm_xy[0]
+    end_mm = max(begin_mm + found.sheet.places.strip_mm, found.sheet.places.end_mm)
+    if begin_mm < options.edge_mm or end_mm > width_mm - options.edge_mm:
+        said.append("the rows reach the edge of the picture, and may be cut there")
     if left := {lead for _, lead in leftover_mm(found.lines, found.sheet, trace)}:
         names = ", ".join(lead for lead in LEADS if lead in left)
         said.append(f"ink near {names} was left over: strokes may be missing, or be another row's")

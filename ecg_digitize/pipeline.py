@@ -25,7 +25,7 @@ from torch import nn
 
 from ecg_digitize import geometry
 from ecg_digitize.alignment import Reading, find_start, set_in_time, set_upright_in_time
-from ecg_digitize.doubts import doubts_about, doubts_about_sheet, grid_doubts
+from ecg_digitize.doubts import doubts_about, doubts_about_sheet, grid_doubts, has_gaps
 from ecg_digitize.errors import ImageError, InputError, StageError, WeightsError
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, NORM, SQUARE_MM, TRACE_FS_HZ
 from ecg_digitize.image import read_image
@@ -45,7 +45,7 @@ from ecg_digitize.stage0.prepare import stage0_input
 from ecg_digitize.stage1.ends import find_ends, start_by_ink
 from ecg_digitize.stage1.grid import fit_grid, unseen_grid
 from ecg_digitize.stage1.lines import refine_grid
-from ecg_digitize.stage1.pulses import calibrated, find_pulses
+from ecg_digitize.stage1.pulses import Pulse, calibrated, find_pulses
 from ecg_digitize.stage1.rectify import flattened, norm_image, page_from_norm, rectify
 from ecg_digitize.stage1.ripples import follow_ripples
 from ecg_digitize.stage1.rows import place_rows
@@ -201,26 +201,34 @@ def digitize_page(
         clock.lap("stage1")
     except StageError as error:
         missed = error
-    read_usual = read_other = None
+    usual = None
+    if registration is not None and grid is not None:
+        usual = _Usual(registration, grid)
+        if layout is None:
+            pulses = find_pulses(page.image, grid, COMPETITION)
+            ends_mm = find_ends(page.image, grid, COMPETITION, pulses)
+            usual = _Usual(registration, grid, pulses, ends_mm)
+            clock.lap("calibration")
     may_be_other = layout is None and models.names is not None
-    if (
-        registration is not None
-        and grid is not None
-        and (not may_be_other or looks_usual(page, registration, grid, models))
-    ):
-        read_usual = _digitize_usual(page, registration, grid, models, wanted, layout, clock)
-    if may_be_other and (read_usual is None or read_usual.doubts):
+    if may_be_other and (usual is None or not looks_usual(page, usual, models)):
         found = find_any_sheet(page.image, partial(_read_names, models=models))
         clock.lap("sheet")
-        if found is not None:
-            read_other = _digitize_any(page, found, models, wanted, clock)
-    if read_usual is None and read_other is None:
-        if registration is None or grid is None:
-            assert missed is not None
-            raise missed
-        read_usual = _digitize_usual(page, registration, grid, models, wanted, layout, clock)
-    readings = [read for read in (read_usual, read_other) if read is not None]
-    return min(readings, key=lambda read: len(read.doubts))
+        if found is not None and not (usual is not None and is_cut(found, usual)):
+            return _digitize_any(page, found, models, wanted, clock)
+    if usual is None:
+        assert missed is not None
+        raise missed
+    return _digitize_usual(page, usual, models, wanted, layout, clock)
+
+
+@dataclass(frozen=True)
+class _Usual:
+    """What the competition's sheet is read by."""
+
+    registration: Registration
+    grid: GridMap
+    pulses: tuple[Pulse, ...] = ()
+    ends_mm: Float64 | None = None  # see stage1.ends; None where the sheet is known
 
 
 @dataclass(frozen=True)
@@ -238,23 +246,19 @@ class _Wanted:
 
 def _digitize_usual(
     page: Page,
-    registration: Registration,
-    grid: GridMap,
+    usual: _Usual,
     models: Models,
     wanted: _Wanted,
     layout: Layout | None,
     clock: "_Clock",
 ) -> Digitization:
     """Read the competition's sheet, or one that is like it but for the heights of its rows."""
-    is_known, told, start_mm = layout is not None, layout, None
+    grid, told, start_mm = usual.grid, layout, None
     doubts: tuple[str, ...] = ()
-    if not is_known:
-        pulses = find_pulses(page.image, grid, COMPETITION)
-        ends_mm = find_ends(page.image, grid, COMPETITION, pulses)
-        told = calibrated(COMPETITION, pulses)
+    if usual.ends_mm is not None:
+        told = calibrated(COMPETITION, usual.pulses)
         if grid.rows_mm is not None:  # the competition's names tell where its traces begin
-            start_mm = start_by_ink(ends_mm, COMPETITION, pulses)
-        clock.lap("calibration")
+            start_mm = start_by_ink(usual.ends_mm, COMPETITION, usual.pulses)
     layout = told or COMPETITION
     layout = layout.calibrated(
         mm_per_s=wanted.mm_per_s or layout.mm_per_s,
@@ -275,14 +279,14 @@ def _digitize_usual(
     recording = to_recording(
         read.upright, fs_hz=wanted.fs_hz, lengths=wanted.lengths, fusion=wanted.fusion
     )
-    if not is_known:
+    if usual.ends_mm is not None:
         doubts = doubts_about(
             page.image,
-            registration,
+            usual.registration,
             read.grid,
             read.upright,
-            pulses=pulses,
-            ends_mm=ends_mm,
+            pulses=usual.pulses,
+            ends_mm=usual.ends_mm,
             is_calibrated=told is not None or None not in (wanted.mm_per_s, wanted.mm_per_mv),
             einthoven_mv=read.einthoven_mv,
         )
@@ -292,7 +296,7 @@ def _digitize_usual(
         recording,
         read.trace,
         read.grid,
-        registration,
+        usual.registration,
         clock.laps_s,
         read.einthoven_mv,
         doubts,
@@ -332,14 +336,32 @@ def _digitize_any(
     )
 
 
-def looks_usual(page: Page, registration: Registration, grid: GridMap, models: Models) -> bool:
-    """Say whether a page shows the competition's sheet, by its grid, its rows and its names."""
+def looks_usual(page: Page, usual: _Usual, models: Models) -> bool:
+    """Say whether a page shows the competition's sheet: its grid, its rows, its names, no gaps."""
+    registration, grid = usual.registration, usual.grid
     if grid.rows_mm is not None or any(grid_doubts(page.image, registration, grid)):
+        return False
+    if has_gaps_in(usual):
         return False
     size_mm = SQUARE_MM * (GRID_COLUMNS - 1), SQUARE_MM * (GRID_ROWS - 1)
     flat = flat_sheet(page.image, grid, size_mm)
     names = placed_names(_read_names(flat.seen, models=models), flat)
     return not contradicts(names, COMPETITION)
+
+
+def is_cut(found: FoundSheet, usual: _Usual) -> bool:
+    """Say whether a sheet is the competition's after all, of which the picture shows a part.
+
+    Its rows lie where the competition's do, and it has the same layout: three rows of four.
+    """
+    family = found.sheet.match.family.name
+    at_home = usual.grid.rows_mm is None and np.isfinite(usual.grid.residual_px)
+    return at_home and family in ("3x4", "3x2 limb", "3x2 chest") and not has_gaps_in(usual)
+
+
+def has_gaps_in(usual: _Usual) -> bool:
+    """Say whether the rows have gaps between their leads; the competition's have none."""
+    return usual.ends_mm is not None and has_gaps(usual.ends_mm)
 
 
 def _read_names(seen: Image, *, models: Models) -> tuple[Name, ...]:

@@ -60,6 +60,11 @@ class Places:
     has_gaps: bool
     framed: tuple[bool, bool] = (False, False)  # whether rows begin and end on lines of a frame
 
+    @property
+    def end_mm(self) -> float:
+        """Sheet x of the end of the last column of leads."""
+        return float(self.starts_mm[-1]) + self.lead_mm
+
 
 def ink_ends_mm(
     lines: Mask,
@@ -152,6 +157,8 @@ def find_places(
         if end_mm < strip_end_mm < end_mm + options.agree_mm:
             end_mm = strip_end_mm
     length_mm = _usual(end_mm - begin_mm, led_to, options)
+    if led_to and length_mm in options.usual_mm:
+        end_mm = _behind_pulses(end_mm, length_mm, ends_mm[:, 1], pulses, options)
     from_end_mm = end_mm - length_mm  # without a pulse it lies about the middle of what is seen
     begin_mm = from_end_mm if led_to else 0.5 * (begin_mm + from_end_mm)
     lead_mm = length_mm / n_columns
@@ -162,6 +169,22 @@ def find_places(
         for at_mm in (begin_mm, begin_mm + length_mm)
     ]
     return Places(starts_mm, lead_mm, length_mm, False, (on_frame[0], on_frame[1]))
+
+
+def _behind_pulses(
+    end_mm: float,
+    length_mm: float,
+    ends_mm: Float64,
+    pulses: Sequence[Pulse],
+    options: PlaceOptions,
+) -> float:
+    """Return where rows end that do not begin before their pulses do end."""
+    right_mm = float(np.median([pulse.left_mm + pulse.width_mm for pulse in pulses]))
+    least_mm = right_mm + length_mm
+    if end_mm > least_mm - options.slack_mm:
+        return end_mm
+    late = ends_mm[(ends_mm > least_mm - options.slack_mm) & (ends_mm < least_mm + options.foot_mm)]
+    return float(np.median(late)) if late.size else least_mm
 
 
 def _begin_mm(begins_mm: Float64, options: PlaceOptions) -> float:
