@@ -20,6 +20,7 @@ from ecg_digitize.layout import COMPETITION
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.pipeline import digitize_page, load_models
 from ecg_digitize.stage1.rectify import page_from_rect
+from ecg_digitize.synth.dataset import KINDS
 from ecg_digitize.synth.simulator import SimulatorSource
 from ecg_digitize.training.evaluate import evaluate
 from ecg_digitize.training.validate import validate_pages
@@ -49,9 +50,11 @@ KIND_FLOORS_DB = {
     "stained": 24.2,
     "damaged": 24.5,
     "mould": 25.3,
-    "mould_bw": 21.9,
 }
 """Of one page of each kind, rectified by its labels: what stage 2 and the refinement are worth."""
+MOULD_BW_FLOOR_DB = 22.4
+"""The same of four pages of that kind, in the mean. Its first page is made of diffused dots, and the
+last bit of a processor's arithmetic lays all of them anew: it alone reaches 21.6 to 23.3 dB."""
 
 pytestmark = pytest.mark.skipif(
     not json.loads((ROOT / "weights_manifest.json").read_text())["files"],
@@ -101,7 +104,9 @@ def test_what_lies_outside_the_picture_is_not_read_from_another_row(models):
 def test_kinds(models):
     source = SimulatorSource(validation=True)
 
-    report = validate_pages(source, models, pages=1, each_kind=True, true_geometry=True)
+    report = validate_pages(
+        source, models, pages=1, each_kind=True, kinds=tuple(KIND_FLOORS_DB), true_geometry=True
+    )
 
     print(report.to_text())
     missed = [
@@ -109,8 +114,20 @@ def test_kinds(models):
         for check in report.checks
         if check.score.snr_capped_db < KIND_FLOORS_DB[check.kind]
     ]
-    assert [check.kind for check in report.checks] == list(KIND_FLOORS_DB)
+    assert sorted([*KIND_FLOORS_DB, "mould_bw"]) == sorted(KINDS)
     assert not missed
+
+
+def test_mould_in_black_and_white(models):
+    source = SimulatorSource(validation=True)
+
+    report = validate_pages(
+        source, models, pages=4, each_kind=True, kinds=("mould_bw",), true_geometry=True
+    )
+
+    print(report.to_text())
+    scores_db = [check.score.snr_capped_db for check in report.checks]
+    assert np.mean(scores_db) >= MOULD_BW_FLOOR_DB
 
 
 def test_real_pages(models):
