@@ -16,7 +16,7 @@ from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.stage2.members import MEMBERS
 
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
-TRAINED: Final = (*STAGES, "names")  # each by itself
+TRAINED: Final = (*STAGES, "names", "text")  # each by itself
 FED: Final = STAGES[:2]  # whose training samples are a page each
 PRESET_HELP: Final = "fast: each network looks once; best: from several sides (default)"
 SOURCE_HELP: Final = "simulator (default), bank:FILE.npz, wfdb:FOLDER, deepfake; commas join"

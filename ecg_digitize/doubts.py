@@ -10,9 +10,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from ecg_digitize.frames import RECT, TIME_ORIGIN_MM
-from ecg_digitize.layout import COMPETITION, LEADS, NAME_KEYS
+from ecg_digitize.layout import COMPETITION, LEADS, NAME_KEYS, Layout
 from ecg_digitize.sheet.find import FoundSheet
 from ecg_digitize.sheet.leftover import leftover_mm
+from ecg_digitize.sheet.text import NOTHING_TOLD, Told
 from ecg_digitize.stage1.pulses import Pulse
 from ecg_digitize.types import Float64, GridMap, Image, Mask, Registration, Trace
 
@@ -67,6 +68,7 @@ def doubts_about(
     ends_mm: Float64,
     is_calibrated: bool,
     einthoven_mv: float,
+    text: Told = NOTHING_TOLD,
     options: DoubtOptions = DEFAULTS,
 ) -> tuple[str, ...]:
     """Say what speaks against the reading of a page.
@@ -80,6 +82,7 @@ def doubts_about(
         ends_mm: (rows, 2) sheet x between which the ink of each row goes on, NaN if unknown.
         is_calibrated: Whether these, or somebody, told the speed and the gain.
         einthoven_mv: See Digitization.
+        text: What the text on the sheet tells of its speed and gain.
         options: See there.
 
     Returns:
@@ -87,6 +90,7 @@ def doubts_about(
     """
     found = [*grid_doubts(image, registration, grid, options=options)]
     found += _about_print(grid, paper, pulses, is_calibrated, options)
+    found += text_doubts(text, paper.layout)
     if has_gaps(ends_mm, options=options):
         found.append("there are gaps between the leads of a row")
     found += _about_leads(grid, paper, options)
@@ -111,7 +115,7 @@ def doubts_about_sheet(
     trace: Trace,
     paper: Trace,
     *,
-    is_calibrated: bool,
+    about_scale: tuple[str, ...],
     einthoven_mv: float,
     options: DoubtOptions = DEFAULTS,
 ) -> tuple[str, ...]:
@@ -121,7 +125,7 @@ def doubts_about_sheet(
         found: The sheet, and what it was found by.
         trace: The traces by place, see ``sheet.read.read_rows``.
         paper: The traces, their layout at the printed speed and gain.
-        is_calibrated: Whether pulses, or somebody, told the speed and the gain.
+        about_scale: What speaks against the speed and the gain.
         einthoven_mv: See Digitization.
         options: See there.
     """
@@ -136,17 +140,13 @@ def doubts_about_sheet(
         )
     if any(row.is_strip and not row.segments for row in layout.rows):
         said.append("a strip repeats none of the leads, and is left out")
-    if not is_calibrated:
-        said.append(
-            "no two calibration pulses agree, and it is taken for "
-            f"{layout.mm_per_s:g} mm/s and {layout.mm_per_mv:g} mm/mV"
-        )
+    said += about_scale
     begin_mm = float(found.sheet.places.starts_mm[0])
     width_mm = found.flat.frame.width_px / found.flat.frame.px_per_mm_xy[0]
     end_mm = max(begin_mm + found.sheet.places.strip_mm, found.sheet.places.end_mm)
     if begin_mm < options.edge_mm or end_mm > width_mm - options.edge_mm:
         said.append("the rows reach the edge of the picture, and may be cut there")
-    if left := {lead for _, lead in leftover_mm(found.lines, found.sheet, trace)}:
+    if left := {lead for _, lead in leftover_mm(found.strokes.lines, found.sheet, trace)}:
         names = ", ".join(lead for lead in LEADS if lead in left)
         said.append(f"ink near {names} was left over: strokes may be missing, or be another row's")
     said += _about_leads(found.sheet.grid, paper, options)
@@ -172,6 +172,24 @@ def grid_doubts(
         yield "the printed lines hardly agree with the grid that was found"
     if registration.n_inliers < options.names:
         yield f"{registration.n_inliers} of {len(NAME_KEYS)} lead names are where they belong"
+
+
+def text_doubts(text: Told, layout: Layout) -> Iterator[str]:
+    """Say where the text on a sheet tells another speed or gain than it is taken for."""
+    for taken, told, unit in (
+        (layout.mm_per_s, text.speeds_mm_per_s, "mm/s"),
+        (layout.mm_per_mv, text.gains_mm_per_mv, "mm/mV"),
+    ):
+        others = sorted(set(told) - {taken})
+        if others:
+            values = " and ".join(f"{one:g}" for one in others)
+            yield f"its text tells {values} {unit}, but it is taken for {taken:g}"
+    if (text.limb_mm_per_mv is None) != (text.chest_mm_per_mv is None) and not text.gains_mm_per_mv:
+        known, other = ("limb", "chest") if text.limb_mm_per_mv else ("chest", "limb")
+        yield f"its text tells the gain of {known} leads, and none was read of {other} leads"
+    groups = {text.limb_mm_per_mv, text.chest_mm_per_mv} - {None, layout.mm_per_mv}
+    if groups and all(s.mm_per_mv is None for row in layout.rows for s in row.segments):
+        yield "its text tells limb and chest leads different gains"
 
 
 def _about_print(

@@ -36,6 +36,7 @@ class Segment:
     start_s: float
     stop_s: float
     sign: int = 1  # -1 where it is printed upside down, as -aVR is
+    mm_per_mv: float | None = None  # its own gain, where the leads of a row differ
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,12 @@ class Layout:
         """(rows,) rect px of 1 mV."""
         gains = [row.mm_per_mv or self.mm_per_mv for row in self.rows]
         return np.array(gains) * RECT.px_per_mm_xy[1]
+
+    def mv_per_row_mv(self, lead: str) -> float:
+        """Return by what the mV of its row are to be multiplied for those of a lead."""
+        index, segment = self._segment(lead)
+        of_row = self.rows[index].mm_per_mv or self.mm_per_mv
+        return segment.sign * of_row / (segment.mm_per_mv or of_row)
 
     @cached_property
     def duration_s(self) -> float:

@@ -11,7 +11,7 @@ import itertools
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,13 +32,14 @@ from ecg_digitize.image import read_image
 from ecg_digitize.layout import COMPETITION, Layout
 from ecg_digitize.manifest import read_manifest
 from ecg_digitize.runtime import autocast_dtype, choose_device, placed
-from ecg_digitize.sheet.calibration import calibrated_layout
-from ecg_digitize.sheet.find import FoundSheet, placed_names
+from ecg_digitize.sheet.calibration import calibrated_layout, told_in_text
+from ecg_digitize.sheet.find import FoundSheet, Reader, placed_names
 from ecg_digitize.sheet.find import find_sheet as find_any_sheet
-from ecg_digitize.sheet.flat import flat_sheet
-from ecg_digitize.sheet.match import contradicts
+from ecg_digitize.sheet.flat import flat_sheet, unframed
+from ecg_digitize.sheet.match import PlacedName, contradicts
 from ecg_digitize.sheet.names import Name, find_names
 from ecg_digitize.sheet.read import read_rows, timed, with_strips
+from ecg_digitize.sheet.text import NOTHING_TOLD, Cut, Line, Told, cut_lines, read_lines, told_by
 from ecg_digitize.signals import to_recording
 from ecg_digitize.stage0.normalize import TRUSTED_NAMES, as_scanned, register, unstretched
 from ecg_digitize.stage0.prepare import stage0_input
@@ -75,8 +76,8 @@ _Result = TypeVar("_Result")
 
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 """Those that have a network."""
-NAMES: Final = "names"
-"""The network that reads other sheets than the competition's, and is not needed for that one."""
+READERS: Final = ("names", "text")
+"""Networks that read other sheets than the competition's, and are not needed for that one."""
 
 SPECKS_PX: Final = 5
 """Specks up to half of this are gone from a filtered page, strokes of letters are not."""
@@ -109,7 +110,8 @@ class Models:
     stage2: nn.Module
     refine: nn.Module
     device: torch.device
-    names: nn.Module | None = None  # what other sheets than the competition's are read by
+    names: nn.Module | None = None  # what other sheets than the competition's are read by,
+    text: nn.Module | None = None  # and what they tell in words
     preset: Preset = PRESETS[BEST]
 
 
@@ -146,10 +148,10 @@ def load_models(
     for stage in stages:
         network = load_network(entries[stage], weights_dir=weights_dir)
         networks[stage] = placed(network, device)
-    names = None
-    if NAMES in entries and set(stages) == set(STAGES):
-        names = placed(load_network(entries[NAMES], weights_dir=weights_dir), device)
-    return Models(**networks, device=device, names=names, preset=PRESETS[preset])
+    if set(stages) == set(STAGES) and set(READERS) <= set(entries):
+        for stage in READERS:
+            networks[stage] = placed(load_network(entries[stage], weights_dir=weights_dir), device)
+    return Models(**networks, device=device, preset=PRESETS[preset])
 
 
 def digitize_page(
@@ -179,7 +181,7 @@ def digitize_page(
         lengths: Samples wanted of each lead's window; None follows from fs_hz.
         rhythm: The lead of the rhythm strip; None takes the one that it repeats, if any.
         fusion: Blend limb leads that follow from each other where they agree; what it is worth
-            is in docs/ablation.md.
+            is in docs/ablation.md. Other sheets' leads are never blended: it cost 1 to 2.5 dB.
         passes: How often the decoded lines are refined on the ink; see refine.PASSES.
 
     Returns:
@@ -201,7 +203,7 @@ def digitize_page(
         clock.lap("stage1")
     except StageError as error:
         missed = error
-    usual = None
+    usual, reader = None, _reader(models)
     if registration is not None and grid is not None:
         usual = _Usual(registration, grid)
         if layout is None:
@@ -209,9 +211,11 @@ def digitize_page(
             ends_mm = find_ends(page.image, grid, COMPETITION, pulses)
             usual = _Usual(registration, grid, pulses, ends_mm)
             clock.lap("calibration")
-    may_be_other = layout is None and models.names is not None
-    if may_be_other and (usual is None or not looks_usual(page, usual, models)):
-        found = find_any_sheet(page.image, partial(_read_names, models=models))
+            if reader is not None:
+                usual = _with_print(page, usual, reader)
+                clock.lap("print")
+    if reader is not None and layout is None and (usual is None or not looks_usual(page, usual)):
+        found = find_any_sheet(page.image, reader)
         clock.lap("sheet")
         if found is not None and not (usual is not None and is_cut(found, usual)):
             return _digitize_any(page, found, models, wanted, clock)
@@ -229,6 +233,8 @@ class _Usual:
     grid: GridMap
     pulses: tuple[Pulse, ...] = ()
     ends_mm: Float64 | None = None  # see stage1.ends; None where the sheet is known
+    names: tuple[PlacedName, ...] = ()  # as they are printed, wherever
+    told: Told = NOTHING_TOLD
 
 
 @dataclass(frozen=True)
@@ -254,9 +260,8 @@ def _digitize_usual(
 ) -> Digitization:
     """Read the competition's sheet, or one that is like it but for the heights of its rows."""
     grid, told, start_mm = usual.grid, layout, None
-    doubts: tuple[str, ...] = ()
     if usual.ends_mm is not None:
-        told = calibrated(COMPETITION, usual.pulses)
+        told = calibrated(COMPETITION, usual.pulses) or told_in_text(COMPETITION, usual.told)
         if grid.rows_mm is not None:  # the competition's names tell where its traces begin
             start_mm = start_by_ink(usual.ends_mm, COMPETITION, usual.pulses)
     layout = told or COMPETITION
@@ -286,10 +291,12 @@ def _digitize_usual(
             read.grid,
             read.upright,
             pulses=usual.pulses,
+            text=usual.told,
             ends_mm=usual.ends_mm,
             is_calibrated=told is not None or None not in (wanted.mm_per_s, wanted.mm_per_mv),
             einthoven_mv=read.einthoven_mv,
         )
+        recording = replace(recording, doubts=doubts)
     clock.lap("signals")
     return Digitization(
         page.source,
@@ -299,7 +306,6 @@ def _digitize_usual(
         usual.registration,
         clock.laps_s,
         read.einthoven_mv,
-        doubts,
     )
 
 
@@ -308,45 +314,48 @@ def _digitize_any(
 ) -> Digitization:
     """Read a sheet of any layout."""
     sheet = found.sheet
-    layout, is_calibrated = calibrated_layout(
-        found, mm_per_s=wanted.mm_per_s, mm_per_mv=wanted.mm_per_mv
-    )
+    calibration = calibrated_layout(found, mm_per_s=wanted.mm_per_s, mm_per_mv=wanted.mm_per_mv)
     read = partial(read_rectified, models=models, passes=wanted.passes, lap=clock.lap)
-    trace = read_rows(page, sheet, read)
-    paper = with_strips(timed(trace, sheet, layout))
+    plain = unframed(page.image, found.flat, found.strokes, sheet.match.rows_mm)
+    trace = read_rows(Page(plain, page.source), sheet, read)
+    paper = with_strips(timed(trace, sheet, calibration.layout))
     reading = set_upright_in_time(sheet.grid, trace, paper)
-    recording = to_recording(reading.upright, fs_hz=wanted.fs_hz, fusion=wanted.fusion)
+    # Nobody knows whether the rows of other sheets show the same instants: leads are not blended.
+    recording = to_recording(reading.upright, fs_hz=wanted.fs_hz)
     doubts = doubts_about_sheet(
         found,
         trace,
         reading.upright,
-        is_calibrated=is_calibrated,
+        about_scale=calibration.doubts,
         einthoven_mv=reading.einthoven_mv,
     )
     clock.lap("signals")
     return Digitization(
         page.source,
-        recording,
+        replace(recording, doubts=doubts),
         trace,
         sheet.grid,
         None,
         clock.laps_s,
         reading.einthoven_mv,
-        doubts,
     )
 
 
-def looks_usual(page: Page, usual: _Usual, models: Models) -> bool:
+def looks_usual(page: Page, usual: _Usual) -> bool:
     """Say whether a page shows the competition's sheet: its grid, its rows, its names, no gaps."""
-    registration, grid = usual.registration, usual.grid
-    if grid.rows_mm is not None or any(grid_doubts(page.image, registration, grid)):
+    if usual.grid.rows_mm is not None or has_gaps_in(usual):
         return False
-    if has_gaps_in(usual):
+    if any(grid_doubts(page.image, usual.registration, usual.grid)):
         return False
+    return not contradicts(usual.names, COMPETITION)
+
+
+def _with_print(page: Page, usual: _Usual, reader: Reader) -> _Usual:
+    """Read what is printed on the sheet."""
     size_mm = SQUARE_MM * (GRID_COLUMNS - 1), SQUARE_MM * (GRID_ROWS - 1)
-    flat = flat_sheet(page.image, grid, size_mm)
-    names = placed_names(_read_names(flat.seen, models=models), flat)
-    return not contradicts(names, COMPETITION)
+    flat = flat_sheet(page.image, usual.grid, size_mm)
+    names = placed_names(reader.names(flat.seen), flat)
+    return replace(usual, names=names, told=told_by(reader.lines(cut_lines(page.image, flat))))
 
 
 def is_cut(found: FoundSheet, usual: _Usual) -> bool:
@@ -364,9 +373,25 @@ def has_gaps_in(usual: _Usual) -> bool:
     return usual.ends_mm is not None and has_gaps(usual.ends_mm)
 
 
-def _read_names(seen: Image, *, models: Models) -> tuple[Name, ...]:
-    assert models.names is not None
-    return find_names(models.names, seen, models.device)
+@dataclass(frozen=True)
+class _Reader:
+    """Reads what is printed, see ``sheet.find.Reader``."""
+
+    of_names: nn.Module
+    of_text: nn.Module
+    device: torch.device
+
+    def names(self, seen: Image) -> Sequence[Name]:
+        return find_names(self.of_names, seen, self.device)
+
+    def lines(self, cuts: Sequence[Cut]) -> Sequence[Line]:
+        return read_lines(self.of_text, cuts, self.device)
+
+
+def _reader(models: Models) -> _Reader | None:
+    if models.names is None or models.text is None:
+        return None
+    return _Reader(models.names, models.text, models.device)
 
 
 def read_rectified(

@@ -97,7 +97,7 @@ def to_recording(
                 f"lengths: lead {lead} starts at sample {start} of {n_total} and can have at most "
                 f"{n_total - start}, but {stop - start} are wanted; check number_of_rows and fs"
             )
-        signals_mv[LEADS.index(lead), start:stop] = layout.segment(lead).sign * resample_window(
+        signals_mv[LEADS.index(lead), start:stop] = layout.mv_per_row_mv(lead) * resample_window(
             rows_mv[row, columns],
             first=start / fs_hz * TRACE_FS_HZ - columns.start,
             step=TRACE_FS_HZ / fs_hz,

@@ -151,6 +151,8 @@ class Recording:
     signals_mv: Float32  # (12, n) in LEADS order, NaN outside a lead's printed window
     fs_hz: float  # samples a second; n = round(layout.duration_s * fs_hz)
     layout: Layout = COMPETITION  # what is printed where, at which speed and gain
+    doubts: tuple[str, ...] = ()
+    """Why it should be looked at before it is used, see doubts.py."""
 
     def __post_init__(self) -> None:
         """Check shapes."""
@@ -175,8 +177,11 @@ class Digitization:
     einthoven_mv: float = float("nan")
     """RMS of II - I - III, their offsets aside, before leads are blended: what needs no truth to be
     checked. Lines 0.4 mm thick leave 0.02 mV; beyond 0.1 mV something is wrong."""
-    doubts: tuple[str, ...] = ()
-    """Why the page should be looked at before it is used, see doubts.py."""
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the page should be looked at before it is used, see doubts.py."""
+        return self.recording.doubts
 
 
 @dataclass(frozen=True)

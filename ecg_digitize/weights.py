@@ -76,13 +76,14 @@ def network_classes() -> dict[str, NetworkFactory]:
     """Return the networks a manifest may name, by class name."""
     # Imported late: finding and checking files needs no networks.
     from ecg_digitize.sheet.names_net import NamesNet
+    from ecg_digitize.sheet.text_net import TextNet
     from ecg_digitize.stage0.net import Stage0Net
     from ecg_digitize.stage1.net import Stage1Net
     from ecg_digitize.stage2.refine import RefineNet
     from ecg_digitize.stage2.series import SeriesNet
     from ecg_digitize.stage2.whole import WholeNet
 
-    known = (Stage0Net, Stage1Net, WholeNet, SeriesNet, RefineNet, NamesNet)
+    known = (Stage0Net, Stage1Net, WholeNet, SeriesNet, RefineNet, NamesNet, TextNet)
     return {network.__name__: network for network in known}
 
 
@@ -198,7 +199,7 @@ def write_entry(
     Args:
         network: The trained network; its class name is the architecture's name.
         path: The safetensors file to write, whole or not at all.
-        stage: "stage0", "stage1", "stage2", "refine" or "names".
+        stage: "stage0", "stage1", "stage2", "refine", "names" or "text".
         options: Keyword arguments that construct the network.
         input_spec: What it looks at in use.
         licence: SPDX identifier.

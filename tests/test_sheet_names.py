@@ -9,8 +9,9 @@ from ecg_digitize.layout import LEADS
 from ecg_digitize.manifest import read_manifest
 from ecg_digitize.sheet.names import Name, find_names
 from ecg_digitize.sheet.names_net import MULTIPLE, N_CHANNELS, NONE, STRIDE, NamesNet
+from ecg_digitize.synth.fonts import font_files
 from ecg_digitize.synth.simulator import SimulatorSource
-from ecg_digitize.synth.words import draw_patch, font_files
+from ecg_digitize.synth.words import draw_patch
 from ecg_digitize.training.names import IGNORED, Samples, loss_of, sample_of
 from ecg_digitize.weights import load_network
 

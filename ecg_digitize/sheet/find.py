@@ -1,25 +1,28 @@
 """Find out what is printed where on a sheet of any layout: the story of this package.
 
-picture -> scale -> the sheet laid flat -> names, rows -> match -> pulses, places -> Sheet
+picture -> scale -> the sheet laid flat -> names, rows -> match -> pulses, places, text -> Sheet
+                                                                    -> its lines, refined
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
 from ecg_digitize.layout import Layout, Row, Segment
-from ecg_digitize.sheet.flat import FLAT_PX_PER_MM, FlatSheet, lay_flat, lines_of
+from ecg_digitize.sheet.flat import FLAT_PX_PER_MM, FlatSheet, Strokes, lay_flat, strokes_of
+from ecg_digitize.sheet.lattice import refined
 from ecg_digitize.sheet.match import Match, PlacedName, match_layout
 from ecg_digitize.sheet.names import Name
 from ecg_digitize.sheet.places import find_places, ink_ends_mm
 from ecg_digitize.sheet.read import Sheet, start_mm
 from ecg_digitize.sheet.rows import find_rows
 from ecg_digitize.sheet.scale import find_squares
+from ecg_digitize.sheet.text import Cut, Line, Told, cut_lines, told_by
 from ecg_digitize.stage1.pulses import DEFAULTS as PULSES
 from ecg_digitize.stage1.pulses import Pulse, find_pulses
-from ecg_digitize.types import GridMap, Image, Mask
+from ecg_digitize.types import GridMap, Image
 
 ENOUGH_NAMES: Final = 6
 """A side on which so many names are read is the upright one; else the others are looked at too."""
@@ -30,24 +33,37 @@ _ANY_FOOT: Final = PULSES._replace(foot_mm=8.0)
 """Some machines draw the pulse about the height of the row, not on its baseline."""
 
 
+class Reader(Protocol):
+    """What reads print: names as the sheet lies at FLAT_PX_PER_MM, and lines cut out of it."""
+
+    def names(self, seen: Image) -> Sequence[Name]:
+        """Read lead names, see ``names.find_names``."""
+        ...
+
+    def lines(self, cuts: Sequence[Cut]) -> Sequence[Line]:
+        """Read lines of text, see ``text.read_lines``."""
+        ...
+
+
 @dataclass(frozen=True)
 class FoundSheet:
     """A sheet, and what it was found by."""
 
     sheet: Sheet
     flat: FlatSheet
-    lines: Mask  # (H, W) what may be traces, as the flat sheet lies
+    strokes: Strokes  # what its ink is
     pulses: tuple[Pulse, ...]
     names: tuple[PlacedName, ...]
+    told: Told  # what text says of speed and gain
     confidence: float  # of the grid, in [0, 1]
 
 
-def find_sheet(image: Image, read_names: Callable[[Image], Sequence[Name]]) -> FoundSheet | None:
+def find_sheet(image: Image, reader: Reader) -> FoundSheet | None:
     """Find what is printed where.
 
     Args:
         image: (H, W, 3) uint8 RGB, page frame.
-        read_names: Reads the names of an upright sheet at FLAT_PX_PER_MM.
+        reader: Reads what is printed.
 
     Returns:
         None if no grid is seen, or no layout explains names and rows.
@@ -60,7 +76,7 @@ def find_sheet(image: Image, read_names: Callable[[Image], Sequence[Name]]) -> F
         flat = lay_flat(image, squares.page_from_sheet, turns=turns)
         if flat is None:
             return None
-        names = placed_names(read_names(flat.seen), flat)
+        names = placed_names(reader.names(flat.seen), flat)
         n_leads = len({name.lead for name in names})  # upright strokes are many an I
         if best is None or n_leads > max(best[0], LEAST_NAMES - 1):
             best = n_leads, flat, names
@@ -68,7 +84,7 @@ def find_sheet(image: Image, read_names: Callable[[Image], Sequence[Name]]) -> F
             break
     assert best is not None
     _, flat, names = best
-    return sheet_of(image, flat, names, confidence=squares.confidence)
+    return sheet_of(image, flat, names, reader, confidence=squares.confidence)
 
 
 def placed_names(names: Sequence[Name], flat: FlatSheet) -> tuple[PlacedName, ...]:
@@ -83,29 +99,35 @@ def placed_names(names: Sequence[Name], flat: FlatSheet) -> tuple[PlacedName, ..
 
 
 def sheet_of(
-    image: Image, flat: FlatSheet, names: tuple[PlacedName, ...], *, confidence: float
+    image: Image,
+    flat: FlatSheet,
+    names: tuple[PlacedName, ...],
+    reader: Reader,
+    *,
+    confidence: float,
 ) -> FoundSheet | None:
     """Find what is printed where on a sheet that lies flat; None if no layout explains it."""
-    lines, upright = lines_of(flat.ink, px_per_mm=FLAT_PX_PER_MM)
-    rows_mm, weights = find_rows(lines, px_per_mm=FLAT_PX_PER_MM)
+    strokes = strokes_of(flat.ink, px_per_mm=FLAT_PX_PER_MM)
+    rows_mm, weights = find_rows(strokes.lines, px_per_mm=FLAT_PX_PER_MM)
     match = match_layout(names, rows_mm, weights)
     if match is None:
         return None
     pulses = find_pulses(image, flat.grid, _rows_only(match), options=_ANY_FOOT)
-    inked, ends_mm = ink_ends_mm(lines, match.rows_mm, pulses, px_per_mm=FLAT_PX_PER_MM)
+    inked, ends_mm = ink_ends_mm(strokes.lines, match.rows_mm, pulses, px_per_mm=FLAT_PX_PER_MM)
     places = find_places(
         inked,
         ends_mm,
         pulses,
         n_columns=match.family.n_columns,
         n_rows=len(match.family.rows),
-        upright=upright,
+        upright=np.asarray(strokes.upright.any(axis=0), np.bool_),
         px_per_mm=FLAT_PX_PER_MM,
     )
     if places is None:
         return None
-    grid: GridMap = replace(flat.grid, start_mm=start_mm(places))
-    return FoundSheet(Sheet(grid, match, places), flat, lines, pulses, names, confidence)
+    told = told_by(reader.lines(cut_lines(image, flat)))
+    grid: GridMap = replace(refined(image, flat), start_mm=start_mm(places))
+    return FoundSheet(Sheet(grid, match, places), flat, strokes, pulses, names, told, confidence)
 
 
 def _rows_only(match: Match) -> Layout:

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from ecg_digitize import geometry
-from ecg_digitize.frames import SQUARE_MM, Frame
+from ecg_digitize.frames import SQUARE_MM, Frame, crossings_mm
 from ecg_digitize.stage1.grid import unseen_grid
 from ecg_digitize.stage1.sight import brightest, is_inside, seen_in, share_of_paper
 from ecg_digitize.types import Float32, Float64, GridMap, Image, Mask
@@ -25,6 +25,12 @@ INK: Final = 0.4
 LEAST_CONTRAST: Final = 0.2
 LINE_REACH_MM: Final = 0.3
 FRAME_REACH_MM: Final = 4.0
+WHOLE: Final = 0.9
+"""Share of the height of a sheet that an upright line of its frame has at least."""
+CLEAR_MM: Final = 6.0
+"""A level line of a frame is at least so far from any row."""
+PAPER_PX: Final = 25
+"""Window whose median is paper: lines of frames are some px wide."""
 
 
 @dataclass(frozen=True)
@@ -118,27 +124,34 @@ def _of_grid(share: Float32, frame: Frame) -> Float32:
     return np.interp(np.arange(frame.width_px), at_px, of_lines).astype(np.float32)
 
 
-def lines_of(
+@dataclass(frozen=True)
+class Strokes:
+    """What the ink of a flat sheet is."""
+
+    lines: Mask  # (H, W) what may be traces
+    level: Mask  # (H, W) level lines of frames
+    upright: Mask  # (H, W) and upright ones
+
+
+def strokes_of(
     ink: Mask, *, px_per_mm: float, least_mm: float = 8.0, frame_mm: float = 60.0
-) -> tuple[Mask, Mask]:
-    """Keep of the ink what may be traces: what hangs together over a width, and is no frame.
+) -> Strokes:
+    """Tell what may be traces from lines of frames.
 
     Args:
         ink: (H, W) bool.
         px_per_mm: Its scale.
         least_mm: Width of the smallest piece of a trace; letters are smaller.
-        frame_mm: Length from which on a straight line is one of a frame.
-
-    Returns:
-        (H, W) what may be traces, and (W,) in which columns a frame has an upright line.
+        frame_mm: Length from which on a straight line is one of a frame, if the sheet is so high.
     """
-    plain, frames = ink.astype(np.uint8), np.zeros(ink.shape, np.uint8)
+    plain = ink.astype(np.uint8)
     long_px = round(frame_mm * px_per_mm)
-    for shape, thick in (((1, long_px), (3, 1)), ((long_px, 1), (1, 3))):
-        closed = cv2.dilate(plain, np.ones(thick, np.uint8))
-        straight = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones(shape, np.uint8))
-        frames |= np.asarray(cv2.dilate(straight, np.ones(thick, np.uint8)), np.uint8) & plain
-        upright = np.asarray(straight.any(axis=0), np.bool_)  # of the last shape
+    high_px = min(long_px, round(WHOLE * ink.shape[0]))
+    level, upright = (
+        _straight(plain, shape, thick) & plain
+        for shape, thick in (((1, long_px), (3, 1)), ((high_px, 1), (1, 3)))
+    )
+    frames = level | upright
     plain[frames > 0] = 0
     joined = cv2.morphologyEx(plain, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     _, label, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
@@ -148,4 +161,38 @@ def lines_of(
     # Traces that begin or end on a frame do so on its line, and their last bits are short.
     beside = np.ones((1, 2 * round(FRAME_REACH_MM * px_per_mm) + 1), np.uint8)
     near = np.asarray(cv2.dilate(lines.astype(np.uint8), beside), np.uint8)
-    return np.asarray(lines | ((near & frames) > 0), np.bool_), upright
+    lines = np.asarray(lines | ((near & frames) > 0), np.bool_)
+    return Strokes(lines, level > 0, upright > 0)
+
+
+def _straight(plain: Image, shape: tuple[int, int], thick: tuple[int, int]) -> Image:
+    kernel = np.ones(thick, np.uint8)
+    opened = cv2.morphologyEx(cv2.dilate(plain, kernel), cv2.MORPH_OPEN, np.ones(shape, np.uint8))
+    return np.asarray(cv2.dilate(opened, kernel), np.uint8)
+
+
+def unframed(image: Image, flat: FlatSheet, strokes: Strokes, rows_mm: Float64) -> Image:
+    """Paint paper over the lines of frames, which look like traces where these touch them.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, page frame.
+        flat: The sheet.
+        strokes: Its ink.
+        rows_mm: (rows,) sheet y of the baselines; level lines near them may be flat traces.
+    """
+    y_mm = np.arange(flat.frame.height_px) / flat.frame.px_per_mm_xy[1]
+    away = np.abs(y_mm[:, None] - rows_mm).min(axis=1) > CLEAR_MM
+    lines = (strokes.upright | (strokes.level & away[:, None])).astype(np.uint8)
+    if not lines.any():
+        return image
+    page_from_sheet = geometry.fit_homography(
+        crossings_mm().reshape(-1, 2), flat.grid.crossings_xy_px.reshape(-1, 2).astype(np.float64)
+    )
+    sheet_from_flat = np.diag([1 / flat.frame.px_per_mm_xy[0], 1 / flat.frame.px_per_mm_xy[1], 1.0])
+    size_px = image.shape[1], image.shape[0]
+    wide = np.asarray(cv2.dilate(lines, np.ones((3, 3), np.uint8)), np.uint8) * np.uint8(255)
+    seen = cv2.warpPerspective(wide, page_from_sheet @ sheet_from_flat, size_px)
+    on_line = cv2.dilate(np.asarray(seen > 0, np.uint8), np.ones((3, 3), np.uint8)) > 0
+    painted = image.copy()
+    painted[on_line] = np.asarray(cv2.medianBlur(image, PAPER_PX))[on_line]
+    return painted

@@ -37,7 +37,7 @@ def leftover_mm(
     """Measure the ink that no row was led through, lead by lead.
 
     Args:
-        lines: (H, W) what may be traces, at FLAT_PX_PER_MM, see ``flat.lines_of``.
+        lines: (H, W) what may be traces, at FLAT_PX_PER_MM, see ``flat.strokes_of``.
         sheet: What is printed where.
         trace: By place, see ``read.read_rows``.
         options: See there.

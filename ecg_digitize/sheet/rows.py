@@ -34,7 +34,7 @@ def find_rows(
     """Find the baselines of all rows.
 
     Args:
-        lines: (H, W) bool, what may be traces, see ``flat.lines_of``.
+        lines: (H, W) bool, what may be traces, see ``flat.strokes_of``.
         px_per_mm: Its scale.
         options: See there.
 

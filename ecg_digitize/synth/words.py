@@ -7,41 +7,25 @@ lengths are mm of paper until they are drawn. Positions in a patch are px, x to 
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import cv2
-import matplotlib
 import numpy as np
-from matplotlib import font_manager
-from PIL import Image as PILImage
-from PIL import ImageDraw, ImageFont
 
 from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.layout import LEADS
+from ecg_digitize.synth.fonts import Cover, Font, any_font, spaced, spoiled, turned
 from ecg_digitize.types import Float32, Float64, Image
 
 PX_PER_MM: Final = 5.0
 """Of every patch; `sheet.names` sets the same for the pictures it reads."""
 
-_MATH_FONTS: Final = ("cmex", "cmsy", "cmmi", "STIXSiz", "STIXNonUni", "LastResort", "Display")
-_HERSHEY: Final = (
-    cv2.FONT_HERSHEY_SIMPLEX,
-    cv2.FONT_HERSHEY_PLAIN,
-    cv2.FONT_HERSHEY_DUPLEX,
-    cv2.FONT_HERSHEY_COMPLEX,
-    cv2.FONT_HERSHEY_TRIPLEX,
-    cv2.FONT_HERSHEY_COMPLEX_SMALL,
-)
-_LETTERS_PX: Final = 96
-"""Size at which the capitals of a font are measured."""
 _SPELLINGS: Final = {
     "aVR": ("aVR", "aVR", "aVR", "aVR", "AVR", "avR", "aVr"),
     "aVL": ("aVL", "aVL", "aVL", "aVL", "AVL", "avL", "aVl"),
     "aVF": ("aVF", "aVF", "aVF", "aVF", "AVF", "avF", "aVf"),
 }
-_OTHER_WORDS: Final = (
+OTHER_WORDS: Final = (
     "25 mm/s", "25mm/sec", "10 mm/mV", "10mm/mV", "0.05-150 Hz", "0.5-40Hz", "40 Hz", "1mV",
     "1 mV", "mV", "s", "Hz", "Freq: 500 Hz", "Hz", "PMX-966", "IIR", "Hill", "HIS", "Hg",
      "ID", "ID:", "Id", "HR 72", "72 bpm", "Vent. rate", "PR interval", "QRS",
@@ -55,8 +39,6 @@ _OTHER_WORDS: Final = (
     "Pat. ID: 18", "Interval", "Infarct", "VPB", "ALT", "Vl", "l", "H", "N", "E", "T", "Y", "X",
 )  # fmt: skip
 """What else is printed on sheets."""
-
-Mask = Float32
 
 
 class WordOptions(NamedTuple):
@@ -89,17 +71,6 @@ class Patch:
 
     image: Image  # (H, W, 3) uint8 RGB
     names: tuple[PrintedName, ...]
-
-
-@lru_cache(maxsize=1)
-def font_files() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the files of matplotlib's own fonts and of the system's that have Latin letters."""
-    own = Path(matplotlib.get_data_path()) / "fonts/ttf"
-    ours = sorted(str(path) for path in own.glob("*.ttf") if not path.name.startswith(_MATH_FONTS))
-    ours = [path for path in ours if not Path(path).stem.endswith(_MATH_FONTS)]
-    found = sorted(font_manager.findSystemFonts())
-    others = [path for path in found if "dejavu" not in path.lower() and _has_letters(path)]
-    return tuple(path for path in ours if _has_letters(path)), tuple(others)
 
 
 def draw_patch(
@@ -137,7 +108,7 @@ class _Drawer:
         self.lines = np.zeros(self.canvas.shape[:2], np.uint8)  # 1 where a stroke is
         self.ink = self._ink()
         self.size_mm = self._letters_mm()
-        self.font = _font(rng)
+        self.font = any_font(rng)
         steps: list[Callable[[], None]] = [self._words]
         steps += [self._traces] * (rng.random() < 0.8)
         steps += [self._marks] * (rng.random() < 0.7)
@@ -227,7 +198,7 @@ class _Drawer:
         low, high = self.options.letters_mm
         return float(np.clip(self.rng.lognormal(np.log(2.7), 0.33), low, high))
 
-    def _stamp(self, mask: Mask, x: float, y: float, ink: Sequence[int], weight: float) -> None:
+    def _stamp(self, mask: Cover, x: float, y: float, ink: Sequence[int], weight: float) -> None:
         """Blend a mask into the canvas, its upper left corner at (x, y) canvas px."""
         x0, y0 = int(np.floor(x)), int(np.floor(y))
         shifted = np.pad(mask, ((0, 1), (0, 1)))
@@ -267,17 +238,17 @@ class _Drawer:
         one_ink = rng.random() < 0.7
         one_font = rng.random() < 0.5
         for is_name in jobs:
-            font = self.font if one_font else _font(rng)
+            font = self.font if one_font else any_font(rng)
             size_mm = self.size_mm * rng.uniform(0.9, 1.1) if one_font else self._letters_mm()
             ink = self.ink if one_ink else self._ink()
             if is_name:
                 self._name(font, size_mm, ink)
             else:
-                word = str(rng.choice(_OTHER_WORDS)) if rng.random() < 0.65 else _nonsense(rng)
+                word = str(rng.choice(OTHER_WORDS)) if rng.random() < 0.65 else nonsense(rng)
                 mask = self._mask(word, font, min(size_mm, 4.0))
                 self._place(mask, ink, may_leave=True)
 
-    def _name(self, font: "_Font", size_mm: float, ink: tuple[int, int, int]) -> None:
+    def _name(self, font: Font, size_mm: float, ink: tuple[int, int, int]) -> None:
         rng = self.rng
         weights = np.array([1.5, 1.5, 1.5, 1.3, 1, 1, 1, 1, 1, 1, 1, 1])
         lead = str(rng.choice(LEADS, p=weights / weights.sum()))
@@ -311,7 +282,7 @@ class _Drawer:
             half_mm = max(rng.uniform(0.6, 2.5) * size_mm, 1.5) / 2 + 0.3
             self._bar(at_mm, middle_mm - half_mm, middle_mm + half_mm)
 
-    def _mask(self, word: str, font: "_Font", size_mm: float, *, low_digit: bool = False) -> Mask:
+    def _mask(self, word: str, font: Font, size_mm: float, *, low_digit: bool = False) -> Cover:
         """Return a word's cover in [0, 1], cut to its ink, stretched and turned."""
         rng = self.rng
         if low_digit:
@@ -324,19 +295,19 @@ class _Drawer:
             mask[foot - drop - first.shape[0] : foot - drop, : first.shape[1]] = first
             mask[foot - second.shape[0] :, first.shape[1] + gap :] = second
         elif len(word) in (2, 3, 4) and " " not in word and rng.random() < 0.15:
-            mask = _spaced(font, word, size_mm * self.scale, rng.uniform(0.1, 0.35))
+            mask = spaced(font, word, size_mm * self.scale, rng.uniform(0.1, 0.35))
         else:
             mask = font.mask(word, size_mm * self.scale)
         stretch = rng.uniform(0.75, 1.35) if rng.random() < 0.5 else 1.0
         turn = rng.normal(0, 1.5) if rng.random() < 0.3 else 0.0
         if stretch != 1.0 or turn:
-            mask = _turned(mask, stretch, turn)
+            mask = turned(mask, stretch, turn)
         if self.bitmap:
             mask = (mask > 0.45).astype(np.float32)
         return mask
 
     def _place(
-        self, mask: Mask, ink: Sequence[int], *, may_leave: bool = False
+        self, mask: Cover, ink: Sequence[int], *, may_leave: bool = False
     ) -> tuple[float, float, float, float] | None:
         """Stamp a word where none is yet; returns its box (x, y, width, height) in canvas px."""
         rng = self.rng
@@ -374,14 +345,14 @@ class _Drawer:
     def _text_block(self) -> None:
         """Print some lines of text."""
         rng = self.rng
-        font, size_mm = _font(rng), float(rng.uniform(1.3, 2.6))
+        font, size_mm = any_font(rng), float(rng.uniform(1.3, 2.6))
         lines = int(rng.integers(2, 6))
         x = float(rng.uniform(-0.1, 0.6) * self.width)
         y = float(rng.uniform(-0.1, 0.7) * self.height)
         ink = self._ink()
         for _ in range(lines):
             words = [
-                str(rng.choice(_OTHER_WORDS)) if rng.random() < 0.5 else _nonsense(rng)
+                str(rng.choice(OTHER_WORDS)) if rng.random() < 0.5 else nonsense(rng)
                 for _ in range(rng.integers(1, 6))
             ]
             mask = font.mask(" ".join(words), size_mm * self.scale)
@@ -556,112 +527,11 @@ class _Drawer:
                 names.append(PrintedName(lead, place, extent, sign))
         smallest = min((name.size_px[1] for name in names), default=12.0)
         if rng.random() > self.options.plain:
-            image = _spoiled(np.ascontiguousarray(image), rng, gently=smallest < 10)
+            image = spoiled(np.ascontiguousarray(image), rng, gently=smallest < 10)
         return Patch(np.ascontiguousarray(image), tuple(names))
 
 
-# --- fonts ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Font:
-    """A typeface: a file, or one of OpenCV's stroke fonts and the thickness of its strokes."""
-
-    path: str = ""
-    hershey: int | None = None
-    thickness: float = 0.1  # of a stroke, as a share of the height of capitals
-
-    def mask(self, word: str, capitals_px: float) -> Mask:
-        """Return a word's cover in [0, 1], cut to its ink, capitals so many px high."""
-        if self.hershey is not None:
-            return self._stroked(word, capitals_px)
-        font = _loaded(self.path, max(4, round(capitals_px / _capitals(self.path))))
-        left, top, right, bottom = font.getbbox(word)
-        size = (max(1, round(right - left)), max(1, round(bottom - top)))
-        picture = PILImage.new("L", size)
-        ImageDraw.Draw(picture).text((-left, -top), word, fill=255, font=font)
-        return _trimmed(np.asarray(picture, np.float32) / np.float32(255))
-
-    def _stroked(self, word: str, capitals_px: float) -> Mask:
-        assert self.hershey is not None
-        (_, unit), _ = cv2.getTextSize("V", self.hershey, 1.0, 1)
-        scale = capitals_px / unit
-        thick = max(1, round(self.thickness * capitals_px))
-        (width, height), low = cv2.getTextSize(word, self.hershey, scale, thick)
-        edge = thick + 3
-        canvas = np.zeros((height + low + 2 * edge, width + 2 * edge), np.uint8)
-        at = (edge, edge + height)
-        cv2.putText(canvas, word, at, self.hershey, scale, 255, thick, cv2.LINE_AA)
-        return _trimmed(canvas.astype(np.float32) / np.float32(255))
-
-
-def _font(rng: np.random.Generator) -> _Font:
-    ours, others = font_files()
-    kind = rng.choice(3, p=[0.45, 0.4, 0.15] if others else [0.8, 0.0, 0.2])
-    if kind == 2:
-        return _Font(hershey=int(rng.choice(_HERSHEY)), thickness=float(rng.uniform(0.08, 0.2)))
-    return _Font(path=str(rng.choice(others if kind else ours)))
-
-
-@lru_cache(maxsize=4096)
-def _loaded(path: str, size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(path, size)
-
-
-@lru_cache(maxsize=1024)
-def _capitals(path: str) -> float:
-    """Return the height of capitals as a share of a font's size."""
-    _, top, _, bottom = _loaded(path, _LETTERS_PX).getbbox("V")
-    return max(0.2, (bottom - top) / _LETTERS_PX)
-
-
-def _has_letters(path: str) -> bool:
-    """Tell whether a font can be read and has the letters and digits of lead names."""
-    if not path.lower().endswith((".ttf", ".otf")):
-        return False
-    try:
-        font = _loaded(path, 32)
-        shapes = [bytes(font.getmask(letter)) for letter in "IVaRLF16\uffff"]
-    except (OSError, ValueError):
-        return False
-    return len(set(shapes)) == len(shapes)
-
-
-def _trimmed(mask: Mask) -> Mask:
-    rows, columns = np.flatnonzero(mask.max(axis=1) > 0.1), np.flatnonzero(mask.max(axis=0) > 0.1)
-    if rows.size == 0:
-        return np.zeros((1, 1), np.float32)
-    return mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-
-
-def _spaced(font: _Font, word: str, capitals_px: float, gap: float) -> Mask:
-    """Return a word with wide gaps between its letters, which stand on one line."""
-    letters = [font.mask(letter, capitals_px) for letter in word]
-    step = max(1, round(gap * capitals_px))
-    height = max(letter.shape[0] for letter in letters)
-    out = []
-    for letter, sign in zip(letters, word, strict=True):
-        below = height // 2 if sign in "-\u2013" else 0
-        above = height - letter.shape[0] - below
-        if above < 0:
-            below, above = 0, height - letter.shape[0]
-        out.append(np.pad(letter, ((above, below), (0, step))))
-    return np.concatenate(out, axis=1)[:, :-step]
-
-
-def _turned(mask: Mask, stretch: float, degrees: float) -> Mask:
-    """Stretch a mask sideways and turn it."""
-    height, width = mask.shape
-    wide = max(1, round(width * stretch))
-    edge = int(abs(np.sin(np.deg2rad(degrees))) * max(wide, height)) + 1
-    move = cv2.getRotationMatrix2D((wide / 2 + edge, height / 2 + edge), degrees, 1.0)
-    full = np.vstack([move, [0, 0, 1]])
-    full = full @ np.array([[wide / width, 0, edge], [0, 1, edge], [0, 0, 1.0]])
-    size = (wide + 2 * edge, height + 2 * edge)
-    return _trimmed(np.asarray(cv2.warpAffine(mask, full[:2], size), np.float32))
-
-
-def _nonsense(rng: np.random.Generator) -> str:
+def nonsense(rng: np.random.Generator) -> str:
     """Return letters that are no lead's name."""
     kind = rng.random()
     if kind < 0.35:  # a number
@@ -674,41 +544,3 @@ def _nonsense(rng: np.random.Generator) -> str:
         word = "".join(rng.choice(list("aVRLFIN0123456789HTEvsm.,/"), count))
         if word.strip("-.,/:").lower() not in {lead.lower() for lead in LEADS}:
             return word
-
-
-# --- degradation ------------------------------------------------------------------------------
-
-
-def _spoiled(image: Image, rng: np.random.Generator, *, gently: bool) -> Image:
-    """Blur, coarsen, light, add noise and compress; gently where letters are small."""
-    height, width = image.shape[:2]
-    if rng.random() < 0.3:
-        coarse = rng.uniform(0.75 if gently else 0.58, 0.95)
-        size = (round(width * coarse), round(height * coarse))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
-        image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC))
-    if rng.random() < 0.4:
-        image = np.asarray(
-            cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 0.8 if gently else 1.2))
-        )
-    seen: Any = image.astype(np.float32)
-    if rng.random() < 0.2:
-        seen = np.repeat(seen.mean(axis=2, keepdims=True), 3, axis=2)
-    if rng.random() < 0.5:  # light, contrast
-        small = rng.normal(0, 1, (3, 4)).astype(np.float32)
-        light = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
-        gain = rng.uniform(0.55, 1.05) * (1 + light * rng.uniform(0, 0.15))
-        seen = seen * gain[..., None] * (1 + rng.normal(0, 0.06, 3)) + rng.uniform(0, 35)
-    if rng.random() < 0.4:
-        grain = rng.standard_normal((height, width, 1 if rng.random() < 0.5 else 3), np.float32)
-        seen = seen + grain * rng.uniform(1, 14)
-    image = np.clip(seen, 0, 255).astype(np.uint8)
-    if rng.random() < 0.04:
-        dark = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) < rng.uniform(100, 150)
-        image = np.repeat(np.where(dark, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
-    if rng.random() < 0.4:
-        quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 95))]
-        _, packed = cv2.imencode(".jpg", image[..., ::-1], quality)
-        unpacked: Any = cv2.imdecode(packed, cv2.IMREAD_COLOR)
-        image = unpacked[..., ::-1]
-    return np.ascontiguousarray(image)

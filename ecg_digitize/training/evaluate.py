@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from ecg_digitize.layout import LEADS
 from ecg_digitize.metrics import (
     CAP_RATIO,
     ImageScore,
@@ -20,10 +21,36 @@ from ecg_digitize.training import explain_table
 from ecg_digitize.training.explain import Explanation, mean
 from ecg_digitize.training.explain import explain as explain_page
 from ecg_digitize.training.pairs import Pair, read_pairs, truths_of
-from ecg_digitize.types import Recording
+from ecg_digitize.types import Float32, Recording
 
 _NUMBERS = f"{'capped':>7} {'SNR':>7} {'pearson':>8} {'rmse':>7} {'time':>7}"
 _UNITS = f"{'dB':>7} {'dB':>7} {'':>8} {'mV':>7} {'s':>7}"
+_LEADS = f"{'check':>5} {'good':>5} {'miss':>4} {'not':>3}"
+
+
+GOOD_DB: Final = 10.0
+"""A printed lead of less is of no use."""
+_HALF: Final = 0.5
+_LEAST_INVENTED_S: Final = 0.1
+
+
+@dataclass(frozen=True)
+class LeadCount:
+    """Which leads of a sheet were found.
+
+    Attributes:
+        printed: Leads that the truth has.
+        found: Those of them of which at least half was read.
+        good: Those of them above GOOD_DB.
+        missed: Names of the others that the truth has.
+        invented: Names of leads that were read and are not printed.
+    """
+
+    printed: int
+    found: int
+    good: int
+    missed: tuple[str, ...]
+    invented: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -39,6 +66,9 @@ class ImageResult:
         seconds: Time the digitizer took.
         error: Why it failed, None if it did not.
         explanation: What the score is lost to, None if nobody asked or the picture failed.
+        leads: Which leads were found, None if the picture failed.
+        layout: What the sheet was read as.
+        doubts: Why it should be looked at, see ``doubts``; without any its verdict is "ok".
     """
 
     image: str
@@ -49,6 +79,14 @@ class ImageResult:
     seconds: float
     error: str | None = None
     explanation: Explanation | None = None
+    leads: LeadCount | None = None
+    layout: str = ""
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """What is said of the reading."""
+        return "failed" if self.error else "check" if self.doubts else "ok"
 
     @property
     def name(self) -> str:
@@ -70,6 +108,10 @@ class Summary:
         pearson: Mean.
         rmse_mv: Mean.
         seconds: Mean.
+        n_checked: Pictures that were read with doubts.
+        leads_good: Share of the printed leads above GOOD_DB.
+        n_missed: Printed leads that were not found.
+        n_invented: Leads that were read and are not printed.
     """
 
     name: str
@@ -81,6 +123,10 @@ class Summary:
     pearson: float
     rmse_mv: float
     seconds: float
+    n_checked: int
+    leads_good: float
+    n_missed: int
+    n_invented: int
 
 
 @dataclass(frozen=True)
@@ -134,9 +180,9 @@ class EvaluationReport:
             numbers = _row(
                 score.snr_capped_db, score.snr_db, score.pearson, score.rmse_mv, result.seconds
             )
-            lines.append(f"{name:<{width}} {numbers}{'' if result.error is None else '  FAILED'}")
+            lines.append(f"{name:<{width}} {numbers}  {_read_as(result)}")
         for title, summaries in (("folder", self.by_group), ("kind", self.by_kind)):
-            lines += ["", f"{_NUMBERS} {'score':>7}   n  {title}"]
+            lines += ["", f"{_NUMBERS} {'score':>7} {_LEADS}   n  {title}"]
             lines += [_summary_row(summary) for summary in (*summaries, self.overall)]
         if self.explained:
             pages = [(r.name, r.explanation) for r in self.results if r.explanation is not None]
@@ -207,7 +253,7 @@ def _judge(
     explain: bool,
 ) -> ImageResult:
     truth_mv, fs_hz = truth.signals_mv, pair.fs_hz
-    read_mv, error = np.zeros_like(truth_mv), None
+    read_mv, error, recording = np.zeros_like(truth_mv), None, None
     start = time.perf_counter()
     try:
         recording = digitize(pair.image_path, fs_hz)
@@ -217,6 +263,7 @@ def _judge(
         read_mv = of_length(recording.signals_mv, truth_mv.shape[1])
         score = image_snr(truth_mv, read_mv, fs_hz=fs_hz, cap_ratio=cap_ratio)
     except Exception as caught:  # a batch survives any page, and the report names the page
+        recording = None
         seconds = time.perf_counter() - start
         error = f"{type(caught).__name__}: {caught}"
         score = image_snr(truth_mv, read_mv, fs_hz=fs_hz, cap_ratio=cap_ratio)
@@ -229,11 +276,40 @@ def _judge(
         seconds=seconds,
         error=error,
         explanation=explain_page(truth_mv, read_mv, fs_hz=fs_hz) if explain and not error else None,
+        leads=None if recording is None else count_leads(truth_mv, read_mv, score, fs_hz=fs_hz),
+        layout="" if recording is None else recording.layout.name,
+        doubts=() if recording is None else recording.doubts,
+    )
+
+
+def count_leads(
+    truth_mv: Float32, read_mv: Float32, score: ImageScore, *, fs_hz: float
+) -> LeadCount:
+    """Count the leads that were found, missed and invented.
+
+    Args:
+        truth_mv: (12, n) mV, NaN where nothing is printed.
+        read_mv: (12, n) mV, NaN where nothing was read.
+        score: Of the leads.
+        fs_hz: Sampling rate of both.
+    """
+    printed, read = np.isfinite(truth_mv), np.isfinite(read_mv)
+    is_printed = printed.any(axis=1)
+    is_found = is_printed & ((printed & read).sum(axis=1) >= _HALF * printed.sum(axis=1))
+    is_invented = ~is_printed & (read.sum(axis=1) > _LEAST_INVENTED_S * fs_hz)
+    good = [lead for lead, found in zip(LEADS, is_found, strict=True) if found]
+    return LeadCount(
+        printed=int(is_printed.sum()),
+        found=int(is_found.sum()),
+        good=sum(score.leads[lead].snr_db >= GOOD_DB for lead in good),
+        missed=tuple(np.array(LEADS)[is_printed & ~is_found].tolist()),
+        invented=tuple(np.array(LEADS)[is_invented].tolist()),
     )
 
 
 def _summarize(name: str, results: Iterable[ImageResult]) -> Summary:
     members = list(results)
+    counted = [result.leads for result in members if result.leads is not None]
 
     def mean(value: Callable[[ImageResult], float]) -> float:
         return float(np.mean([value(result) for result in members]))
@@ -248,6 +324,10 @@ def _summarize(name: str, results: Iterable[ImageResult]) -> Summary:
         pearson=mean(lambda result: result.score.pearson),
         rmse_mv=mean(lambda result: result.score.rmse_mv),
         seconds=mean(lambda result: result.seconds),
+        n_checked=sum(result.verdict == "check" for result in members),
+        leads_good=sum(one.good for one in counted) / max(sum(one.printed for one in counted), 1),
+        n_missed=sum(len(one.missed) for one in counted),
+        n_invented=sum(len(one.invented) for one in counted),
     )
 
 
@@ -269,7 +349,22 @@ def _summary_row(summary: Summary) -> str:
         summary.snr_capped_db, summary.snr_db, summary.pearson, summary.rmse_mv, summary.seconds
     )
     failed = f" ({summary.n_failed} failed)" if summary.n_failed else ""
-    return f"{numbers} {summary.score_db:7.2f} {summary.n_images:3d}  {summary.name}{failed}"
+    leads = (
+        f"{summary.n_checked:5d} {summary.leads_good:5.0%} {summary.n_missed:4d} "
+        f"{summary.n_invented:3d}"
+    )
+    return (
+        f"{numbers} {summary.score_db:7.2f} {leads} {summary.n_images:3d}  {summary.name}{failed}"
+    )
+
+
+def _read_as(result: ImageResult) -> str:
+    if result.leads is None:
+        return "FAILED"
+    told = f"{result.layout} {result.verdict}"
+    for what, leads in (("missed", result.leads.missed), ("invented", result.leads.invented)):
+        told += f", {what} {' '.join(leads)}" if leads else ""
+    return told
 
 
 def _finite_or_none(value: Any) -> Any:

@@ -20,6 +20,7 @@ from ecg_digitize.manifest import (
     Provenance,
     update_manifest,
 )
+from ecg_digitize.sheet.text_net import HEIGHT_PX
 from ecg_digitize.shipped import HOME
 from ecg_digitize.stage0.net import INPUT_PX
 from ecg_digitize.stage2.refine import BAND_PX, CLUES, PIXELS
@@ -36,7 +37,10 @@ INPUTS: Final = {
     ),
 }
 """What the networks look at in use."""
-INPUTS_ALONE: Final = {"names": InputSpec((1, 3, 1120, 1440), "sheet, 5 px/mm")}
+INPUTS_ALONE: Final = {
+    "names": InputSpec((1, 3, 1120, 1440), "sheet, 5 px/mm"),
+    "text": InputSpec((16, 1, HEIGHT_PX, 640), "lines of text"),
+}
 """The same of `run.ALONE`; any size will do."""
 
 

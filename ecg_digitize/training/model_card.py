@@ -22,6 +22,7 @@ TASKS: Final = {
     "stage2": "marks the four traces, column by column",
     "refine": "moves the decoded lines onto the middle of the ink",
     "names": "reads the lead names of sheets of any layout",
+    "text": "reads the speed and the gain that a sheet tells in words",
 }
 """What each stage's network does, in the order of the pipeline."""
 

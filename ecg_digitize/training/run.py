@@ -27,7 +27,7 @@ DEFAULTS: Final = {
 }
 """What each stage ships."""
 
-ALONE: Final = {"names": Architecture("NamesNet", {})}
+ALONE: Final = {"names": Architecture("NamesNet", {}), "text": Architecture("TextNet", {})}
 """Networks that are trained by themselves: no stage of the competition's pipeline needs them."""
 
 

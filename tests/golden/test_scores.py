@@ -53,8 +53,8 @@ KIND_FLOORS_DB = {
 }
 """Of one page of each kind, rectified by its labels: what stage 2 and the refinement are worth."""
 MOULD_BW_FLOOR_DB = 22.4
-"""The same of four pages of that kind, in the mean. Its first page is made of diffused dots, and the
-last bit of a processor's arithmetic lays all of them anew: it alone reaches 21.6 to 23.3 dB."""
+"""The same of four pages of that kind, in the mean. Its first page is made of diffused dots, and
+the last bit of a processor's arithmetic lays all of them anew: it alone reaches 21.6 to 23.3 dB."""
 
 pytestmark = pytest.mark.skipif(
     not json.loads((ROOT / "weights_manifest.json").read_text())["files"],

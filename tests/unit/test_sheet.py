@@ -5,7 +5,7 @@ import pytest
 
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.layouts import FAMILIES, Family
-from ecg_digitize.sheet.flat import lines_of
+from ecg_digitize.sheet.flat import strokes_of
 from ecg_digitize.sheet.match import PlacedName, contradicts, match_layout
 from ecg_digitize.sheet.places import find_places, ink_ends_mm
 from ecg_digitize.sheet.rows import find_rows
@@ -140,7 +140,8 @@ def test_letters_and_frames_are_no_traces() -> None:
     ink[20:22, 50:1400] = True  # a frame
     ink[20:340, 50:52] = True
     ink[300:315, 100:110] = True  # a letter
-    lines, upright = lines_of(ink, px_per_mm=PX_PER_MM)
+    strokes = strokes_of(ink, px_per_mm=PX_PER_MM)
+    lines, upright = strokes.lines, strokes.upright.any(axis=0)
     assert not lines[:100, 60:].any()
     assert not lines[290:].any()
     assert upright[50]

@@ -1,0 +1,47 @@
+"""The grid of a sheet of any layout, refined on its printed lines as the competition's is."""
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from ecg_digitize import geometry
+from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, crossings_mm
+from ecg_digitize.sheet.flat import FlatSheet
+from ecg_digitize.stage1.lines import refine_grid
+from ecg_digitize.types import GridMap, Image
+
+BESIDE_MM: Final = 10.0
+"""How far a sheet may go on beyond the lattice: farther out bends would be made up."""
+LEAST_CROSSINGS: Final = 6
+"""Rows and columns of crossings that the picture must show, its outermost ones left aside."""
+
+
+def refined(image: Image, flat: FlatSheet) -> GridMap:
+    """Lead the crossings of a sheet on to its lines.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, page frame.
+        flat: The sheet, by its homography.
+
+    Returns:
+        The refined crossings; those given where the sheet is larger than the lattice, or where the
+        lines do not agree with them.
+    """
+    grid = flat.grid
+    size_mm = np.array([flat.frame.width_px, flat.frame.height_px]) / flat.frame.px_per_mm_xy
+    lattice_mm = SQUARE_MM * np.array([GRID_COLUMNS - 1, GRID_ROWS - 1])
+    size_px = np.array(image.shape[1::-1])
+    points_px = grid.crossings_xy_px
+    inside = np.asarray(((points_px >= 0) & (points_px <= size_px - 1)).all(axis=-1), np.bool_)
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    is_larger = bool((np.asarray(size_mm) > lattice_mm + BESIDE_MM).any())
+    if is_larger or min(len(rows), len(columns)) < LEAST_CROSSINGS + 2:
+        return grid
+    among = slice(rows[0] + 1, rows[-1]), slice(columns[0] + 1, columns[-1])
+    page_from_sheet = geometry.fit_homography(
+        crossings_mm().reshape(-1, 2), points_px.reshape(-1, 2).astype(np.float64)
+    )
+    seen = replace(grid, residual_px=1.0, confidence=np.asarray(inside, np.float32))
+    refined_grid = refine_grid(image, seen, page_from_sheet=page_from_sheet, among=among)
+    return grid if refined_grid is seen else refined_grid
