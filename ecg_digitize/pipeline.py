@@ -316,7 +316,13 @@ def _digitize_any(
     sheet = found.sheet
     calibration = calibrated_layout(found, mm_per_s=wanted.mm_per_s, mm_per_mv=wanted.mm_per_mv)
     read = partial(read_rectified, models=models, passes=wanted.passes, lap=clock.lap)
-    plain = unframed(page.image, found.flat, found.strokes, sheet.match.rows_mm)
+    plain = unframed(
+        page.image,
+        found.flat,
+        found.strokes,
+        rows_mm=sheet.match.rows_mm,
+        ends_mm=(float(sheet.places.starts_mm[0]), sheet.places.end_mm),
+    )
     trace = read_rows(Page(plain, page.source), sheet, read)
     paper = with_strips(timed(trace, sheet, calibration.layout))
     reading = set_upright_in_time(sheet.grid, trace, paper)

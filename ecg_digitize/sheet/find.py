@@ -126,7 +126,8 @@ def sheet_of(
     if places is None:
         return None
     told = told_by(reader.lines(cut_lines(image, flat)))
-    grid: GridMap = replace(refined(image, flat), start_mm=start_mm(places))
+    reach_mm = places.end_mm, float(match.rows_mm[-1])
+    grid: GridMap = replace(refined(image, flat, reach_mm=reach_mm), start_mm=start_mm(places))
     return FoundSheet(Sheet(grid, match, places), flat, strokes, pulses, names, told, confidence)
 
 

@@ -171,7 +171,14 @@ def _straight(plain: Image, shape: tuple[int, int], thick: tuple[int, int]) -> I
     return np.asarray(cv2.dilate(opened, kernel), np.uint8)
 
 
-def unframed(image: Image, flat: FlatSheet, strokes: Strokes, rows_mm: Float64) -> Image:
+def unframed(
+    image: Image,
+    flat: FlatSheet,
+    strokes: Strokes,
+    *,
+    rows_mm: Float64,
+    ends_mm: tuple[float, float],
+) -> Image:
     """Paint paper over the lines of frames, which look like traces where these touch them.
 
     Args:
@@ -179,10 +186,14 @@ def unframed(image: Image, flat: FlatSheet, strokes: Strokes, rows_mm: Float64) 
         flat: The sheet.
         strokes: Its ink.
         rows_mm: (rows,) sheet y of the baselines; level lines near them may be flat traces.
+        ends_mm: Sheet x where the rows begin and end; upright lines between these may be strokes of
+            rows, one below the other.
     """
     y_mm = np.arange(flat.frame.height_px) / flat.frame.px_per_mm_xy[1]
+    x_mm = np.arange(flat.frame.width_px) / flat.frame.px_per_mm_xy[0]
     away = np.abs(y_mm[:, None] - rows_mm).min(axis=1) > CLEAR_MM
-    lines = (strokes.upright | (strokes.level & away[:, None])).astype(np.uint8)
+    beyond = (x_mm < ends_mm[0] + FRAME_REACH_MM) | (x_mm > ends_mm[1] - FRAME_REACH_MM)
+    lines = ((strokes.upright & beyond) | (strokes.level & away[:, None])).astype(np.uint8)
     if not lines.any():
         return image
     page_from_sheet = geometry.fit_homography(

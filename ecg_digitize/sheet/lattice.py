@@ -12,30 +12,30 @@ from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.types import GridMap, Image
 
 BESIDE_MM: Final = 10.0
-"""How far a sheet may go on beyond the lattice: farther out bends would be made up."""
+"""How far rows may go on beyond the lattice: farther out bends would be made up."""
 LEAST_CROSSINGS: Final = 6
 """Rows and columns of crossings that the picture must show, its outermost ones left aside."""
 
 
-def refined(image: Image, flat: FlatSheet) -> GridMap:
+def refined(image: Image, flat: FlatSheet, *, reach_mm: tuple[float, float]) -> GridMap:
     """Lead the crossings of a sheet on to its lines.
 
     Args:
         image: (H, W, 3) uint8 RGB, page frame.
         flat: The sheet, by its homography.
+        reach_mm: Sheet xy of the end of the rows and of the last row.
 
     Returns:
-        The refined crossings; those given where the sheet is larger than the lattice, or where the
-        lines do not agree with them.
+        The refined crossings; those given where the rows reach farther than the lattice, or where
+        the lines do not agree with them.
     """
     grid = flat.grid
-    size_mm = np.array([flat.frame.width_px, flat.frame.height_px]) / flat.frame.px_per_mm_xy
     lattice_mm = SQUARE_MM * np.array([GRID_COLUMNS - 1, GRID_ROWS - 1])
     size_px = np.array(image.shape[1::-1])
     points_px = grid.crossings_xy_px
     inside = np.asarray(((points_px >= 0) & (points_px <= size_px - 1)).all(axis=-1), np.bool_)
     rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
-    is_larger = bool((np.asarray(size_mm) > lattice_mm + BESIDE_MM).any())
+    is_larger = bool((np.array(reach_mm) > lattice_mm + BESIDE_MM).any())
     if is_larger or min(len(rows), len(columns)) < LEAST_CROSSINGS + 2:
         return grid
     among = slice(rows[0] + 1, rows[-1]), slice(columns[0] + 1, columns[-1])
