@@ -290,7 +290,7 @@ def _check_weights(root: Path) -> Iterator[str]:
     entries = json.loads((root / MANIFEST).read_text("utf-8"))["files"]
     if not entries:
         yield f"{MANIFEST}: lists no files; train and export the networks first"
-    stages = set(_names(root / PACKAGE / "pipeline.py", "STAGES"))
+    stages = set(_names(root / PACKAGE / "models.py", "STAGES"))
     if entries and (lacking := stages - {entry["stage"] for entry in entries}):
         yield f"{MANIFEST}: no weights for {', '.join(sorted(lacking))}; train and export them"
     for entry in entries:

@@ -14,9 +14,9 @@ __version__ = "0.1.0"
 
 _HOME = {
     "digitize": "pipeline",
-    "digitize_many": "pipeline",
+    "digitize_many": "many",
     "digitize_page": "pipeline",
-    "load_models": "pipeline",
+    "load_models": "models",
     "Digitization": "types",
     "Failure": "types",
     "Page": "types",

@@ -14,7 +14,8 @@ from ecg_digitize.errors import InputError
 from ecg_digitize.files import replacing
 from ecg_digitize.formats.csv import write_csv
 from ecg_digitize.image import find_images, read_image
-from ecg_digitize.pipeline import Models, attempt, attempt_page, ordered_map
+from ecg_digitize.many import attempt, attempt_page, ordered_map
+from ecg_digitize.models import Models
 from ecg_digitize.render.overlay import draw_overlay, save_png
 from ecg_digitize.render.sheet import contact_sheet, thumbnail
 from ecg_digitize.types import Digitization, Failure, Image, Page
@@ -92,7 +93,7 @@ def digitize_into(
     Args:
         out: Folder for NAME.csv, NAME.overlay.png and run_report.json, made if need be.
         sources: Picture files.
-        models: See `pipeline.load_models`.
+        models: See `models.load_models`.
         fs_hz: Samples a second of the tables.
         mm_per_s: Paper speed of all pages, whatever their pulses say; None asks them.
         mm_per_mv: Gain, likewise.

@@ -18,7 +18,7 @@ from ecg_digitize.errors import InputError
 from ecg_digitize.shipped import sample_page
 
 if TYPE_CHECKING:
-    from ecg_digitize.pipeline import Models
+    from ecg_digitize.models import Models
     from ecg_digitize.training.loop import TrainOptions
 
 DONE: Final = 0
@@ -389,14 +389,14 @@ def model_card(arguments: argparse.Namespace) -> int:
 
 
 def _models(arguments: argparse.Namespace, *, unused: Collection[str] = ()) -> "Models":
-    from ecg_digitize import pipeline, runtime
+    from ecg_digitize import models, runtime
 
     if getattr(arguments, "passes", None) == 0:
         unused = (*unused, "refine")
-    return pipeline.load_models(
+    return models.load_models(
         weights_dir=arguments.weights,
         device=runtime.choose_device(arguments.device),
-        stages=[stage for stage in pipeline.STAGES if stage not in unused],
+        stages=[stage for stage in models.STAGES if stage not in unused],
         preset=arguments.preset,
     )
 

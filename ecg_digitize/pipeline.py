@@ -4,154 +4,40 @@
          -> stage 2 -> TraceMap -> decode -> Trace -> refine -> Trace -> set in time -> Trace
          -> signals -> Recording
 
-`digitize_page` walks it for one page; everything else here loads networks and walks many pages.
+`digitize_page` walks it for one page. The stages are in `stages.py`, their networks in `models.py`.
+`usual.py` tells the competition's sheet from others, which `sheet/` finds and reads. `many.py`
+walks many pages.
 """
 
-import itertools
-import logging
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
 
-import cv2
-import numpy as np
-import torch
-from torch import nn
-
-from ecg_digitize import geometry
 from ecg_digitize.alignment import Reading, find_start, set_in_time, set_upright_in_time
-from ecg_digitize.doubts import doubts_about, doubts_about_sheet, grid_doubts, has_gaps
-from ecg_digitize.errors import ImageError, InputError, StageError, WeightsError
-from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, NORM, SQUARE_MM, TRACE_FS_HZ
+from ecg_digitize.doubts import doubts_about, doubts_about_sheet
+from ecg_digitize.errors import InputError, StageError
+from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import COMPETITION, Layout
-from ecg_digitize.manifest import read_manifest
-from ecg_digitize.runtime import autocast_dtype, choose_device, placed
+from ecg_digitize.models import Models, load_models, reader_of
 from ecg_digitize.sheet.calibration import calibrated_layout, told_in_text
-from ecg_digitize.sheet.find import FoundSheet, Reader, placed_names
+from ecg_digitize.sheet.find import FoundSheet
 from ecg_digitize.sheet.find import find_sheet as find_any_sheet
-from ecg_digitize.sheet.flat import flat_sheet, unframed
-from ecg_digitize.sheet.match import PlacedName, contradicts
-from ecg_digitize.sheet.names import Name, find_names
+from ecg_digitize.sheet.flat import unframed
 from ecg_digitize.sheet.read import read_rows, timed, with_strips
-from ecg_digitize.sheet.text import NOTHING_TOLD, Cut, Line, Told, cut_lines, read_lines, told_by
 from ecg_digitize.signals import to_recording
-from ecg_digitize.stage0.normalize import TRUSTED_NAMES, as_scanned, register, unstretched
-from ecg_digitize.stage0.prepare import stage0_input
-from ecg_digitize.stage1.ends import find_ends, start_by_ink
-from ecg_digitize.stage1.grid import fit_grid, unseen_grid
-from ecg_digitize.stage1.lines import refine_grid
-from ecg_digitize.stage1.pulses import Pulse, calibrated, find_pulses
-from ecg_digitize.stage1.rectify import flattened, norm_image, page_from_norm, rectify
-from ecg_digitize.stage1.ripples import follow_ripples
-from ecg_digitize.stage1.rows import place_rows
-from ecg_digitize.stage1.timing import follow_lines
-from ecg_digitize.stage2.decode import decode
-from ecg_digitize.stage2.refine import PASSES, REACH_PX, bands_from, flipped, refine_input
-from ecg_digitize.stage2.whole import column_probability, trace_map_of
+from ecg_digitize.stage1.ends import start_by_ink
+from ecg_digitize.stage1.pulses import calibrated
+from ecg_digitize.stage1.rectify import rectify
+from ecg_digitize.stage2.refine import PASSES
+from ecg_digitize.stages import find_grid, find_sheet, read_rectified
 from ecg_digitize.types import (
     Digitization,
-    Failure,
-    Float32,
-    Float64,
-    GridMap,
-    Image,
     Page,
-    RectifiedPage,
-    Registration,
-    Trace,
-    TraceMap,
 )
-from ecg_digitize.weights import load_network
-
-log = logging.getLogger(__name__)
-
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
-STAGES: Final = ("stage0", "stage1", "stage2", "refine")
-"""Those that have a network."""
-READERS: Final = ("names", "text")
-"""Networks that read other sheets than the competition's, and are not needed for that one."""
-
-SPECKS_PX: Final = 5
-"""Specks up to half of this are gone from a filtered page, strokes of letters are not."""
-
-SEEN_WELL: Final = 0.9
-"""Mean over the crossings of the lattice, below which stage 1 looks once more through them."""
-TRUSTED_CONFIDENCE: Final = 0.2
-"""That mean when most of them were found."""
-CLEARLY: Final = 1.2
-"""How much more of them must be found for another look at the sheet to be the right one."""
-
-
-@dataclass(frozen=True)
-class Preset:
-    """What is spent on a page."""
-
-    flips: bool  # whether the refinement sees its bands upside down and backwards too
-
-
-PRESETS: Final = {"fast": Preset(flips=False), "best": Preset(flips=True)}
-BEST: Final = "best"
-
-
-@dataclass(frozen=True)
-class Models:
-    """The networks on their device, in evaluation mode, and how they are used."""
-
-    stage0: nn.Module
-    stage1: nn.Module
-    stage2: nn.Module
-    refine: nn.Module
-    device: torch.device
-    names: nn.Module | None = None  # what other sheets than the competition's are read by,
-    text: nn.Module | None = None  # and what they tell in words
-    preset: Preset = PRESETS[BEST]
-
-
-def load_models(
-    *,
-    weights_dir: Path | None = None,
-    device: torch.device | None = None,
-    stages: Collection[str] = STAGES,
-    preset: str = BEST,
-) -> Models:
-    """Load the networks the manifest names.
-
-    Args:
-        weights_dir: Folder of the weight files; None searches the usual places.
-        device: Where they run; None chooses.
-        stages: Those wanted, for training and judging a part of the way; the others are empty.
-        preset: A key of PRESETS.
-
-    Raises:
-        InputError: If there is no such preset.
-        WeightsError: If the manifest lacks a stage, or a file is missing or altered.
-    """
-    if preset not in PRESETS:
-        raise InputError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
-    device = choose_device() if device is None else device
-    entries = {entry.stage: entry for entry in read_manifest(weights_dir=weights_dir)}
-    missing = [stage for stage in stages if stage not in entries]
-    if missing:
-        raise WeightsError(
-            f"weights_manifest.json has no weights for {', '.join(missing)}; "
-            'train them with "python -m ecg_digitize train STAGE"'
-        )
-    networks: dict[str, nn.Module] = {stage: nn.Identity() for stage in STAGES}
-    for stage in stages:
-        network = load_network(entries[stage], weights_dir=weights_dir)
-        networks[stage] = placed(network, device)
-    if set(stages) == set(STAGES) and set(READERS) <= set(entries):
-        for stage in READERS:
-            networks[stage] = placed(load_network(entries[stage], weights_dir=weights_dir), device)
-    return Models(**networks, device=device, preset=PRESETS[preset])
+from ecg_digitize.usual import Usual, is_cut, looks_usual, may_be_cut, names_fit, with_calibration
 
 
 def digitize_page(
@@ -195,46 +81,35 @@ def digitize_page(
         raise InputError(f"only the layout {COMPETITION.name} can be read, but got {layout.name}")
     clock = _Clock()
     wanted = _Wanted(mm_per_s, mm_per_mv, fs_hz, lengths, rhythm, fusion, passes)
-    registration, grid, missed = None, None, None
+    reader = reader_of(models) if layout is None else None
+    registration, found, usual, missed = None, None, None, None
     try:
         registration = find_sheet(page, models)
-        clock.lap("stage0")
-        grid = find_grid(page, registration, models)
-        clock.lap("stage1")
     except StageError as error:
         missed = error
-    usual, reader = None, _reader(models)
-    if registration is not None and grid is not None:
-        usual = _Usual(registration, grid)
-        if layout is None:
-            pulses = find_pulses(page.image, grid, COMPETITION)
-            ends_mm = find_ends(page.image, grid, COMPETITION, pulses)
-            usual = _Usual(registration, grid, pulses, ends_mm)
-            clock.lap("calibration")
-            if reader is not None:
-                usual = _with_print(page, usual, reader)
-                clock.lap("print")
-    if reader is not None and layout is None and (usual is None or not looks_usual(page, usual)):
+    clock.lap("stage0")
+    is_looked_at = reader is not None and not names_fit(registration)
+    if reader is not None and is_looked_at:
         found = find_any_sheet(page.image, reader)
         clock.lap("sheet")
+        if found is not None and not may_be_cut(found):
+            return _digitize_any(page, found, models, wanted, clock)
+    if registration is not None:
+        usual = Usual(registration, find_grid(page, registration, models))
+        clock.lap("stage1")
+        if layout is None:
+            usual = with_calibration(page, usual, reader)
+            clock.lap("calibration")
+    if reader is not None and (usual is None or not looks_usual(page, usual)):
+        if not is_looked_at:
+            found = find_any_sheet(page.image, reader)
+            clock.lap("sheet")
         if found is not None and not (usual is not None and is_cut(found, usual)):
             return _digitize_any(page, found, models, wanted, clock)
     if usual is None:
         assert missed is not None
         raise missed
     return _digitize_usual(page, usual, models, wanted, layout, clock)
-
-
-@dataclass(frozen=True)
-class _Usual:
-    """What the competition's sheet is read by."""
-
-    registration: Registration
-    grid: GridMap
-    pulses: tuple[Pulse, ...] = ()
-    ends_mm: Float64 | None = None  # see stage1.ends; None where the sheet is known
-    names: tuple[PlacedName, ...] = ()  # as they are printed, wherever
-    told: Told = NOTHING_TOLD
 
 
 @dataclass(frozen=True)
@@ -252,7 +127,7 @@ class _Wanted:
 
 def _digitize_usual(
     page: Page,
-    usual: _Usual,
+    usual: Usual,
     models: Models,
     wanted: _Wanted,
     layout: Layout | None,
@@ -347,238 +222,6 @@ def _digitize_any(
     )
 
 
-def looks_usual(page: Page, usual: _Usual) -> bool:
-    """Say whether a page shows the competition's sheet: its grid, its rows, its names, no gaps."""
-    if usual.grid.rows_mm is not None or has_gaps_in(usual):
-        return False
-    if any(grid_doubts(page.image, usual.registration, usual.grid)):
-        return False
-    return not contradicts(usual.names, COMPETITION)
-
-
-def _with_print(page: Page, usual: _Usual, reader: Reader) -> _Usual:
-    """Read what is printed on the sheet."""
-    size_mm = SQUARE_MM * (GRID_COLUMNS - 1), SQUARE_MM * (GRID_ROWS - 1)
-    flat = flat_sheet(page.image, usual.grid, size_mm)
-    names = placed_names(reader.names(flat.seen), flat)
-    return replace(usual, names=names, told=told_by(reader.lines(cut_lines(page.image, flat))))
-
-
-def is_cut(found: FoundSheet, usual: _Usual) -> bool:
-    """Say whether a sheet is the competition's after all, of which the picture shows a part.
-
-    Its rows lie where the competition's do, and it has the same layout: three rows of four.
-    """
-    family = found.sheet.match.family.name
-    at_home = usual.grid.rows_mm is None and np.isfinite(usual.grid.residual_px)
-    return at_home and family in ("3x4", "3x2 limb", "3x2 chest") and not has_gaps_in(usual)
-
-
-def has_gaps_in(usual: _Usual) -> bool:
-    """Say whether the rows have gaps between their leads; the competition's have none."""
-    return usual.ends_mm is not None and has_gaps(usual.ends_mm)
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Reads what is printed, see ``sheet.find.Reader``."""
-
-    of_names: nn.Module
-    of_text: nn.Module
-    device: torch.device
-
-    def names(self, seen: Image) -> Sequence[Name]:
-        return find_names(self.of_names, seen, self.device)
-
-    def lines(self, cuts: Sequence[Cut]) -> Sequence[Line]:
-        return read_lines(self.of_text, cuts, self.device)
-
-
-def _reader(models: Models) -> _Reader | None:
-    if models.names is None or models.text is None:
-        return None
-    return _Reader(models.names, models.text, models.device)
-
-
-def read_rectified(
-    rectified: RectifiedPage,
-    models: Models,
-    *,
-    passes: int = PASSES,
-    lap: Callable[[str], None] = lambda _: None,
-) -> Trace:
-    """Stage 2, as a whole; lap is called with the name of each step when it is done."""
-    trace_map = find_traces(rectified, models)
-    lap("stage2")
-    trace = decode(trace_map, rectified.image)
-    lap("decode")
-    trace = refine_trace(rectified, trace_map, trace, models, passes=passes)
-    lap("refine")
-    return replace(trace, shown=rectified.shown)
-
-
-def find_sheet(page: Page, models: Models) -> Registration:
-    """Stage 0: lead names and orientation -> where the sheet lies.
-
-    The network reads names in all directions, but best upright: a page on which few names agree is
-    looked at again on its other sides, and the side with most names wins. One of which no side
-    shows enough gets a second look with its specks filtered out.
-    """
-    found, errors = _look_at_all_sides(page, models, faint=False)
-    if all(registration.n_inliers < TRUSTED_NAMES for registration in found):
-        filtered = np.asarray(cv2.medianBlur(page.image, SPECKS_PX), np.uint8)
-        found += _look_at_all_sides(Page(filtered, page.source), models, faint=True)[0]
-    if not found:
-        raise errors[0]
-    return max(found, key=lambda registration: registration.n_inliers)
-
-
-def _look_at_all_sides(
-    page: Page, models: Models, *, faint: bool
-) -> tuple[list[Registration], list[StageError]]:
-    """Turn a page until enough names agree; return what was found and why the rest was not."""
-    found: list[Registration] = []
-    errors: list[StageError] = []
-    for turns in range(4):
-        try:
-            found.append(_find_sheet_turned(page, models, turns, faint=faint))
-        except StageError as error:
-            errors.append(error)
-        if found and found[-1].n_inliers >= TRUSTED_NAMES:
-            break
-    return found, errors
-
-
-def _find_sheet_turned(page: Page, models: Models, turns: int, *, faint: bool) -> Registration:
-    """Run stage 0 on np.rot90(page, turns); the registration is that of the page as it lies."""
-    height, width = page.image.shape[:2]
-    image, map_from_turned = stage0_input(np.ascontiguousarray(np.rot90(page.image, turns)))
-    markers, orientation = _run(models.stage0, image, models.device)
-    map_from_page = map_from_turned @ geometry.quarter_turning(turns, (width, height))
-    upright = torch.softmax(orientation, dim=1)[0].cpu().numpy()
-    return register(
-        torch.sigmoid(markers)[0].cpu().numpy(),
-        np.roll(upright, turns),
-        page_from_map=np.linalg.inv(map_from_page).astype(np.float64),
-        source=page.source,
-        faint=faint,
-    )
-
-
-def find_grid(page: Page, registration: Registration, models: Models) -> GridMap:
-    """Stage 1: grid crossings in the picture, sub-pixel, and the rows among them.
-
-    A sheet that shows no crossings, as scans do whose grid was too faint for black and white, is
-    taken to be flat if it may be.
-    """
-    found, seen_as = see_lattice(page, registration, models)
-    if not np.isfinite(found.residual_px) and (flat := as_scanned(registration)):
-        return unseen_grid(flat.page_from_sheet)
-    grid = refine_grid(page.image, found, page_from_sheet=seen_as.page_from_sheet)
-    placed_grid = place_rows(page, follow_lines(page.image, grid), registration)
-    return follow_ripples(page.image, placed_grid)
-
-
-def see_lattice(
-    page: Page, registration: Registration, models: Models
-) -> tuple[GridMap, Registration]:
-    """Stage 1's network, in as many looks as it takes: the crossings, and by which registration.
-
-    Where the lead names suggest a stretch the sheet may be laid out otherwise: it is looked at once
-    more without it, and taken so if that shows clearly more crossings. Where many crossings were
-    missed, the network looks again through those that were found.
-    """
-    found, seen_as = find_crossings(page, registration, models), registration
-    if other := unstretched(registration):
-        again = find_crossings(page, other, models)
-        clearly = CLEARLY * found.confidence.mean()
-        if again.confidence.mean() > max(clearly, TRUSTED_CONFIDENCE):
-            found, seen_as = again, other
-    if np.isfinite(found.residual_px) and found.confidence.mean() < SEEN_WELL:
-        again = look_again(page, found, models)
-        if again.confidence.mean() > found.confidence.mean():
-            found = again
-    return found, seen_as
-
-
-def find_crossings(page: Page, registration: Registration, models: Models) -> GridMap:
-    """Stage 1: grid crossings as the network sees them, and a smooth surface through them."""
-    to_page = partial(geometry.apply_homography, page_from_norm(registration))
-    return _crossings(norm_image(page, registration), to_page, models)
-
-
-def look_again(page: Page, found: GridMap, models: Models) -> GridMap:
-    """Stage 1 once more, on the sheet flattened by the crossings that it found.
-
-    A homography leaves ripples and folds, which hide crossings from the network.
-    """
-
-    def to_page(norm_px: Float64) -> Float64:
-        return geometry.page_from_sheet(found.crossings_xy_px, NORM.mm_from_px(norm_px))
-
-    return _crossings(flattened(page, found.crossings_xy_px), to_page, models)
-
-
-def _crossings(seen: Image, to_page: Callable[[Float64], Float64], models: Models) -> GridMap:
-    """Run stage 1 on what is seen in the norm frame."""
-    (logits,) = _run(models.stage1, seen, models.device)
-    return fit_grid(torch.sigmoid(logits)[0].cpu().numpy(), page_from_norm=to_page)
-
-
-def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:
-    """Stage 2: where each row's centre line is, column by column; nowhere outside the picture."""
-    (logits,) = _run(models.stage2, rectified.image, models.device)
-    layout = rectified.layout
-    probability = column_probability(logits[0], layout.n_columns)
-    return trace_map_of(probability, shown=rectified.shown, layout=layout)
-
-
-def refine_trace(
-    rectified: RectifiedPage, trace_map: TraceMap, trace: Trace, models: Models, *,
-    passes: int = PASSES,
-) -> Trace:  # fmt: skip
-    """Stage 2: the decoded lines, moved onto the centre of the ink around them."""
-    for _ in range(passes):
-        line_px, pixels, clues = refine_input(rectified, trace_map, trace)
-        both = (False, True) if models.preset.flips else (False,)
-        flips = itertools.product(both, repeat=2)
-        bands, beside = (torch.from_numpy(part).to(models.device) for part in (pixels, clues))
-        seen = [_offset_px(bands, beside, models, *flip) for flip in flips]
-        offset_px = np.mean(seen, axis=0)
-        if rectified.shown is not None:
-            offset_px = np.where(rectified.shown, offset_px, np.float32(0))
-        trace = replace(trace, y_px=line_px + offset_px)
-    return trace
-
-
-def _offset_px(
-    pixels: torch.Tensor, clues: torch.Tensor, models: Models, upside_down: bool, backwards: bool
-) -> Float32:
-    """Run the refinement on flipped bands; return (4, 5000) of them as they lie."""
-    bands = flipped(pixels, clues, upside_down=upside_down, backwards=backwards)
-    (offset_px,) = run_batch(models.refine, bands_from(*bands), models.device)
-    offset: Float32 = offset_px.nan_to_num().clamp(-REACH_PX, REACH_PX).cpu().numpy()
-    offset = -offset if upside_down else offset
-    return offset[:, ::-1] if backwards else offset
-
-
-def _run(network: nn.Module, image: Image, device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Run a network on one (H, W, 3) picture."""
-    x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
-    return run_batch(network, x, device)
-
-
-@torch.inference_mode()
-def run_batch(
-    network: nn.Module, x: torch.Tensor, device: torch.device
-) -> tuple[torch.Tensor, ...]:
-    """Run a network on (N, C, H, W) in the device's fast precision; outputs float32."""
-    dtype = autocast_dtype(device)
-    with torch.autocast(device.type, dtype, enabled=dtype is not None):
-        out = network(x.to(device))
-    return tuple(t.float() for t in (out if isinstance(out, tuple) else (out,)))
-
-
 def digitize(
     path: str | Path, *, fs_hz: float = TRACE_FS_HZ, models: Models | None = None
 ) -> Digitization:
@@ -590,65 +233,6 @@ def digitize(
         WeightsError: If no models are given and the weights cannot be loaded.
     """
     return digitize_page(read_image(Path(path)), models or load_models(), fs_hz=fs_hz)
-
-
-def digitize_many(
-    sources: Iterable[str | Path], models: Models, *, fs_hz: float = TRACE_FS_HZ, workers: int = 2
-) -> Iterator[Digitization | Failure]:
-    """Digitize pictures in order; reading the next overlaps the networks. Failures are yielded.
-
-    Args:
-        sources: Picture files.
-        models: See load_models.
-        fs_hz: Samples a second wanted.
-        workers: Threads that read ahead.
-    """
-
-    def read(source: str | Path) -> Page | Failure:
-        return attempt(lambda: read_image(Path(source)), str(source))
-
-    for page in ordered_map(read, sources, workers=workers):
-        yield page if isinstance(page, Failure) else attempt_page(page, models, fs_hz=fs_hz)
-
-
-def attempt_page(
-    page: Page, models: Models, *, fs_hz: float, mm_per_s: float | None = None,
-    mm_per_mv: float | None = None,
-) -> Digitization | Failure:  # fmt: skip
-    """Digitize a page, see ``digitize_page``; what goes wrong comes back as a Failure."""
-    return attempt(
-        lambda: digitize_page(page, models, fs_hz=fs_hz, mm_per_s=mm_per_s, mm_per_mv=mm_per_mv),
-        page.source,
-    )
-
-
-def attempt(work: Callable[[], _Result], source: str) -> _Result | Failure:
-    """Do one page's work; whatever goes wrong comes back as a Failure and never ends a batch."""
-    try:
-        return work()
-    except ImageError as error:
-        return Failure(source, "read", str(error))
-    except StageError as error:
-        return Failure(source, error.stage, str(error))
-    except Exception as error:  # a fault of ours must not cost the other thousand pages
-        log.exception("%s: unexpected", source)
-        return Failure(source, "unexpected", f"{type(error).__name__}: {error}")
-
-
-def ordered_map(
-    function: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int
-) -> Iterator[_Result]:
-    """Map over a thread pool, in order, at most 2 * workers items begun and not yet taken."""
-    source = iter(items)
-    pool = ThreadPoolExecutor(workers)
-    try:
-        waiting = deque(pool.submit(function, i) for i in itertools.islice(source, 2 * workers))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(function, i) for i in itertools.islice(source, 1))
-            yield result
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 class _Clock:

@@ -39,14 +39,9 @@ from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.files import replacing
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import COMPETITION, LEADS
-from ecg_digitize.pipeline import (
-    BEST,
-    PRESETS,
-    attempt,
-    digitize_page,
-    load_models,
-    ordered_map,
-)
+from ecg_digitize.many import attempt, ordered_map
+from ecg_digitize.models import BEST, PRESETS, load_models
+from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.render.overlay import draw_overlay
 from ecg_digitize.runtime import choose_device
 from ecg_digitize.types import Digitization, Failure, Float32, Image, Recording
@@ -200,7 +195,7 @@ def pipeline_digitize(
     Args:
         weights_dir: Folder of the weight files; None searches the usual places.
         device: "cpu", "cuda" or None for the best there is.
-        preset: A key of `pipeline.PRESETS`.
+        preset: A key of `models.PRESETS`.
 
     Raises:
         InputError: If there is no such preset.

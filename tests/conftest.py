@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from ecg_digitize import pipeline
+from ecg_digitize import models, pipeline
 from ecg_digitize.frames import PAGE_GRID_TOP_PX, PAGE_SIZE_PX, PX_PER_MM
 from ecg_digitize.stage0.net import Stage0Net
 from ecg_digitize.stage0.normalize import registration_from_homography
@@ -33,7 +33,7 @@ def tiny_models():
         WholeNet(backbone=TINY_BACKBONE, decoder=(8, 8, 8), detail=4),
         RefineNet(stem=(4, 4, 4, 4), width=8, dilations=(1,)),
     )
-    return pipeline.Models(*(network.eval() for network in networks), torch.device("cpu"))
+    return models.Models(*(network.eval() for network in networks), torch.device("cpu"))
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def sheet_given(monkeypatch):
 @pytest.fixture
 def tiny_weights(monkeypatch, tiny_models):
     """Let every command load the tiny networks instead of the shipped ones."""
-    monkeypatch.setattr(pipeline, "load_models", lambda **_: tiny_models)
+    monkeypatch.setattr(models, "load_models", lambda **_: tiny_models)
 
 
 @pytest.fixture

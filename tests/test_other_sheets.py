@@ -9,7 +9,8 @@ import pytest
 from ecg_digitize.layout import LEADS
 from ecg_digitize.layouts import FAMILIES, Family
 from ecg_digitize.metrics import image_snr
-from ecg_digitize.pipeline import Models, digitize_page, load_models
+from ecg_digitize.models import Models, load_models
+from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.synth.signals import to_twelve
 from ecg_digitize.synth.simulator import simulate
 from ecg_digitize.types import Digitization, Float64, Image, Page

@@ -97,7 +97,7 @@ def read_rows(page: Page, sheet: Sheet, read: Callable[[RectifiedPage], Trace]) 
     Args:
         page: The picture.
         sheet: What is printed where.
-        read: Stage 2, see ``pipeline.read_rectified``.
+        read: Stage 2, see ``stages.read_rectified``.
 
     Returns:
         The trace as on the paper, by place, see ``on_the_paper``.

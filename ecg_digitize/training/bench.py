@@ -24,7 +24,9 @@ import torch
 from ecg_digitize.frames import RECT
 from ecg_digitize.geometry import mesh_maps
 from ecg_digitize.image import read_image
-from ecg_digitize.pipeline import BEST, Models, digitize_many, digitize_page
+from ecg_digitize.many import digitize_many
+from ecg_digitize.models import BEST, Models
+from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import stream
 from ecg_digitize.training.run import script_of
@@ -168,7 +170,7 @@ def bench(
 
     Args:
         image: The picture file.
-        models: See `pipeline.load_models`.
+        models: See `models.load_models`.
         preset: What they were loaded with.
         weights_dir: Where they were loaded from.
         repeat: Times that count, after one that does not: it compiles and fills caches.

@@ -10,10 +10,11 @@ import numpy as np
 from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.metrics import ImageScore
-from ecg_digitize.pipeline import PRESETS, Models, find_traces, refine_trace
+from ecg_digitize.models import PRESETS, Models
 from ecg_digitize.signals import to_recording
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.ridges import DEFAULTS, DecodeOptions
+from ecg_digitize.stages import find_traces, refine_trace
 from ecg_digitize.synth.dataset import KINDS, SyntheticPage
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.validate import (

@@ -15,13 +15,8 @@ from ecg_digitize.frames import Frame
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.metrics import image_snr
-from ecg_digitize.pipeline import (
-    Models,
-    digitize_page,
-    find_sheet,
-    read_rectified,
-    see_lattice,
-)
+from ecg_digitize.models import Models
+from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.signals import to_recording
 from ecg_digitize.stage1.feed import fed
 from ecg_digitize.stage1.grid import unseen_grid
@@ -29,6 +24,7 @@ from ecg_digitize.stage1.lines import refine_grid
 from ecg_digitize.stage1.rectify import rectify
 from ecg_digitize.stage1.ripples import follow_ripples
 from ecg_digitize.stage1.timing import follow_lines
+from ecg_digitize.stages import find_sheet, read_rectified, see_lattice
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.compare import Comparison, Scores
 from ecg_digitize.training.pairs import read_pairs, truths_of

@@ -123,10 +123,10 @@ class Summary:
     pearson: float
     rmse_mv: float
     seconds: float
-    n_checked: int
-    leads_good: float
-    n_missed: int
-    n_invented: int
+    n_checked: int = 0
+    leads_good: float = math.nan
+    n_missed: int = 0
+    n_invented: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ecg_digitize.frames import RECT, TRACE_X0_PX
 from ecg_digitize.layout import COMPETITION
-from ecg_digitize.pipeline import Models, find_traces, load_models
+from ecg_digitize.models import Models, load_models
 from ecg_digitize.stage2.decode import decode
 from ecg_digitize.stage2.refine import (
     BAND_PX,
@@ -26,6 +26,7 @@ from ecg_digitize.stage2.refine import (
     flipped,
     refine_input,
 )
+from ecg_digitize.stages import find_traces
 from ecg_digitize.synth.dataset import SyntheticPage
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample

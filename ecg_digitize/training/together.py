@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from ecg_digitize.errors import InputError
 from ecg_digitize.frames import RECT
 from ecg_digitize.layout import COMPETITION
-from ecg_digitize.pipeline import run_batch
+from ecg_digitize.models import run_batch
 from ecg_digitize.runtime import limit_threads, placed
 from ecg_digitize.stage2.whole import column_probability, trace_map_of
 from ecg_digitize.synth.signals import SignalSource

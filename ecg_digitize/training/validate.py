@@ -10,19 +10,16 @@ import numpy as np
 
 from ecg_digitize import geometry
 from ecg_digitize.frames import RECT, SQUARE_MM, TRACE_FS_HZ, crossings_mm
+from ecg_digitize.many import attempt, ordered_map
 from ecg_digitize.metrics import ImageScore, competition_score, image_snr, of_length
-from ecg_digitize.pipeline import (
-    Models,
-    attempt,
-    digitize_page,
-    ordered_map,
-    read_rectified,
-)
+from ecg_digitize.models import Models
+from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.signals import printed_recording, to_recording
 from ecg_digitize.stage1.rectify import rectify
 from ecg_digitize.stage1.rows import levelled
 from ecg_digitize.stage2.decode import decode, true_trace_map
 from ecg_digitize.stage2.refine import PASSES
+from ecg_digitize.stages import read_rectified
 from ecg_digitize.synth.dataset import KINDS, SyntheticPage, make_page
 from ecg_digitize.synth.page import default_style, draw_page
 from ecg_digitize.synth.signals import SignalSource, to_twelve
@@ -165,7 +162,7 @@ def validate_pages(
 
     Args:
         source: Validation signals.
-        models: See `pipeline.load_models`.
+        models: See `models.load_models`.
         pages: How many.
         each_kind: So many of every kind, all of the same records, printed as they are; False
             mixes the kinds and augments the records as training does.

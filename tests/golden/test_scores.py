@@ -18,7 +18,8 @@ from ecg_digitize.formats.csv import read_csv
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.metrics import image_snr
-from ecg_digitize.pipeline import digitize_page, load_models
+from ecg_digitize.models import load_models
+from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.stage1.rectify import page_from_rect
 from ecg_digitize.synth.dataset import KINDS
 from ecg_digitize.synth.simulator import SimulatorSource

@@ -12,7 +12,7 @@ import pandas as pd
 import PIL.Image
 import pytest
 
-from ecg_digitize import pipeline
+from ecg_digitize import models, pipeline
 from ecg_digitize.batch import find_pages, output_names
 from ecg_digitize.cli import STAGES, main, parser
 from ecg_digitize.formats.csv import read_csv
@@ -52,7 +52,7 @@ def test_the_readme_shows_commands_that_exist():
 
 
 def test_stages_are_called_the_same_everywhere():
-    assert tuple(export.INPUTS) == tuple(run.DEFAULTS) == pipeline.STAGES == STAGES
+    assert tuple(export.INPUTS) == tuple(run.DEFAULTS) == models.STAGES == STAGES
 
 
 def test_lines_are_refined_as_often_by_the_command_as_by_the_library():

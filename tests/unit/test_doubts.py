@@ -15,7 +15,8 @@ from ecg_digitize.frames import TIME_ORIGIN_MM, crossings_mm
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.metrics import image_snr
-from ecg_digitize.pipeline import Models, digitize_page, load_models
+from ecg_digitize.models import Models, load_models
+from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.stage1.pulses import Pulse
 from ecg_digitize.synth.page import default_style, draw_page
 from ecg_digitize.synth.signals import to_twelve

@@ -8,9 +8,9 @@ import torch
 
 from ecg_digitize import geometry
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, NORM, SQUARE_MM, crossings_mm
-from ecg_digitize.pipeline import look_again
 from ecg_digitize.stage1 import grid
 from ecg_digitize.stage1.surface import fit_surface, solve_banded
+from ecg_digitize.stages import look_again
 from ecg_digitize.types import GridMap, Page
 
 ROWS, COLUMNS = np.mgrid[0:GRID_ROWS, 0:GRID_COLUMNS]

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from ecg_digitize import pipeline
+from ecg_digitize import stages
 from ecg_digitize.errors import StageError
-from ecg_digitize.pipeline import SPECKS_PX, find_sheet
 from ecg_digitize.stage0.normalize import TRUSTED_NAMES, registration_from_homography
+from ecg_digitize.stages import SPECKS_PX, find_sheet
 from ecg_digitize.types import Page
 
 SPECKLED = np.random.default_rng(0).integers(0, 2, (60, 80, 3)).astype(np.uint8) * 255
@@ -39,7 +39,7 @@ def test_specks_are_filtered_out_where_few_names_agree(
             raise StageError("stage0", "no names")
         return replace(FOUND, n_inliers=seen)
 
-    monkeypatch.setattr(pipeline, "_find_sheet_turned", look)
+    monkeypatch.setattr(stages, "_find_sheet_turned", look)
 
     assert find_sheet(Page(SPECKLED, "page"), tiny_models).n_inliers == taken
     assert any(faint for _, faint in looks) == (names is None or names < TRUSTED_NAMES)

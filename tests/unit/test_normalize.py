@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ecg_digitize import geometry, pipeline
+from ecg_digitize import geometry, stages
 from ecg_digitize.errors import StageError
 from ecg_digitize.layout import COMPETITION, NAME_KEYS
 from ecg_digitize.stage0 import normalize
@@ -275,13 +275,13 @@ def test_a_grid_that_nothing_shows_is_flat_if_the_names_allow_it(monkeypatch) ->
     def none_seen(page, registration, models):
         return unseen_grid(registration.page_from_sheet)
 
-    monkeypatch.setattr(pipeline, "find_crossings", none_seen)
+    monkeypatch.setattr(stages, "find_crossings", none_seen)
     page = Page(np.full((1600, 2100, 3), 255, np.uint8), "page")
     flat = np.array([[7.2, 0.3, 60], [-0.3, 7.2, 50], [0, 0, 1]])
     names = noisy_names(flat, np.random.default_rng(1))
     registration = normalize.registration_from_names(names, np.ones(13, np.float32), UPRIGHT)
 
-    grid = pipeline.find_grid(page, registration, None)
+    grid = stages.find_grid(page, registration, None)
 
     assert np.isinf(grid.residual_px)
     sides = np.diff(grid.crossings_xy_px.astype(float), axis=1)

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from ecg_digitize import pipeline, submission
+from ecg_digitize import models, submission
 from ecg_digitize.cli import main, parser
 from ecg_digitize.errors import InputError
 from ecg_digitize.frames import RECT, TRACE_X0_PX
 from ecg_digitize.layout import COMPETITION
-from ecg_digitize.pipeline import BEST, PRESETS, load_models, refine_trace
+from ecg_digitize.models import BEST, PRESETS, load_models
 from ecg_digitize.stage2.decode import true_trace_map
 from ecg_digitize.stage2.refine import REACH_PX
+from ecg_digitize.stages import refine_trace
 from ecg_digitize.types import RectifiedPage, Trace
 
 
@@ -67,7 +68,7 @@ def test_commands_ask_for_their_preset(monkeypatch):
         asked.append(options["preset"])
         raise InputError("enough seen")
 
-    monkeypatch.setattr(pipeline, "load_models", load)
+    monkeypatch.setattr(models, "load_models", load)
     monkeypatch.setattr(submission, "load_models", load)
 
     commands = (["bench"], ["validate", "--pages", "1"], ["compare", "decoders", "--pages", "1"])

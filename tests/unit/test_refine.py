@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ecg_digitize import pipeline
+from ecg_digitize import stages
 from ecg_digitize.frames import RECT, TRACE_X0_PX
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.stage2.decode import decode, true_trace_map
@@ -119,7 +119,7 @@ def test_flipped_bands_are_those_of_a_flipped_line(lines_px):
 def test_a_fresh_network_leaves_the_lines_where_they_are(page, lines_px, tiny_models):
     trace = Trace(lines_px, np.ones_like(lines_px))
 
-    refined = pipeline.refine_trace(page, true_trace_map(lines_px), trace, tiny_models)
+    refined = stages.refine_trace(page, true_trace_map(lines_px), trace, tiny_models)
 
     np.testing.assert_allclose(refined.y_px, smooth_lines(lines_px), atol=1e-4)
     np.testing.assert_array_equal(refined.confidence, trace.confidence)

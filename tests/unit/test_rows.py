@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecg_digitize import geometry, pipeline
+from ecg_digitize import geometry, stages
 from ecg_digitize.frames import NORM, RECT, crossings_mm
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.metrics import image_snr
-from ecg_digitize.pipeline import digitize_page, load_models
+from ecg_digitize.models import load_models
+from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.signals import printed_recording, rows_from_trace
 from ecg_digitize.stage0.normalize import registration_from_homography
 from ecg_digitize.stage1 import rows
@@ -232,14 +233,14 @@ def test_the_lattice_is_looked_for_again_without_the_stretch(monkeypatch, tiny_m
         seen_well = abs(linear[1, 1] / linear[0, 0] - 1) < 0.02
         return replace(grid, confidence=np.full((44, 57), 0.6 * seen_well, np.float32))
 
-    monkeypatch.setattr(pipeline, "find_crossings", find_crossings)
+    monkeypatch.setattr(stages, "find_crossings", find_crossings)
 
-    found = pipeline.find_grid(page, replace(registration, page_from_sheet=stretched), tiny_models)
+    found = stages.find_grid(page, replace(registration, page_from_sheet=stretched), tiny_models)
 
     assert len(asked) == 2
     assert found.confidence.mean() > 0.5
     asked.clear()
-    pipeline.find_grid(page, registration, tiny_models)
+    stages.find_grid(page, registration, tiny_models)
     assert len(asked) == 1
 
 

@@ -22,7 +22,7 @@ from ecg_digitize.competition import (
 from ecg_digitize.errors import ImageError, InputError, StageError
 from ecg_digitize.files import INPUT_ROOT_VARIABLE
 from ecg_digitize.layout import COMPETITION, LEADS
-from ecg_digitize.pipeline import ordered_map
+from ecg_digitize.many import ordered_map
 from ecg_digitize.submission import lead_values, main, submit
 from ecg_digitize.types import Digitization, GridMap, Recording, Registration, Trace
 

@@ -1,0 +1,79 @@
+"""Many pages: what goes wrong with one is told and never ends a batch."""
+
+import itertools
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from ecg_digitize.errors import ImageError, StageError
+from ecg_digitize.frames import TRACE_FS_HZ
+from ecg_digitize.image import read_image
+from ecg_digitize.models import Models
+from ecg_digitize.pipeline import digitize_page
+from ecg_digitize.types import Digitization, Failure, Page
+
+log = logging.getLogger(__name__)
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def digitize_many(
+    sources: Iterable[str | Path], models: Models, *, fs_hz: float = TRACE_FS_HZ, workers: int = 2
+) -> Iterator[Digitization | Failure]:
+    """Digitize pictures in order; reading the next overlaps the networks. Failures are yielded.
+
+    Args:
+        sources: Picture files.
+        models: See load_models.
+        fs_hz: Samples a second wanted.
+        workers: Threads that read ahead.
+    """
+
+    def read(source: str | Path) -> Page | Failure:
+        return attempt(lambda: read_image(Path(source)), str(source))
+
+    for page in ordered_map(read, sources, workers=workers):
+        yield page if isinstance(page, Failure) else attempt_page(page, models, fs_hz=fs_hz)
+
+
+def attempt_page(
+    page: Page, models: Models, *, fs_hz: float, mm_per_s: float | None = None,
+    mm_per_mv: float | None = None,
+) -> Digitization | Failure:  # fmt: skip
+    """Digitize a page, see ``digitize_page``; what goes wrong comes back as a Failure."""
+    return attempt(
+        lambda: digitize_page(page, models, fs_hz=fs_hz, mm_per_s=mm_per_s, mm_per_mv=mm_per_mv),
+        page.source,
+    )
+
+
+def attempt(work: Callable[[], _Result], source: str) -> _Result | Failure:
+    """Do one page's work; whatever goes wrong comes back as a Failure and never ends a batch."""
+    try:
+        return work()
+    except ImageError as error:
+        return Failure(source, "read", str(error))
+    except StageError as error:
+        return Failure(source, error.stage, str(error))
+    except Exception as error:  # a fault of ours must not cost the other thousand pages
+        log.exception("%s: unexpected", source)
+        return Failure(source, "unexpected", f"{type(error).__name__}: {error}")
+
+
+def ordered_map(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], *, workers: int
+) -> Iterator[_Result]:
+    """Map over a thread pool, in order, at most 2 * workers items begun and not yet taken."""
+    source = iter(items)
+    pool = ThreadPoolExecutor(workers)
+    try:
+        waiting = deque(pool.submit(function, i) for i in itertools.islice(source, 2 * workers))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(function, i) for i in itertools.islice(source, 1))
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)

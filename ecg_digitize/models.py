@@ -1,0 +1,128 @@
+"""The networks, how they are loaded, and how one of them is run."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import nn
+
+from ecg_digitize.errors import InputError, WeightsError
+from ecg_digitize.manifest import read_manifest
+from ecg_digitize.runtime import autocast_dtype, choose_device, placed
+from ecg_digitize.sheet.names import Name, find_names
+from ecg_digitize.sheet.text import Cut, Line, read_lines
+from ecg_digitize.types import Image
+from ecg_digitize.weights import load_network
+
+STAGES: Final = ("stage0", "stage1", "stage2", "refine")
+"""Those that have a network."""
+READERS: Final = ("names", "text")
+"""Networks that read other sheets than the competition's, and are not needed for that one."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What is spent on a page."""
+
+    flips: bool  # whether the refinement sees its bands upside down and backwards too
+
+
+PRESETS: Final = {"fast": Preset(flips=False), "best": Preset(flips=True)}
+BEST: Final = "best"
+
+
+@dataclass(frozen=True)
+class Models:
+    """The networks on their device, in evaluation mode, and how they are used."""
+
+    stage0: nn.Module
+    stage1: nn.Module
+    stage2: nn.Module
+    refine: nn.Module
+    device: torch.device
+    names: nn.Module | None = None  # what other sheets than the competition's are read by,
+    text: nn.Module | None = None  # and what they tell in words
+    preset: Preset = PRESETS[BEST]
+
+
+def load_models(
+    *,
+    weights_dir: Path | None = None,
+    device: torch.device | None = None,
+    stages: Collection[str] = STAGES,
+    preset: str = BEST,
+) -> Models:
+    """Load the networks the manifest names.
+
+    Args:
+        weights_dir: Folder of the weight files; None searches the usual places.
+        device: Where they run; None chooses.
+        stages: Those wanted, for training and judging a part of the way; the others are empty.
+        preset: A key of PRESETS.
+
+    Raises:
+        InputError: If there is no such preset.
+        WeightsError: If the manifest lacks a stage, or a file is missing or altered.
+    """
+    if preset not in PRESETS:
+        raise InputError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+    device = choose_device() if device is None else device
+    entries = {entry.stage: entry for entry in read_manifest(weights_dir=weights_dir)}
+    missing = [stage for stage in stages if stage not in entries]
+    if missing:
+        raise WeightsError(
+            f"weights_manifest.json has no weights for {', '.join(missing)}; "
+            'train them with "python -m ecg_digitize train STAGE"'
+        )
+    networks: dict[str, nn.Module] = {stage: nn.Identity() for stage in STAGES}
+    for stage in stages:
+        network = load_network(entries[stage], weights_dir=weights_dir)
+        networks[stage] = placed(network, device)
+    if set(stages) == set(STAGES) and set(READERS) <= set(entries):
+        for stage in READERS:
+            networks[stage] = placed(load_network(entries[stage], weights_dir=weights_dir), device)
+    return Models(**networks, device=device, preset=PRESETS[preset])
+
+
+@dataclass(frozen=True)
+class PrintReader:
+    """Reads what is printed, see ``sheet.find.Reader``."""
+
+    of_names: nn.Module
+    of_text: nn.Module
+    device: torch.device
+
+    def names(self, seen: Image) -> Sequence[Name]:
+        """Read lead names."""
+        return find_names(self.of_names, seen, self.device)
+
+    def lines(self, cuts: Sequence[Cut]) -> Sequence[Line]:
+        """Read lines of text."""
+        return read_lines(self.of_text, cuts, self.device)
+
+
+def reader_of(models: Models) -> PrintReader | None:
+    """Return what reads the print of other sheets; None if its networks are not loaded."""
+    if models.names is None or models.text is None:
+        return None
+    return PrintReader(models.names, models.text, models.device)
+
+
+def run_on(network: nn.Module, image: Image, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Run a network on one (H, W, 3) picture."""
+    x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+    return run_batch(network, x, device)
+
+
+@torch.inference_mode()
+def run_batch(
+    network: nn.Module, x: torch.Tensor, device: torch.device
+) -> tuple[torch.Tensor, ...]:
+    """Run a network on (N, C, H, W) in the device's fast precision; outputs float32."""
+    dtype = autocast_dtype(device)
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        out = network(x.to(device))
+    return tuple(t.float() for t in (out if isinstance(out, tuple) else (out,)))

@@ -1,0 +1,82 @@
+"""Is it the competition's sheet? What it is read by, and what speaks against it."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from ecg_digitize.doubts import DEFAULTS as DOUBTS
+from ecg_digitize.doubts import grid_doubts, has_gaps
+from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM
+from ecg_digitize.layout import COMPETITION
+from ecg_digitize.sheet.find import FoundSheet, Reader, placed_names
+from ecg_digitize.sheet.flat import flat_sheet
+from ecg_digitize.sheet.match import PlacedName, contradicts
+from ecg_digitize.sheet.text import NOTHING_TOLD, Told, cut_lines, told_by
+from ecg_digitize.stage1.ends import find_ends
+from ecg_digitize.stage1.pulses import Pulse, find_pulses
+from ecg_digitize.types import Float64, GridMap, Page, Registration
+
+CUT_FROM_IT: Final = ("3x4", "3x2 limb", "3x2 chest")
+"""Families that a part of the competition's sheet is taken for."""
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What the competition's sheet is read by."""
+
+    registration: Registration
+    grid: GridMap
+    pulses: tuple[Pulse, ...] = ()
+    ends_mm: Float64 | None = None  # see stage1.ends; None where the sheet is known
+    names: tuple[PlacedName, ...] = ()  # as they are printed, wherever
+    told: Told = NOTHING_TOLD
+
+
+def names_fit(registration: Registration | None) -> bool:
+    """Say whether as many lead names are where the competition has them as on its sheets."""
+    return registration is not None and registration.n_inliers >= DOUBTS.names
+
+
+def with_calibration(page: Page, usual: Usual, reader: Reader | None) -> Usual:
+    """Look for pulses, for where the traces begin, and for what is printed."""
+    pulses = find_pulses(page.image, usual.grid, COMPETITION)
+    ends_mm = find_ends(page.image, usual.grid, COMPETITION, pulses)
+    seen = replace(usual, pulses=pulses, ends_mm=ends_mm)
+    return seen if reader is None else with_print(page, seen, reader)
+
+
+def looks_usual(page: Page, usual: Usual) -> bool:
+    """Say whether a page shows the competition's sheet: its grid, its rows, its names, no gaps."""
+    if usual.grid.rows_mm is not None or has_gaps_in(usual):
+        return False
+    if any(grid_doubts(page.image, usual.registration, usual.grid)):
+        return False
+    return not contradicts(usual.names, COMPETITION)
+
+
+def with_print(page: Page, usual: Usual, reader: Reader) -> Usual:
+    """Read what is printed on the sheet."""
+    size_mm = SQUARE_MM * (GRID_COLUMNS - 1), SQUARE_MM * (GRID_ROWS - 1)
+    flat = flat_sheet(page.image, usual.grid, size_mm)
+    names = placed_names(reader.names(flat.seen), flat)
+    return replace(usual, names=names, told=told_by(reader.lines(cut_lines(page.image, flat))))
+
+
+def is_cut(found: FoundSheet, usual: Usual) -> bool:
+    """Say whether a sheet is the competition's after all, of which the picture shows a part.
+
+    Its rows lie where the competition's do, and it has the same layout: three rows of four.
+    """
+    at_home = usual.grid.rows_mm is None and np.isfinite(usual.grid.residual_px)
+    return at_home and may_be_cut(found) and not has_gaps_in(usual)
+
+
+def may_be_cut(found: FoundSheet) -> bool:
+    """Say whether a sheet may be a part of the competition's."""
+    return found.sheet.match.family.name in CUT_FROM_IT
+
+
+def has_gaps_in(usual: Usual) -> bool:
+    """Say whether the rows have gaps between their leads; the competition's have none."""
+    return usual.ends_mm is not None and has_gaps(usual.ends_mm)
