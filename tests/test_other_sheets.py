@@ -32,7 +32,9 @@ class Sheet:
     truth_mv: Float64  # (12, 5000) NaN where a lead is not printed
 
 
-def drawn(family: Family, *, apart_mm: float, gain: float = 10.0, pulses: bool = True) -> Sheet:
+def drawn(
+    family: Family, *, apart_mm: float, gain: float = 10.0, pulses: bool = True, words: str = ""
+) -> Sheet:
     """Draw a sheet as a plotting library would: grid, names above the rows, pulses before them."""
     signals_mv = heart()
     height_mm = TOP_MM + apart_mm * len(family.rows) + 10
@@ -60,6 +62,9 @@ def drawn(family: Family, *, apart_mm: float, gain: float = 10.0, pulses: bool =
             stroke(image, x_mm, zero_mm - gain * sign * values_mv)
             at = round((x_mm[0] + 1) * PX_PER_MM), round((zero_mm - 7.5) * PX_PER_MM)
             cv2.putText(image, name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.75, (0, 0, 0), 2, cv2.LINE_AA)
+    if words:
+        at = round(LEFT_MM * PX_PER_MM), round((height_mm - 2.5) * PX_PER_MM)
+        cv2.putText(image, words, at, cv2.FONT_HERSHEY_DUPLEX, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
     return Sheet(image, truth_mv)
 
 
@@ -106,3 +111,18 @@ def test_limb_leads_alone_bring_no_chest_leads_and_pulses_tell_the_gain(models: 
     assert printed(read) == list(LEADS[:6])
     assert read.recording.layout.mm_per_mv == 5.0
     assert not any("pulses" in doubt for doubt in read.doubts)
+
+
+def test_text_tells_the_gain_where_no_pulse_does(models: Models) -> None:
+    words = "25 mm/s   5 mm/mV   0.05-40 Hz"
+    sheet = drawn(family("6x2"), apart_mm=27.0, gain=5.0, pulses=False, words=words)
+    read = digitize_page(Page(sheet.image, "told"), models)
+    assert (read.recording.layout.mm_per_s, read.recording.layout.mm_per_mv) == (25.0, 5.0)
+    assert image_snr(sheet.truth_mv, read.recording.signals_mv, fs_hz=500).snr_db > 15
+    assert not any("pulses" in doubt or "text" in doubt for doubt in read.doubts)
+
+
+def test_text_and_pulses_that_disagree_are_doubted(models: Models) -> None:
+    sheet = drawn(family("6x1 limb"), apart_mm=27.0, words="25 mm/s   20 mm/mV")
+    read = digitize_page(Page(sheet.image, "torn"), models)
+    assert "it is taken for 25 mm/s and 20 mm/mV, but its pulses tell 25 and 10" in read.doubts

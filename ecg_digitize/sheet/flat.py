@@ -29,8 +29,8 @@ WHOLE: Final = 0.9
 """Share of the height of a sheet that an upright line of its frame has at least."""
 CLEAR_MM: Final = 6.0
 """A level line of a frame is at least so far from any row."""
-PAPER_PX: Final = 25
-"""Window whose median is paper: lines of frames are some px wide."""
+AROUND_PX: Final = 3.0
+"""From how far around a frame its paint comes."""
 
 
 @dataclass(frozen=True)
@@ -201,9 +201,6 @@ def unframed(
     )
     sheet_from_flat = np.diag([1 / flat.frame.px_per_mm_xy[0], 1 / flat.frame.px_per_mm_xy[1], 1.0])
     size_px = image.shape[1], image.shape[0]
-    wide = np.asarray(cv2.dilate(lines, np.ones((3, 3), np.uint8)), np.uint8) * np.uint8(255)
-    seen = cv2.warpPerspective(wide, page_from_sheet @ sheet_from_flat, size_px)
-    on_line = cv2.dilate(np.asarray(seen > 0, np.uint8), np.ones((3, 3), np.uint8)) > 0
-    painted = image.copy()
-    painted[on_line] = np.asarray(cv2.medianBlur(image, PAPER_PX))[on_line]
-    return painted
+    seen = cv2.warpPerspective(lines * np.uint8(255), page_from_sheet @ sheet_from_flat, size_px)
+    on_line = cv2.dilate(np.asarray(seen > 0, np.uint8), np.ones((3, 3), np.uint8))
+    return np.asarray(cv2.inpaint(image, on_line, AROUND_PX, cv2.INPAINT_TELEA), np.uint8)

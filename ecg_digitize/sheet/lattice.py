@@ -1,14 +1,13 @@
-"""The grid of a sheet of any layout, refined on its printed lines as the competition's is."""
+"""The grid of a sheet of any layout, led on to its printed lines."""
 
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
-from ecg_digitize import geometry
-from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, crossings_mm
+from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM
 from ecg_digitize.sheet.flat import FlatSheet
-from ecg_digitize.stage1.lines import refine_grid
+from ecg_digitize.stage1.lines import lead_flat
 from ecg_digitize.types import GridMap, Image
 
 BESIDE_MM: Final = 10.0
@@ -39,9 +38,6 @@ def refined(image: Image, flat: FlatSheet, *, reach_mm: tuple[float, float]) -> 
     if is_larger or min(len(rows), len(columns)) < LEAST_CROSSINGS + 2:
         return grid
     among = slice(rows[0] + 1, rows[-1]), slice(columns[0] + 1, columns[-1])
-    page_from_sheet = geometry.fit_homography(
-        crossings_mm().reshape(-1, 2), points_px.reshape(-1, 2).astype(np.float64)
-    )
-    seen = replace(grid, residual_px=1.0, confidence=np.asarray(inside, np.float32))
-    refined_grid = refine_grid(image, seen, page_from_sheet=page_from_sheet, among=among)
-    return grid if refined_grid is seen else refined_grid
+    seen = replace(grid, confidence=np.asarray(inside, np.float32))
+    led_on = lead_flat(image, seen, among=among)
+    return grid if led_on is seen else led_on

@@ -55,26 +55,13 @@ Area = tuple[slice, slice]
 """Rows and columns of crossings."""
 AMONG_TRACES: Final[Area] = (slice(12, 42), slice(3, 54))
 """Where the competition's sheet has its traces."""
-
-
-@dataclass(frozen=True)
-class _Paper:
-    """What the lines are measured on."""
-
-    grey: Image  # (H, W) uint8, page frame
-    among: Area  # crossings by which surfaces are judged
-
-    def phases(self, grid: GridMap) -> Phases:
-        return measure_lines(self.grey, grid)
+SURE_SHARE: Final = 0.9
+"""Share of the crossings with trusted phases that the homography of any sheet needs. Where panels
+have paper without lines between them, wrong ones reach 0.77. Scans of whole sheets have 0.99."""
 
 
 def refine_grid(
-    image: Image,
-    grid: GridMap,
-    *,
-    page_from_sheet: Float64,
-    outward: bool = True,
-    among: Area = AMONG_TRACES,
+    image: Image, grid: GridMap, *, page_from_sheet: Float64, outward: bool = True
 ) -> GridMap:
     """Refine the crossings on the picture they were found in.
 
@@ -90,7 +77,6 @@ def refine_grid(
         grid: What was found there.
         page_from_sheet: (3, 3) homography of stage 0, sheet mm to page px.
         outward: Follow the lines; what it is worth is in docs/ablation.md.
-        among: Crossings by which surfaces are judged: those among the traces.
 
     Returns:
         The refined crossings, with the feed if there is one, and how far to trust them; the grid
@@ -98,33 +84,51 @@ def refine_grid(
     """
     if not np.isfinite(grid.residual_px):
         return grid
-    paper = _Paper(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8), among)
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     best: _Led | None = None
-    for base, phases in _bases(paper, grid, page_from_sheet):
-        led = _lead_on(base, phases, paper.among)
+    for base, phases in _bases(grey, grid, page_from_sheet):
+        led = _lead_on(base, phases)
         if led.share < LEAST_SHARE or (best and led.scatter_mm >= SIMPLER * best.scatter_mm):
             continue
         if base is not grid and led.bend_mm < FLAT_BEND * led.scatter_mm:
-            return _judged(base, phases, paper.among)
+            return _judged(base, phases)
         best = led
     if best is None:
         return grid
     bent = best.base is grid
-    surface = _smoothest(paper, best) if bent else best.surface
-    judged = _judged(surface, paper.phases(surface), paper.among)
+    surface = _smoothest(grey, best) if bent else best.surface
+    judged = _judged(surface, measure_lines(grey, surface))
     if bent and outward:
-        judged = _followed_outward(paper, judged)
+        judged = _followed_outward(grey, judged)
     return judged
 
 
-def _smoothest(paper: _Paper, led: "_Led") -> GridMap:
+def lead_flat(image: Image, grid: GridMap, *, among: Area) -> GridMap:
+    """Lead the homography of a sheet of any layout on to its lines.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, page frame.
+        grid: Crossings by a homography that is right to a quarter of a millimetre.
+        among: Crossings that are seen.
+
+    Returns:
+        The grid as it was if the lines do not agree better with another.
+    """
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+    before_mm = _scatter_mm(measure_lines(grey, grid).offset_mm, among)
+    flat, phases = _flattened(grey, grid)
+    is_sure = _trusted_share(*phases, among) >= SURE_SHARE
+    return flat if is_sure and _scatter_mm(phases.offset_mm, among) < before_mm else grid
+
+
+def _smoothest(grey: Image, led: "_Led") -> GridMap:
     """Smooth a surface wherever the lines allow it."""
     bases = [_smoothed(led.base, stiffness) for stiffness in SMOOTHER]
-    smoother = [_lead_on(base, paper.phases(base), paper.among) for base in bases]
+    smoother = [_lead_on(base, measure_lines(grey, base)) for base in bases]
     return _simplest([*smoother, led])
 
 
-def _followed_outward(paper: _Paper, judged: GridMap) -> GridMap:
+def _followed_outward(grey: Image, judged: GridMap) -> GridMap:
     """Follow the lines from the crossings that are right to the others.
 
     What is right was smoothed by then, while steep strokes of the traces draw what is followed:
@@ -133,18 +137,16 @@ def _followed_outward(paper: _Paper, judged: GridMap) -> GridMap:
     right, seen = _right(judged), _seen(judged)
     if not right.any() or right[seen].mean() >= ALL_RIGHT:
         return judged
-    unwrapped = unwrap(paper.grey, judged)
-    phases = paper.phases(unwrapped)
-    smooth = _smoothest(
-        paper, _lead_on(_judged(unwrapped, phases, paper.among), phases, paper.among)
-    )
+    unwrapped = unwrap(grey, judged)
+    phases = measure_lines(grey, unwrapped)
+    smooth = _smoothest(grey, _lead_on(_judged(unwrapped, phases), phases))
     moved_px = np.linalg.norm(smooth.crossings_xy_px - judged.crossings_xy_px, axis=-1)
     wrong = ~right & (moved_px > TRUSTED_MM * _px_per_mm(judged))
     share = np.clip(2 * gaussian_filter(wrong.astype(np.float64), BLEND_NODES[1]), 0, 1)
     points = judged.crossings_xy_px.astype(np.float64)
     points += share[..., None] * (smooth.crossings_xy_px - points)
     moved = replace(judged, crossings_xy_px=points.astype(np.float32))
-    again = _judged(moved, paper.phases(moved), paper.among)
+    again = _judged(moved, measure_lines(grey, moved))
     return again if _right(again).sum() > right.sum() else judged
 
 
@@ -158,11 +160,11 @@ def _seen(judged: GridMap) -> Bools:
     return np.asarray(judged.residual_mm < CHANCE_MM, np.bool_)
 
 
-def _judged(grid: GridMap, phases: Phases, among: Area) -> GridMap:
+def _judged(grid: GridMap, phases: Phases) -> GridMap:
     """Add what the lines leave round each crossing, and the confidence that follows from it."""
     residual_mm = residuals_mm(*phases)
     confidence = np.clip(1 - residual_mm / CHANCE_MM, 0, 1)
-    residual_px = _scatter_mm(phases.offset_mm, among) * _px_per_mm(grid)
+    residual_px = _scatter_mm(phases.offset_mm) * _px_per_mm(grid)
     return replace(grid, residual_mm=residual_mm, confidence=confidence, residual_px=residual_px)
 
 
@@ -178,7 +180,7 @@ class _Led:
     share: float  # of the phases that are small about it
 
 
-def _lead_on(base: GridMap, phases: Phases, among: Area) -> _Led:
+def _lead_on(base: GridMap, phases: Phases) -> _Led:
     """Lead a surface on to the lines by its phases, smoothed, and again by what they leave."""
     led_mm = np.zeros_like(phases.offset_mm)
     for rounds in ROUNDS:
@@ -192,10 +194,10 @@ def _lead_on(base: GridMap, phases: Phases, among: Area) -> _Led:
     return _Led(
         base,
         replace(base, crossings_xy_px=points.astype(np.float32)),
-        bend_mm=_scatter_mm(led_mm - np.median(led_mm, axis=(0, 1)), among),
+        bend_mm=_scatter_mm(led_mm - np.median(led_mm, axis=(0, 1))),
         left_mm=phases.offset_mm,
-        scatter_mm=_scatter_mm(phases.offset_mm, among),
-        share=_trusted_share(phases, among),
+        scatter_mm=_scatter_mm(phases.offset_mm),
+        share=_trusted_share(*phases),
     )
 
 
@@ -228,18 +230,17 @@ def _simplest(led: Sequence[_Led]) -> GridMap:
     return replace(softest, crossings_xy_px=points.astype(np.float32))
 
 
-def _trusted_share(phases: Phases, among: Area) -> float:
+def _trusted_share(offset_mm: Float64, weight: Float64, among: Area = AMONG_TRACES) -> float:
     """Return how many of the phases among the traces, where lines are seen, are small."""
-    offset_mm, weight = phases.offset_mm[among], phases.weight[among]
-    typical = float(np.median(weight))
+    typical = float(np.median(weight[among]))
     if typical < LEAST_CONTRAST:
         return 0.0
-    seen = weight > 0.2 * typical
-    small = np.abs(offset_mm).max(axis=-1) < TRUSTED_MM
+    seen = weight[among] > 0.2 * typical
+    small = np.abs(offset_mm[among]).max(axis=-1) < TRUSTED_MM
     return float(small[seen].mean())
 
 
-def _scatter_mm(offset_mm: Float64, among: Area) -> float:
+def _scatter_mm(offset_mm: Float64, among: Area = AMONG_TRACES) -> float:
     """Return the RMS length of the offsets among the traces, each counted to OUTLIER_MM at most."""
     length = np.linalg.norm(offset_mm[among], axis=-1)
     return float(np.sqrt(np.mean(np.minimum(length, OUTLIER_MM) ** 2)))
@@ -259,30 +260,30 @@ def _px_per_mm(grid: GridMap) -> float:
 
 
 def _bases(
-    paper: _Paper, grid: GridMap, page_from_sheet: Float64
+    grey: Image, grid: GridMap, page_from_sheet: Float64
 ) -> Iterator[tuple[GridMap, Phases]]:
     """Give the surfaces to start from, the simplest first, and what the lines say of them."""
-    flat, phases = _flattened(paper, grid)
+    flat, phases = _flattened(grey, grid)
     yield flat, phases
-    yield _flattened(paper, replace(grid, crossings_xy_px=_crossings(page_from_sheet)))
-    across = phases.offset_mm[paper.among][..., 0]
+    yield _flattened(grey, replace(grid, crossings_xy_px=_crossings(page_from_sheet)))
+    across = phases.offset_mm[AMONG_TRACES][..., 0]
     apart = np.abs(across - np.median(across, axis=0)).mean()
     slope = _linear(flat)[:, 0]
     if apart < FED_SHARE * np.abs(across).mean() and abs(slope[1]) < 0.05 * slope[0]:
         even = geometry.fit_homography(
             crossings_mm().reshape(-1, 2), flat.crossings_xy_px.reshape(-1, 2)
         )
-        yield _flattened(paper, replace(flat, feed_px=find_feed(paper.grey, even)))
-    yield grid, paper.phases(grid)
+        yield _flattened(grey, replace(flat, feed_px=find_feed(grey, even)))
+    yield grid, measure_lines(grey, grid)
 
 
-def _flattened(paper: _Paper, grid: GridMap) -> tuple[GridMap, Phases]:
+def _flattened(grey: Image, grid: GridMap) -> tuple[GridMap, Phases]:
     """Return the homography nearest to a grid, led on to the lines by two rounds of phases."""
     mm = crossings_mm()
     trust = grid.confidence.astype(np.float64) + 1e-3
     page_from_flat = _homography(grid.crossings_xy_px, trust)
     flat = replace(grid, crossings_xy_px=_crossings(page_from_flat))
-    phases = paper.phases(flat)
+    phases = measure_lines(grey, flat)
     for _ in range(2):
         points_px = geometry.apply_homography(page_from_flat, mm + phases.offset_mm)
         led_on = _homography(points_px, phases.weight)

@@ -258,3 +258,41 @@ def test_shared_pairs_load_and_score():
     # 20 log10(1 / 0.02) = 33.98 dB; a little more, because offsets are free.
     assert 33.97 < report.overall.snr_db < 34.6
     assert report.overall.score_db == pytest.approx(25.8433, abs=1e-4)
+
+
+def test_leads_are_counted_as_found_missed_and_invented(paired_csv):
+    def digitize(image, fs_hz):
+        read = fake_digitizer(image, fs_hz)
+        signals_mv = read.signals_mv.copy()
+        if image.name == "a.png":
+            signals_mv[LEADS.index("V6")] = np.nan
+            signals_mv[LEADS.index("V1")] = 0.0
+        return Recording(signals_mv, fs_hz, read.layout, doubts=("dark",) * (image.name == "a.png"))
+
+    truth = read_csv(paired_csv.parent / "clean/b.csv")
+    without = truth.signals_mv.copy()
+    without[LEADS.index("aVL")] = np.nan
+    write_csv(Recording(without, FS_HZ), paired_csv.parent / "clean/b.csv")
+    b_mv = truth.signals_mv
+
+    def with_avl(image, fs_hz):
+        return Recording(b_mv, fs_hz) if image.name == "b.png" else digitize(image, fs_hz)
+
+    report = evaluate(paired_csv, with_avl)
+
+    a, b = report.results[:2]
+    assert (a.verdict, a.leads.printed, a.leads.found) == ("check", 12, 11)
+    assert a.leads.good == 10
+    assert (a.leads.missed, a.leads.invented) == (("V6",), ())
+    assert (b.verdict, b.leads.printed, b.leads.missed, b.leads.invented) == (
+        "ok",
+        11,
+        (),
+        ("aVL",),
+    )
+    clean, photo = report.by_group
+    assert (clean.n_checked, clean.n_missed, clean.n_invented) == (1, 1, 1)
+    assert clean.leads_good == pytest.approx(21 / 23)
+    assert photo.n_checked == 0
+    assert "check, missed V6" in report.to_text()
+    assert "ok, invented aVL" in report.to_text()

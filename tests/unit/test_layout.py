@@ -101,3 +101,19 @@ def test_another_layout_walks_from_rows_to_the_recording() -> None:
     assert set(np.isfinite(truth.signals_mv).sum(axis=1)) == {2500}
     with pytest.raises(ValueError, match=r"Trace.y_px must be \(4, 5000\)"):
         replace(trace, layout=COMPETITION)
+
+
+def test_leads_of_one_row_may_have_gains_of_their_own() -> None:
+    limb, chest = Segment("I", 0.0, 5.0), Segment("V1", 5.0, 10.0, mm_per_mv=5.0)
+    turned = Segment("aVR", 0.0, 5.0, sign=-1)
+    rows = Row(20.0, (limb, chest)), Row(40.0, (turned,), mm_per_mv=20.0)
+    layout = Layout("mixed", rows)
+    assert layout.mv_per_row_mv("I") == 1.0
+    assert layout.mv_per_row_mv("V1") == 2.0
+    assert layout.mv_per_row_mv("aVR") == -1.0
+    y_px = np.repeat(np.array(layout.zero_px, np.float32)[:, None] - 80, layout.n_columns, axis=1)
+    paper = Trace(y_px, np.ones(layout.shape, np.float32), layout)
+    read_mv = to_recording(paper, fs_hz=500).signals_mv  # 80 px are 10 mm
+    assert np.nanmedian(read_mv[LEADS.index("I")]) == pytest.approx(1.0)
+    assert np.nanmedian(read_mv[LEADS.index("V1")]) == pytest.approx(2.0)
+    assert np.nanmedian(read_mv[LEADS.index("aVR")]) == pytest.approx(-0.5)

@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
+from ecg_digitize.frames import crossings_mm
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.layouts import FAMILIES, Family
-from ecg_digitize.sheet.flat import strokes_of
+from ecg_digitize.sheet.flat import flat_sheet, strokes_of, unframed
+from ecg_digitize.sheet.lattice import refined
 from ecg_digitize.sheet.match import PlacedName, contradicts, match_layout
 from ecg_digitize.sheet.places import find_places, ink_ends_mm
 from ecg_digitize.sheet.rows import find_rows
+from ecg_digitize.stage1.grid import unseen_grid
 from ecg_digitize.stage1.pulses import Pulse
 from ecg_digitize.types import Mask
 
@@ -187,3 +190,38 @@ def test_gaps_between_leads_are_left_out() -> None:
     assert places.has_gaps
     np.testing.assert_allclose(places.starts_mm, [15.0, 83.5, 152.0, 220.5], atol=0.4)
     assert places.lead_mm == pytest.approx(62.5, abs=0.4)
+
+
+def test_frames_are_painted_over_and_strokes_below_each_other_are_not() -> None:
+    image = np.full((400, 1500, 3), 240, np.uint8)
+    image[30:33, 53:1450] = image[30:390, 53:56] = 0  # a frame, above and at the left
+    image[60:390, 700:703] = 0  # tall beats of rows below each other
+    image[200:203, 55:1400] = 0  # a flat trace
+    grid = unseen_grid(np.diag([PX_PER_MM, PX_PER_MM, 1.0]))
+    flat = flat_sheet(image, grid, (300.0, 80.0))
+    strokes = strokes_of(flat.ink, px_per_mm=PX_PER_MM)
+
+    plain = unframed(image, flat, strokes, rows_mm=np.array([40.3]), ends_mm=(10.0, 290.0))
+
+    assert plain[30:33, 60:690].min() > 200
+    assert plain[60:190, 53:56].min() > 200
+    assert (plain[60:390, 701] == 0).all()
+    assert (plain[201, 60:1390] == 0).all()
+
+
+def test_a_grid_is_led_on_to_its_lines() -> None:
+    image = np.full((1000, 1560, 3), 255, np.uint8)
+    for step, colour in ((6, (255, 215, 215)), (30, (235, 140, 140))):
+        image[::step] = image[:, ::step] = colour
+    off = np.array([[6.002, 0.003, 0.6], [-0.003, 5.998, -0.5], [0, 0, 1.0]])
+    flat = flat_sheet(image, unseen_grid(off), (255.0, 160.0))
+
+    found = refined(image, flat, reach_mm=(250.0, 150.0))
+
+    inside = (slice(2, 30), slice(2, 50))
+    true_px = 6.0 * crossings_mm()
+    before_px = np.abs(flat.grid.crossings_xy_px - true_px)[inside]
+    after_px = np.abs(found.crossings_xy_px - true_px)[inside]
+    assert np.median(before_px) > 0.4
+    assert after_px.max() < 0.2
+    assert refined(image, flat, reach_mm=(250.0, 400.0)) is flat.grid
