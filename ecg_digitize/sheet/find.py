@@ -107,7 +107,8 @@ def sheet_of(
     confidence: float,
 ) -> FoundSheet | None:
     """Find what is printed where on a sheet that lies flat; None if no layout explains it."""
-    strokes = strokes_of(flat.ink, px_per_mm=FLAT_PX_PER_MM)
+    text = reader.lines(cut_lines(image, flat))
+    strokes = without_text(strokes_of(flat.ink, px_per_mm=FLAT_PX_PER_MM), text)
     rows_mm, weights = find_rows(strokes.lines, px_per_mm=FLAT_PX_PER_MM)
     match = match_layout(names, rows_mm, weights)
     if match is None:
@@ -125,10 +126,22 @@ def sheet_of(
     )
     if places is None:
         return None
-    told = told_by(reader.lines(cut_lines(image, flat)))
+    told = told_by(text)
     reach_mm = places.end_mm, float(match.rows_mm[-1])
-    grid: GridMap = replace(refined(image, flat, reach_mm=reach_mm), start_mm=start_mm(places))
+    # Where leads have gaps between them each may have a grid of its own.
+    led_on = flat.grid if places.has_gaps else refined(image, flat, reach_mm=reach_mm)
+    grid: GridMap = replace(led_on, start_mm=start_mm(places))
     return FoundSheet(Sheet(grid, match, places), flat, strokes, pulses, names, told, confidence)
+
+
+def without_text(strokes: Strokes, text: Sequence[Line]) -> Strokes:
+    """Take from what may be traces what was read as text: whole lines of it look like rows."""
+    lines = strokes.lines.copy()
+    for line in text:
+        if line.is_text:
+            left, top, width, height = (round(mm * FLAT_PX_PER_MM) for mm in line.box_mm)
+            lines[max(top, 0) : top + height, max(left, 0) : left + width] = False
+    return replace(strokes, lines=lines)
 
 
 def _rows_only(match: Match) -> Layout:

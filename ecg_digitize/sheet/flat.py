@@ -5,6 +5,7 @@ from typing import Final
 
 import cv2
 import numpy as np
+from scipy.ndimage import median_filter
 
 from ecg_digitize import geometry
 from ecg_digitize.frames import SQUARE_MM, Frame, crossings_mm
@@ -23,6 +24,8 @@ DARKEST: Final = 1.0
 INK: Final = 0.4
 """Share of the way from the grid's brightness to the ink's from which on something is ink."""
 LEAST_CONTRAST: Final = 0.2
+NEIGHBOURS: Final = 5
+"""Lines of the grid that tell how dark one of them is."""
 LINE_REACH_MM: Final = 0.3
 FRAME_REACH_MM: Final = 4.0
 WHOLE: Final = 0.9
@@ -121,6 +124,9 @@ def _of_grid(share: Float32, frame: Frame) -> Float32:
     at_px = np.rint(at_px - frame.origin_mm_xy[0] * scale).astype(np.int64)
     at_px = at_px[(at_px >= 0) & (at_px < frame.width_px)]
     of_lines = np.median(darkest[:, at_px], axis=0)
+    # The line of a frame may lie where one of the grid would.
+    usual = median_filter(of_lines, NEIGHBOURS, mode="nearest")
+    of_lines = np.maximum(of_lines, usual - LEAST_CONTRAST)
     return np.interp(np.arange(frame.width_px), at_px, of_lines).astype(np.float32)
 
 

@@ -26,8 +26,10 @@ READ_AT_MM_PER_S: Final = COMPETITION.mm_per_s
 """Rows are read as if they were printed at this speed, and take their own afterwards."""
 USUAL_S: Final = (10.0, 5.0, 12.0, 2.5)
 """Lengths that rows are given which are off them by less than a hundredth."""
-FRAME_MM: Final = 0.8
-"""How far from where rows begin or end on a frame its line may be taken for a trace."""
+FRAME_MM: Final = 0.3
+"""How far from where rows begin or end on a frame the paint hides the trace."""
+UNSEEN_MM: Final = 3.0
+"""Length at the end of a row that may be unseen: the next that is seen goes on."""
 _BAND_PX: Final = round(18.0 * RECT.px_per_mm_xy[1])  # half a slot of the rect frame
 
 
@@ -115,20 +117,26 @@ def read_rows(page: Page, sheet: Sheet, read: Callable[[RectifiedPage], Trace]) 
             y_px[row] += trace.y_px[slot] - np.float32(trace.layout.zero_px[slot])
             confidence[row] = trace.confidence[slot]
             shown[row] = True if trace.shown is None else trace.shown[slot]
-    _held_on_frames(y_px, confidence, sheet.places)
+    _held_at_ends(y_px, confidence, sheet.places)
     return Trace(y_px, confidence, layout, shown)
 
 
-def _held_on_frames(y_px: Float32, confidence: Float32, places: Places) -> None:
-    """Hold the rows where they begin or end on a line of a frame, which looks like a stroke."""
-    reach = round(FRAME_MM * RECT.px_per_mm_xy[0])
-    end = round(places.strip_mm * RECT.px_per_mm_xy[0])
-    if places.framed[0]:
-        y_px[:, :reach] = y_px[:, reach : reach + 1]
-        confidence[:, :reach] = 0.0
-    if places.framed[1] and end - reach > 0:
-        y_px[:, end - reach :] = y_px[:, end - reach - 1 : end - reach]
-        confidence[:, end - reach :] = 0.0
+def _held_at_ends(y_px: Float32, confidence: Float32, places: Places) -> None:
+    """Hold the rows where they begin and end unseen, or where a frame was painted over.
+
+    What a decoder finds there is dirt, or the ink of something else.
+    """
+    on_frame, reach = (
+        round(length_mm * RECT.px_per_mm_xy[0]) for length_mm in (FRAME_MM, UNSEEN_MM)
+    )
+    end = min(round(places.strip_mm * RECT.px_per_mm_xy[0]), y_px.shape[1])
+    for line, sure in zip(y_px[:, :end], confidence[:, :end], strict=True):
+        for side, is_framed in zip((1, -1), places.framed, strict=True):
+            outward, seen = line[::side], sure[::side]  # views from this end
+            seen[: on_frame if is_framed else 0] = 0.0
+            (known,) = np.nonzero(seen[:reach] > 0)
+            if known.size:
+                outward[: known[0]] = outward[known[0]]
 
 
 def timed(trace: Trace, sheet: Sheet, layout: Layout) -> Trace:

@@ -51,6 +51,10 @@ class TextOptions(NamedTuple):
 
 
 DEFAULTS: Final = TextOptions()
+LEAST_LETTERS: Final = 4
+"""Different letters that a text has,
+and how sure they are in the mean. Pieces of traces are read as one or two, and unsurely."""
+SURE: Final = 0.7
 SPEEDS_MM_PER_S: Final = (12.5, 25.0, 50.0, 100.0)
 GAINS_MM_PER_MV: Final = (2.5, 5.0, 10.0, 20.0, 40.0)
 """What machines print at; anything else was misread."""
@@ -73,6 +77,11 @@ class Line:
     text: str  # in small letters
     box_mm: Box  # on the flat sheet
     confidence: tuple[float, ...]  # of each letter of the text, in [0, 1]
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is text, and no piece of a trace."""
+        return len(set(self.text)) >= LEAST_LETTERS and float(np.mean(self.confidence)) > SURE
 
 
 @dataclass(frozen=True)
