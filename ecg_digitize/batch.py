@@ -35,7 +35,7 @@ class PageOutput:
     mm_per_s: float
     mm_per_mv: float
     einthoven_mv: float | None  # see Digitization
-    verdict: str  # "ok", or "check" if there are doubts
+    verdict: str  # "ok", "check" or "reject", see Recording
     doubts: tuple[str, ...]
 
 
@@ -138,7 +138,7 @@ def digitize_into(
                 mm_per_s=result.recording.layout.mm_per_s,
                 mm_per_mv=result.recording.layout.mm_per_mv,
                 einthoven_mv=round(apart_mv, 4) if np.isfinite(apart_mv) else None,
-                verdict=_verdict(result),
+                verdict=result.recording.verdict,
                 doubts=result.doubts,
             )
             for stage, value in result.timings_s.items():
@@ -183,11 +183,7 @@ def _read(source: Path) -> Page | Failure:
 
 def _caption(name: str, result: Digitization) -> str:
     strip = f"strip {result.recording.rhythm}  I - II + III {result.einthoven_mv:.3f} mV"
-    return f"{name}  {_verdict(result)}  {strip}"
-
-
-def _verdict(result: Digitization) -> str:
-    return "check" if result.doubts else "ok"
+    return f"{name}  {result.recording.verdict}  {strip}"
 
 
 def _write(

@@ -53,7 +53,7 @@ def digitize(arguments: argparse.Namespace) -> int:
         print(f"{reason} ({failure.stage})", file=sys.stderr)
     print(f"{arguments.out}: {len(report.outputs)} of {len(sources)} pages", file=sys.stderr)
     for source, doubts in report.doubts().items():
-        print(f"check {source}: {'; '.join(doubts)}", file=sys.stderr)
+        print(f"{report.outputs[source].verdict} {source}: {'; '.join(doubts)}", file=sys.stderr)
     return PAGES_FAILED if report.failures else DONE
 
 

@@ -38,6 +38,8 @@ class DoubtOptions(NamedTuple):
         gap_rows: Rows that must have a gap at the same place.
         astray: Share of the distance of two rows, from where on a line lies on another row,
         astray_share: and share of a lead that does.
+        rejected_mv: RMS of I - II + III from which on a reading is wrong,
+        rejected_leads: and how many leads may not lie on other rows.
     """
 
     einthoven_mv: float = 0.1
@@ -53,6 +55,8 @@ class DoubtOptions(NamedTuple):
     gap_rows: int = 3
     astray: float = 0.55
     astray_share: float = 0.15
+    rejected_mv: float = 0.4
+    rejected_leads: int = 3
 
 
 DEFAULTS: Final = DoubtOptions()
@@ -216,18 +220,37 @@ def _about_print(
         yield f"the traces are taken to begin {np.median(behind_mm):.0f} mm behind the pulses"
 
 
-def _about_leads(grid: GridMap, paper: Trace, options: DoubtOptions) -> Iterator[str]:
-    layout = paper.layout
-    everywhere = np.ones(layout.shape, np.bool_)
-    shown = everywhere if paper.shown is None else paper.shown
-    zero_mm = grid.zero_mm(layout)
+def is_hopeless(
+    grid: GridMap, paper: Trace, einthoven_mv: float, *, options: DoubtOptions = DEFAULTS
+) -> bool:
+    """Say whether a reading is wrong: the limb leads contradict each other, or rows were mixed up.
+
+    Args:
+        grid: See ``doubts_about``.
+        paper: Likewise.
+        einthoven_mv: See Digitization.
+        options: See there.
+    """
+    astray = _leads(paper, _is_astray(grid, paper, options), options.astray_share)
+    return einthoven_mv > options.rejected_mv or len(astray) >= options.rejected_leads
+
+
+def _is_astray(grid: GridMap, paper: Trace, options: DoubtOptions) -> Mask:
+    """Return (rows, columns) where a line lies on another row."""
+    zero_mm = grid.zero_mm(paper.layout)
     apart_mm = float(np.diff(zero_mm).min()) if len(zero_mm) > 1 else np.inf
-    apart_px = apart_mm * RECT.px_per_mm_xy[1]
-    off_px = np.abs(paper.y_px - np.array(layout.zero_px)[:, None])
+    off_px = np.abs(paper.y_px - np.array(paper.layout.zero_px)[:, None])
+    astray = off_px > options.astray * apart_mm * RECT.px_per_mm_xy[1]
+    return np.asarray(astray if paper.shown is None else astray & paper.shown, np.bool_)
+
+
+def _about_leads(grid: GridMap, paper: Trace, options: DoubtOptions) -> Iterator[str]:
+    everywhere = np.ones(paper.layout.shape, np.bool_)
+    shown = everywhere if paper.shown is None else paper.shown
     for missing, least, what in (
         (~shown, options.missing, "outside the picture"),
         (shown & (paper.confidence <= 0), options.missing, "without ink"),
-        (shown & (off_px > options.astray * apart_px), options.astray_share, "on another row"),
+        (_is_astray(grid, paper, options), options.astray_share, "on another row"),
     ):
         if names := _leads(paper, missing, least):
             yield f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {what}"

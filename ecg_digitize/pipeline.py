@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from ecg_digitize.alignment import Reading, find_start, set_in_time, set_upright_in_time
-from ecg_digitize.doubts import doubts_about, doubts_about_sheet
+from ecg_digitize.doubts import doubts_about, doubts_about_sheet, is_hopeless
 from ecg_digitize.errors import InputError, StageError
 from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.image import read_image
@@ -37,7 +37,16 @@ from ecg_digitize.types import (
     Digitization,
     Page,
 )
-from ecg_digitize.usual import Usual, is_cut, looks_usual, may_be_cut, names_fit, with_calibration
+from ecg_digitize.usual import (
+    Usual,
+    has_scale,
+    is_cut,
+    looks_usual,
+    may_be_cut,
+    names_fit,
+    no_scale,
+    with_calibration,
+)
 
 
 def digitize_page(
@@ -109,6 +118,8 @@ def digitize_page(
     if usual is None:
         assert missed is not None
         raise missed
+    if reader is not None and not has_scale(usual):
+        raise StageError("stage1", no_scale(page, usual))
     return _digitize_usual(page, usual, models, wanted, layout, clock)
 
 
@@ -171,7 +182,8 @@ def _digitize_usual(
             is_calibrated=told is not None or None not in (wanted.mm_per_s, wanted.mm_per_mv),
             einthoven_mv=read.einthoven_mv,
         )
-        recording = replace(recording, doubts=doubts)
+        hopeless = is_hopeless(read.grid, read.upright, read.einthoven_mv)
+        recording = replace(recording, doubts=doubts, is_rejected=hopeless)
     clock.lap("signals")
     return Digitization(
         page.source,
@@ -210,10 +222,11 @@ def _digitize_any(
         about_scale=calibration.doubts,
         einthoven_mv=reading.einthoven_mv,
     )
+    hopeless = is_hopeless(sheet.grid, reading.upright, reading.einthoven_mv)
     clock.lap("signals")
     return Digitization(
         page.source,
-        replace(recording, doubts=doubts),
+        replace(recording, doubts=doubts, is_rejected=hopeless),
         trace,
         sheet.grid,
         None,

@@ -153,10 +153,17 @@ class Recording:
     layout: Layout = COMPETITION  # what is printed where, at which speed and gain
     doubts: tuple[str, ...] = ()
     """Why it should be looked at before it is used, see doubts.py."""
+    is_rejected: bool = False
+    """Whether what speaks against it says that it is wrong, see doubts.is_hopeless."""
 
     def __post_init__(self) -> None:
         """Check shapes."""
         _check("Recording.signals_mv", self.signals_mv, (len(LEADS), None), np.float32)
+
+    @property
+    def verdict(self) -> str:
+        """Return "ok", "check" if there are doubts, or "reject"."""
+        return "reject" if self.is_rejected else "check" if self.doubts else "ok"
 
     @property
     def rhythm(self) -> str | None:

@@ -8,7 +8,7 @@ import numpy as np
 from ecg_digitize.doubts import DEFAULTS as DOUBTS
 from ecg_digitize.doubts import grid_doubts, has_gaps
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM
-from ecg_digitize.layout import COMPETITION
+from ecg_digitize.layout import COMPETITION, NAME_KEYS
 from ecg_digitize.sheet.find import FoundSheet, Reader, placed_names
 from ecg_digitize.sheet.flat import flat_sheet
 from ecg_digitize.sheet.match import PlacedName, contradicts
@@ -36,6 +36,20 @@ class Usual:
 def names_fit(registration: Registration | None) -> bool:
     """Say whether as many lead names are where the competition has them as on its sheets."""
     return registration is not None and registration.n_inliers >= DOUBTS.names
+
+
+def has_scale(usual: Usual) -> bool:
+    """Say whether anything tells the scale: printed lines, or the competition's names."""
+    return bool(np.isfinite(usual.grid.residual_px)) or names_fit(usual.registration)
+
+
+def no_scale(page: Page, usual: Usual) -> str:
+    """Return what to tell of a page of which nothing tells the scale."""
+    return (
+        f"{page.source}: expected grid lines, or lead names where the competition has them, that "
+        f"tell the scale, but found no grid and {usual.registration.n_inliers} of "
+        f"{len(NAME_KEYS)} names; scan it finer or in colour"
+    )
 
 
 def with_calibration(page: Page, usual: Usual, reader: Reader | None) -> Usual:

@@ -25,7 +25,7 @@ from ecg_digitize.types import Float32, Recording
 
 _NUMBERS = f"{'capped':>7} {'SNR':>7} {'pearson':>8} {'rmse':>7} {'time':>7}"
 _UNITS = f"{'dB':>7} {'dB':>7} {'':>8} {'mV':>7} {'s':>7}"
-_LEADS = f"{'check':>5} {'good':>5} {'miss':>4} {'not':>3}"
+_LEADS = f"{'check':>5} {'rej':>3} {'acc.':>6} {'good':>5} {'miss':>4} {'not':>3}"
 
 
 GOOD_DB: Final = 10.0
@@ -68,7 +68,8 @@ class ImageResult:
         explanation: What the score is lost to, None if nobody asked or the picture failed.
         leads: Which leads were found, None if the picture failed.
         layout: What the sheet was read as.
-        doubts: Why it should be looked at, see ``doubts``; without any its verdict is "ok".
+        verdict: "ok", "check", "reject", or "failed".
+        doubts: Why it should be looked at, see ``doubts``.
     """
 
     image: str
@@ -81,12 +82,8 @@ class ImageResult:
     explanation: Explanation | None = None
     leads: LeadCount | None = None
     layout: str = ""
+    verdict: str = "failed"
     doubts: tuple[str, ...] = ()
-
-    @property
-    def verdict(self) -> str:
-        """What is said of the reading."""
-        return "failed" if self.error else "check" if self.doubts else "ok"
 
     @property
     def name(self) -> str:
@@ -108,7 +105,9 @@ class Summary:
         pearson: Mean.
         rmse_mv: Mean.
         seconds: Mean.
-        n_checked: Pictures that were read with doubts.
+        n_checked: Pictures that were read with doubts,
+        n_rejected: and those whose reading is said to be wrong.
+        accepted_db: Mean of the capped dB of those neither failed nor rejected.
         leads_good: Share of the printed leads above GOOD_DB.
         n_missed: Printed leads that were not found.
         n_invented: Leads that were read and are not printed.
@@ -124,6 +123,8 @@ class Summary:
     rmse_mv: float
     seconds: float
     n_checked: int = 0
+    n_rejected: int = 0
+    accepted_db: float = math.nan
     leads_good: float = math.nan
     n_missed: int = 0
     n_invented: int = 0
@@ -278,6 +279,7 @@ def _judge(
         explanation=explain_page(truth_mv, read_mv, fs_hz=fs_hz) if explain and not error else None,
         leads=None if recording is None else count_leads(truth_mv, read_mv, score, fs_hz=fs_hz),
         layout="" if recording is None else recording.layout.name,
+        verdict="failed" if recording is None else recording.verdict,
         doubts=() if recording is None else recording.doubts,
     )
 
@@ -309,6 +311,11 @@ def count_leads(
 
 def _summarize(name: str, results: Iterable[ImageResult]) -> Summary:
     members = list(results)
+    accepted = [
+        result.score.snr_capped_db
+        for result in members
+        if result.verdict not in ("failed", "reject")
+    ]
     counted = [result.leads for result in members if result.leads is not None]
 
     def mean(value: Callable[[ImageResult], float]) -> float:
@@ -325,6 +332,8 @@ def _summarize(name: str, results: Iterable[ImageResult]) -> Summary:
         rmse_mv=mean(lambda result: result.score.rmse_mv),
         seconds=mean(lambda result: result.seconds),
         n_checked=sum(result.verdict == "check" for result in members),
+        n_rejected=sum(result.verdict == "reject" for result in members),
+        accepted_db=float(np.mean(accepted)) if accepted else math.nan,
         leads_good=sum(one.good for one in counted) / max(sum(one.printed for one in counted), 1),
         n_missed=sum(len(one.missed) for one in counted),
         n_invented=sum(len(one.invented) for one in counted),
@@ -350,7 +359,8 @@ def _summary_row(summary: Summary) -> str:
     )
     failed = f" ({summary.n_failed} failed)" if summary.n_failed else ""
     leads = (
-        f"{summary.n_checked:5d} {summary.leads_good:5.0%} {summary.n_missed:4d} "
+        f"{summary.n_checked:5d} {summary.n_rejected:3d} {summary.accepted_db:6.2f} "
+        f"{summary.leads_good:5.0%} {summary.n_missed:4d} "
         f"{summary.n_invented:3d}"
     )
     return (

@@ -115,7 +115,7 @@ def test_digitize_a_batch_with_a_failure(pictures, capsys):
     assert set(output) == {
         *("csv", "rhythm", "mm_per_s", "mm_per_mv", "einthoven_mv", "verdict", "doubts")
     }
-    assert output["verdict"] == ("check" if output["doubts"] else "ok")
+    assert output["verdict"] in (("check", "reject") if output["doubts"] else ("ok",))
     assert read_image(sheet).image.shape == (488, 2 * 708, 3)
     (failure,) = report["failures"]
     assert failure["source"] == str(pictures / "b" / "broken.png")
@@ -147,7 +147,7 @@ def test_digitize_at_a_gain_and_a_speed_that_the_user_knows(pictures, capsys):
     report = json.loads((out / "run_report.json").read_text())
     assert (report["outputs"][page]["mm_per_s"], report["outputs"][page]["mm_per_mv"]) == (50, 5)
     assert "it is printed at 50 mm/s and 5 mm/mV" in report["outputs"][page]["doubts"]
-    assert f"check {page}: " in capsys.readouterr().err
+    assert f"{report['outputs'][page]['verdict']} {page}: " in capsys.readouterr().err
     assert len(pd.read_csv(out / "page.csv")) == 2500  # five seconds at 500 Hz
 
 

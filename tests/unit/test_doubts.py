@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ecg_digitize.alignment import set_in_time
-from ecg_digitize.doubts import doubts_about
+from ecg_digitize.doubts import doubts_about, is_hopeless
 from ecg_digitize.errors import InputError
 from ecg_digitize.formats.csv import read_csv
 from ecg_digitize.frames import TIME_ORIGIN_MM, crossings_mm
@@ -140,7 +140,10 @@ def test_a_known_sheet_is_not_doubted_and_no_other_layout_is_read(models: Models
     known = digitize_page(page, models, layout=COMPETITION)
     half = digitize_page(page, models, mm_per_mv=5.0)
     assert known.doubts == ()
-    assert half.doubts == ("it is printed at 25 mm/s and 5 mm/mV",)
+    assert half.doubts == (
+        "it is printed at 25 mm/s and 5 mm/mV",
+        "its text tells 10 mm/mV, but it is taken for 5",
+    )
     twice = half.recording.signals_mv / known.recording.signals_mv
     assert np.nanmedian(twice) == pytest.approx(2.0, abs=1e-3)
 
@@ -180,3 +183,23 @@ def test_gains_of_others_pages(models: Models, name: str) -> None:
 )
 def test_pages_that_are_read_wrong_are_doubted(models: Models, name: str) -> None:
     assert case(f"{name}.png", models).doubts
+
+
+def test_a_reading_that_contradicts_itself_is_rejected() -> None:
+    assert not is_hopeless(GRID, LEVEL, 0.2)
+    assert is_hopeless(GRID, LEVEL, 0.5)
+    y_px = LEVEL.y_px.copy()
+    y_px[1, :2500] += 250  # II and aVL follow the next row
+    assert not is_hopeless(GRID, replace(LEVEL, y_px=y_px), 0.0)
+    y_px[1] += 250
+    assert is_hopeless(GRID, replace(LEVEL, y_px=y_px), 0.0)
+
+
+@needs_weights
+def test_text_on_the_competitions_sheet_is_compared_with_what_it_is_taken_for(
+    models: Models,
+) -> None:
+    page = read_image(ROOT / "tests" / "samples" / "sample_render.png")
+    read = digitize_page(page, models, mm_per_s=50.0, mm_per_mv=10.0)
+    assert "its text tells 25 mm/s, but it is taken for 50" in read.doubts
+    assert read.recording.verdict == "check"
