@@ -159,7 +159,7 @@ def model_card(entries: Sequence[ManifestEntry], evaluations: Sequence[Evaluatio
         "# Model card",
         "This page is made by `ecg-digitize model-card`. Do not edit it by hand.",
         "## Model details",
-        "The networks read a page one after the other. `names` is for sheets of other layouts.",
+        "The networks read a page one after the other. `names` and `text` are for other sheets.",
         *map(_details, shipped),
         _INTENDED,
         _training_data(shipped),
