@@ -41,11 +41,11 @@ _LIMITS = f"""\
 
 * The package reads the layouts that `ecg_digitize/layouts.py` lists. What it reads least well are
   tall strokes on rows that lie closer than 25 mm; nearly all of these get the verdict "check".
-* Calibration pulses tell the gain and the speed. Without two that agree the package takes the
-  sheet for 10 mm/mV and 25 mm/s, and says so unless it is the competition's. A pulse of the usual
-  width on paper at 50 mm/s is taken for 25 mm/s.
+* The text on a sheet and calibration pulses tell the gain and the speed. Without either the package
+  takes the sheet for 10 mm/mV and 25 mm/s, and says so unless it is the competition's.
 * The grid must be visible for full accuracy. Without it a page is taken as flat.
-* Without a visible grid a sheet of another layout than the competition's is not read right.
+* Without a visible grid the package refuses or rejects a sheet of another layout than the
+  competition's.
 * Pen over the trace is followed where its ink looks like the trace's.
 * Traces that cross a neighbour's are followed by continuity and can swap there.
 * Signals are what is printed: 2.5 s a lead, and no finer than the print.

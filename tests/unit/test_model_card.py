@@ -277,7 +277,7 @@ def test_the_committed_card_repeats_the_limits_of_the_readme():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     limits = readme.split("## Limits\n", 1)[1].split("\n## ", 1)[0]
     for words in (
-        "Calibration pulses tell the gain and the speed",
+        "calibration pulses tell the gain and the speed",
         "The grid must be visible for full accuracy",
         "2.5 s a",
     ):
