@@ -13,7 +13,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "digitize": "pipeline",
+    "digitize": "many",
     "digitize_many": "many",
     "digitize_page": "pipeline",
     "load_models": "models",

@@ -1,4 +1,4 @@
-"""Many pages: what goes wrong with one is told and never ends a batch."""
+"""Pages from files, one or many: what goes wrong with one is told and never ends a batch."""
 
 import itertools
 import logging
@@ -11,13 +11,26 @@ from typing import TypeVar
 from ecg_digitize.errors import ImageError, StageError
 from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.image import read_image
-from ecg_digitize.models import Models
+from ecg_digitize.models import Models, load_models
 from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.types import Digitization, Failure, Page
 
 log = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+
+
+def digitize(
+    path: str | Path, *, fs_hz: float = TRACE_FS_HZ, models: Models | None = None
+) -> Digitization:
+    """Digitize one picture file.
+
+    Raises:
+        ImageError: If it cannot be read.
+        StageError: If it cannot be digitized.
+        WeightsError: If no models are given and the weights cannot be loaded.
+    """
+    return digitize_page(read_image(Path(path)), models or load_models(), fs_hz=fs_hz)
 
 
 def digitize_many(

@@ -13,15 +13,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from ecg_digitize.alignment import Reading, find_start, set_in_time, set_upright_in_time
 from ecg_digitize.doubts import doubts_about, doubts_about_sheet, is_hopeless
 from ecg_digitize.errors import InputError, StageError
 from ecg_digitize.frames import TRACE_FS_HZ
-from ecg_digitize.image import read_image
 from ecg_digitize.layout import COMPETITION, Layout
-from ecg_digitize.models import Models, load_models, reader_of
+from ecg_digitize.models import Models, reader_of
 from ecg_digitize.sheet.calibration import calibrated_layout, told_in_text
 from ecg_digitize.sheet.find import FoundSheet
 from ecg_digitize.sheet.find import find_sheet as find_any_sheet
@@ -33,10 +31,7 @@ from ecg_digitize.stage1.pulses import calibrated
 from ecg_digitize.stage1.rectify import rectify
 from ecg_digitize.stage2.refine import PASSES
 from ecg_digitize.stages import find_grid, find_sheet, read_rectified
-from ecg_digitize.types import (
-    Digitization,
-    Page,
-)
+from ecg_digitize.types import Digitization, Page
 from ecg_digitize.usual import (
     Usual,
     has_scale,
@@ -68,9 +63,9 @@ def digitize_page(
         page: The picture.
         models: See load_models.
         layout: COMPETITION, where it is known that the page is its sheet: then nothing of it is
-            looked for, nor doubted. None: its rows, at the speed and the gain that calibration
-            pulses tell.
-        mm_per_s: Paper speed, whatever the pulses say; None asks them.
+            looked for, nor doubted. None: what the sheet shows, at the speed and the gain that its
+            text and its calibration pulses tell.
+        mm_per_s: Paper speed, whatever the sheet tells; None asks it.
         mm_per_mv: Gain, likewise.
         fs_hz: Samples a second wanted; nothing is filtered, see `signals.to_recording`.
         lengths: Samples wanted of each lead's window; None follows from fs_hz.
@@ -104,9 +99,12 @@ def digitize_page(
         if found is not None and not may_be_cut(found):
             return _digitize_any(page, found, models, wanted, clock)
     if registration is not None:
-        usual = Usual(registration, find_grid(page, registration, models))
+        try:
+            usual = Usual(registration, find_grid(page, registration, models))
+        except StageError as error:
+            missed = error
         clock.lap("stage1")
-        if layout is None:
+        if usual is not None and layout is None:
             usual = with_calibration(page, usual, reader)
             clock.lap("calibration")
     if reader is not None and (usual is None or not looks_usual(page, usual)):
@@ -233,19 +231,6 @@ def _digitize_any(
         clock.laps_s,
         reading.einthoven_mv,
     )
-
-
-def digitize(
-    path: str | Path, *, fs_hz: float = TRACE_FS_HZ, models: Models | None = None
-) -> Digitization:
-    """Digitize one picture file.
-
-    Raises:
-        ImageError: If it cannot be read.
-        StageError: If it cannot be digitized.
-        WeightsError: If no models are given and the weights cannot be loaded.
-    """
-    return digitize_page(read_image(Path(path)), models or load_models(), fs_hz=fs_hz)
 
 
 class _Clock:

@@ -8,8 +8,7 @@ import pytest
 
 from ecg_digitize.errors import ImageError, StageError
 from ecg_digitize.layout import COMPETITION, LEADS
-from ecg_digitize.many import digitize_many
-from ecg_digitize.pipeline import digitize
+from ecg_digitize.many import digitize, digitize_many
 from ecg_digitize.types import Digitization, Failure
 
 
