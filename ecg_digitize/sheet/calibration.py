@@ -11,18 +11,16 @@ from typing import Final
 import numpy as np
 
 from ecg_digitize.doubts import text_doubts
-from ecg_digitize.layout import LEADS, PULSE_S, Layout, Row
+from ecg_digitize.layout import COMPETITION, LEADS, PULSE_S, Layout, Row
 from ecg_digitize.sheet.find import FoundSheet
 from ecg_digitize.sheet.read import in_time
 from ecg_digitize.sheet.text import Told
 from ecg_digitize.stage1.pulses import GAINS_MM_PER_MV, SPEEDS_MM_PER_S
 
 AGREE: Final = 0.15
-"""Share by which pulses that agree may be off what machines print,
-and by which a lone one may be."""
+"""Share by which each of several pulses may be off what machines print."""
 ALONE_AGREE: Final = 0.06
-USUAL_MM_PER_S: Final = 25.0
-USUAL_MM_PER_MV: Final = 10.0
+"""Share by which a lone pulse may be off it."""
 _LIMB: Final = frozenset(LEADS[:6])
 
 
@@ -50,16 +48,17 @@ def calibrated_layout(
     gain = mm_per_mv or told.mm_per_mv or told.limb_mm_per_mv or by_pulse_mv
     layout = in_time(
         found.sheet,
-        mm_per_s=speed or USUAL_MM_PER_S,
-        mm_per_mv=gain or USUAL_MM_PER_MV,
+        mm_per_s=speed or COMPETITION.mm_per_s,
+        mm_per_mv=gain or COMPETITION.mm_per_mv,
     )
     if mm_per_mv is None:
         if told.chest_mm_per_mv or told.limb_mm_per_mv:
             layout = _of_groups(layout, told)
-        elif told.mm_per_mv is None:
+        elif told.mm_per_mv in (None, by_pulse_mv):  # else the pulses are not believed
             rows = zip(layout.rows, of_rows_mv, strict=True)
             layout = replace(layout, rows=tuple(replace(row, mm_per_mv=one) for row, one in rows))
-    return Calibration(layout, tuple(_doubts(layout, speed, gain, found)))
+    doubts = _doubts(layout, speed, gain, told, by_pulse=(by_pulse_s, by_pulse_mv))
+    return Calibration(layout, tuple(doubts))
 
 
 def told_in_text(layout: Layout, told: Told) -> Layout | None:
@@ -70,17 +69,20 @@ def told_in_text(layout: Layout, told: Told) -> Layout | None:
 
 
 def _doubts(
-    layout: Layout, speed: float | None, gain: float | None, found: FoundSheet
+    layout: Layout,
+    speed: float | None,
+    gain: float | None,
+    told: Told,
+    *,
+    by_pulse: tuple[float | None, float | None],
 ) -> Iterable[str]:
     taken = f"{layout.mm_per_s:g} mm/s and {layout.mm_per_mv:g} mm/mV"
     if speed is None or gain is None:
         what = " nor ".join(["the speed"] * (speed is None) + ["the gain"] * (gain is None))
         yield f"neither text nor pulses tell {what}, and it is taken for {taken}"
-    by_pulse_s, by_pulse_mv, _ = _by_pulses(found)
-    told = layout.mm_per_s, layout.mm_per_mv
-    if by_pulse_s and by_pulse_mv and (by_pulse_s, by_pulse_mv) != told:
-        yield f"it is taken for {taken}, but its pulses tell {by_pulse_s:g} and {by_pulse_mv:g}"
-    yield from text_doubts(found.told, layout)
+    if None not in by_pulse and by_pulse != (layout.mm_per_s, layout.mm_per_mv):
+        yield f"it is taken for {taken}, but its pulses tell {by_pulse[0]:g} and {by_pulse[1]:g}"
+    yield from text_doubts(told, layout)
 
 
 def _of_groups(layout: Layout, told: Told) -> Layout:

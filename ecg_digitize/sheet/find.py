@@ -1,7 +1,7 @@
 """Find out what is printed where on a sheet of any layout: the story of this package.
 
-picture -> scale -> the sheet laid flat -> names, rows -> match -> pulses, places, text -> Sheet
-                                                                    -> its lines, refined
+picture -> scale -> the sheet laid flat -> names, text, rows -> match -> pulses, places
+        -> the grid led on to its lines -> FoundSheet
 """
 
 from collections.abc import Sequence

@@ -16,7 +16,7 @@ from torch import nn
 from ecg_digitize.frames import Frame
 from ecg_digitize.sheet.flat import FlatSheet
 from ecg_digitize.sheet.text_net import BLANK, HEIGHT_PX, LETTERS, SPACE, STRIDE
-from ecg_digitize.stage1.sight import seen_in
+from ecg_digitize.stage1.sight import darkest, seen_in
 from ecg_digitize.types import Float32, Image, Mask
 
 
@@ -55,9 +55,9 @@ LEAST_LETTERS: Final = 4
 """Different letters that a text has,
 and how sure they are in the mean. Pieces of traces are read as one or two, and unsurely."""
 SURE: Final = 0.7
-SPEEDS_MM_PER_S: Final = (12.5, 25.0, 50.0, 100.0)
-GAINS_MM_PER_MV: Final = (2.5, 5.0, 10.0, 20.0, 40.0)
-"""What machines print at; anything else was misread."""
+TOLD_MM_PER_S: Final = (12.5, 25.0, 50.0, 100.0)
+TOLD_MM_PER_MV: Final = (2.5, 5.0, 10.0, 20.0, 40.0)
+"""What machines tell in words; anything else was misread."""
 _SPAN: Final = (2.0, 98.0)
 """Percentiles of brightness that are taken for ink and paper."""
 
@@ -136,7 +136,7 @@ NOTHING_TOLD: Final = Told((), ())
 
 def line_input(image: Image) -> Image:
     """Return (HEIGHT_PX, W) uint8: a line cut out of a picture, 0 where paper is, 255 ink."""
-    grey = np.asarray(image.min(axis=2), np.float32)
+    grey = darkest(image).astype(np.float32)
     width = max(2 * STRIDE, round(image.shape[1] * HEIGHT_PX / max(1, image.shape[0])))
     width += width % STRIDE
     how = cv2.INTER_AREA if image.shape[0] > HEIGHT_PX else cv2.INTER_CUBIC
@@ -264,8 +264,8 @@ def told_by(lines: Sequence[Line], *, options: TextOptions = DEFAULTS) -> Told:
             value = float(match[1].replace(",", "."))
             before = line.text[: match.start()]
             if match[2] == "s":
-                speeds += [value] * (value in SPEEDS_MM_PER_S)
-            elif value not in GAINS_MM_PER_MV:
+                speeds += [value] * (value in TOLD_MM_PER_S)
+            elif value not in TOLD_MM_PER_MV:
                 continue
             elif _LIMB.search(before):
                 of_group["limb"] = value
