@@ -5,10 +5,10 @@ grid colours, calibration pulses, lead bars and names, QR code, fonts, stroke wi
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy.interpolate import make_interp_spline
 
 from ecg_digitize.frames import (
@@ -26,12 +26,10 @@ from ecg_digitize.render.paper import (
     Color,
     PaperStyle,
     blend_ink,
-    cover_polyline,
     draw_paper,
-    paste_coverage,
-    text_coverage,
 )
 from ecg_digitize.signals import rows_from_signals
+from ecg_digitize.synth.canvas import Canvas
 from ecg_digitize.synth.warp import Fold
 from ecg_digitize.types import Float32, Float64, Image, Mask
 
@@ -325,6 +323,25 @@ def _header_lines(rng: np.random.Generator) -> list[tuple[float, float, str]]:
     return lines
 
 
+def canvas_of(style: PageStyle) -> Canvas:
+    """Return the empty canvas of a page."""
+    scale = style.px_per_mm
+    size_px = round(style.width_mm * scale), round(style.height_mm * scale)
+    return Canvas.blank(size_px, origin_mm=(style.left_mm, style.top_mm), px_per_mm=scale)
+
+
+def paper_of(style: PageStyle) -> PaperStyle:
+    """Return the paper as it is drawn: the style's lengths are px at PX_PER_MM."""
+    widen = style.px_per_mm / PX_PER_MM
+    return replace(
+        style.paper,
+        minor_width_px=style.paper.minor_width_px * widen,
+        major_width_px=style.paper.major_width_px * widen,
+        minor_alpha=style.paper.minor_alpha * style.minor_grid,
+        dash_px=style.paper.dash_px * widen,
+    )
+
+
 def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -> CleanPage:
     """Draw a page.
 
@@ -340,32 +357,18 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
     if signals_mv.shape != (len(LEADS), layout.n_columns):
         raise ValueError(f"signals_mv must be (12, {layout.n_columns}), but got {signals_mv.shape}")
     scale = style.px_per_mm
-    size = (round(style.width_mm * scale), round(style.height_mm * scale))
-    origin = np.array([style.left_mm, style.top_mm])
-
-    def x_px(mm: ArrayLike) -> Float64:
-        return np.asarray((np.asarray(mm, np.float64) - origin[0]) * scale - 0.5)
-
-    def y_px(mm: ArrayLike) -> Float64:
-        return np.asarray((np.asarray(mm, np.float64) - origin[1]) * scale - 0.5)
+    canvas = canvas_of(style)
+    x_px, y_px, origin = canvas.x_px, canvas.y_px, np.array(canvas.origin_mm)
 
     def line_px(position_px: Float64) -> Float64:
         return np.rint(position_px) if style.snapped else position_px
 
-    widen = scale / PX_PER_MM
-    paper = replace(
-        style.paper,
-        minor_width_px=style.paper.minor_width_px * widen,
-        major_width_px=style.paper.major_width_px * widen,
-        minor_alpha=style.paper.minor_alpha * style.minor_grid,
-        dash_px=style.paper.dash_px * widen,
-    )
     fine = np.arange(np.floor(min(origin)), 300.0)
     coarse_x = np.arange(-2, 60) * SQUARE_MM
     bottom_mm = style.top_mm + style.height_mm
     coarse_y = np.arange(-SQUARE_MM, bottom_mm + SQUARE_MM, SQUARE_MM)
     image = draw_paper(
-        size, paper,
+        canvas.coverage.shape[::-1], paper_of(style),
         lines_x_px=(line_px(x_px(fine)), line_px(x_px(coarse_x))),
         lines_y_px=(line_px(y_px(fine)), line_px(y_px(coarse_y))),
     )  # fmt: skip
@@ -374,30 +377,20 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
     rows_mm = np.array(layout.zero_mm, np.float32)[:, None] - np.float32(layout.mm_per_mv) * rows_mv
     time_mm = TIME_ORIGIN_MM + np.arange(layout.n_columns) / TRACE_FS_HZ * layout.mm_per_s
     inked_mm = time_mm + _black_off_mm(style)  # where the samples are drawn
-    coverage = np.zeros((size[1], size[0]), np.float32)
-    width_px = style.trace_width_mm * scale
     for row, printed in enumerate(layout.rows):
         for segment in printed.segments:
             part = layout.columns(segment)
-            cover_polyline(coverage, x_px(inked_mm[row, part]), y_px(rows_mm[row, part]), width_px)
+            canvas.stroke(inked_mm[row, part], rows_mm[row, part], style.trace_width_mm)
             if part.start and style.bar_width_mm:
-                bar_x = np.full(2, x_px(inked_mm[row, part.start]))
                 half = (style.bar_height_mm - style.bar_width_mm) / 2
-                bar_y = y_px(np.array([printed.zero_mm - half, printed.zero_mm + half]))
-                cover_polyline(coverage, bar_x, bar_y, style.bar_width_mm * scale)
+                bar_mm = np.array([printed.zero_mm - half, printed.zero_mm + half])
+                canvas.stroke(np.full(2, inked_mm[row, part.start]), bar_mm, style.bar_width_mm)
         if style.pulses:
-            pulse_x = TIME_ORIGIN_MM + PULSE_S * layout.mm_per_s * np.array([-1.0, -1, 0, 0])
-            pulse_y = printed.zero_mm - layout.mm_per_mv * np.array([0.0, 1, 1, 0])
-            cover_polyline(coverage, x_px(pulse_x), y_px(pulse_y), width_px)
+            pulse_mm = TIME_ORIGIN_MM + PULSE_S * layout.mm_per_s * np.array([-1.0, -1, 0, 0])
+            high_mm = printed.zero_mm - layout.mm_per_mv * np.array([0.0, 1, 1, 0])
+            canvas.stroke(pulse_mm, high_mm, style.trace_width_mm)
 
-    em_px = max(6, round(style.font_mm * scale))
-
-    def write(text: str, x_mm: float, middle_mm: float) -> None:
-        patch = text_coverage(text, em_px, style.font)
-        # Half the height of capitals lies 0.56 em below the top of an em box of this family.
-        top = y_px(middle_mm) - 0.56 * em_px
-        paste_coverage(coverage, patch, float(x_px(x_mm)), float(top))
-
+    write = partial(canvas.write, font=style.font, font_mm=style.font_mm)
     names_mm = layout.names_mm + np.array(style.names_off_mm)
     if style.names:
         for key, (x_mm, y_mm) in zip(NAME_KEYS, names_mm, strict=True):
@@ -408,6 +401,7 @@ def draw_page(signals_mv: Float32, style: PageStyle, rng: np.random.Generator) -
         speed = style.left_mm + 50.0
         write(f"{layout.mm_per_s:g}mm/s", speed, bottom_mm - SPEED_ABOVE_MM)
         write(f"{layout.mm_per_mv:g}mm/mV", speed + 50.0, bottom_mm - SPEED_ABOVE_MM)
+    coverage = canvas.coverage
     if style.frame_line:
         for edge in (coverage[0], coverage[-1], coverage[:, 0], coverage[:, -1]):
             edge[:] = 1.0
