@@ -39,9 +39,7 @@ class Canvas:
 
     def stroke(self, x_mm: ArrayLike, y_mm: ArrayLike, width_mm: float) -> None:
         """Draw a polyline with round joins."""
-        cover_polyline(
-            self.coverage, self.x_px(x_mm), self.y_px(y_mm), width_mm * self.px_per_mm
-        )
+        cover_polyline(self.coverage, self.x_px(x_mm), self.y_px(y_mm), width_mm * self.px_per_mm)
 
     def write(self, text: str, x_mm: float, middle_mm: float, *, font: str, font_mm: float) -> None:
         """Write a text from sheet x on, half the height of its capitals at a sheet y."""
