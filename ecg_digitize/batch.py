@@ -14,11 +14,12 @@ from ecg_digitize.errors import InputError
 from ecg_digitize.files import replacing
 from ecg_digitize.formats.csv import write_csv
 from ecg_digitize.image import find_images, read_image
-from ecg_digitize.many import attempt, attempt_page, ordered_map
+from ecg_digitize.layout import LEADS, Layout
+from ecg_digitize.many import NO_OVERRIDES, Overrides, attempt, attempt_page, ordered_map
 from ecg_digitize.models import Models
 from ecg_digitize.render.overlay import draw_overlay, save_png
 from ecg_digitize.render.sheet import contact_sheet, thumbnail
-from ecg_digitize.types import Digitization, Failure, Image, Page
+from ecg_digitize.types import Digitization, Failure, Image, Page, Recording
 
 OVERLAY_SUFFIX: Final = ".overlay.png"
 REPORT_NAME: Final = "run_report.json"
@@ -31,12 +32,15 @@ class PageOutput:
     """What a digitized page gave."""
 
     csv: str
+    layout: str  # what it was read as
     rhythm: str | None  # the lead that spans all of the page
+    windows_s: Mapping[str, tuple[float, float]]  # where each lead begins and ends
     mm_per_s: float
     mm_per_mv: float
     einthoven_mv: float | None  # see Digitization
     verdict: str  # "ok", "check" or "reject", see Recording
     doubts: tuple[str, ...]
+    quality: Mapping[str, float]  # lead -> probability that it is right, see quality.py
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class BatchReport:
     failures: tuple[Failure, ...]
     elapsed_s: float
     timings_s: Mapping[str, float]  # stage -> seconds a digitized page, mean
+    overrides: Overrides = NO_OVERRIDES
 
     def to_json(self) -> str:
         """Return the report as indented JSON."""
@@ -55,6 +60,7 @@ class BatchReport:
             "digitized": len(self.outputs),
             "elapsed_s": round(self.elapsed_s, 3),
             "timings_s": {stage: round(value, 4) for stage, value in self.timings_s.items()},
+            "overrides": self.overrides.to_json(),
             "outputs": {source: vars(output) for source, output in self.outputs.items()},
             "failures": [asdict(failure) for failure in self.failures],
         }
@@ -82,8 +88,7 @@ def digitize_into(
     models: Models,
     *,
     fs_hz: float = 500.0,
-    mm_per_s: float | None = None,
-    mm_per_mv: float | None = None,
+    overrides: Overrides = NO_OVERRIDES,
     overlay: bool = True,
     sheet: Path | None = None,
     progress: Callable[[Path, Failure | None], None] | None = None,
@@ -95,8 +100,7 @@ def digitize_into(
         sources: Picture files.
         models: See `models.load_models`.
         fs_hz: Samples a second of the tables.
-        mm_per_s: Paper speed of all pages, whatever their pulses say; None asks them.
-        mm_per_mv: Gain, likewise.
+        overrides: What is told of all pages, whatever they show.
         overlay: Draw the decoded trace on each picture.
         sheet: PNG for the first overlays, all on one sheet.
         progress: Called after each picture with its path and, if it failed, why.
@@ -122,7 +126,7 @@ def digitize_into(
         if isinstance(page, Failure):
             result = page
         else:
-            result = attempt_page(page, models, fs_hz=fs_hz, mm_per_s=mm_per_s, mm_per_mv=mm_per_mv)
+            result = attempt_page(page, models, fs_hz=fs_hz, overrides=overrides)
         if isinstance(page, Page) and isinstance(result, Digitization):
             drawn = draw_overlay(page, result) if overlay or sheet else None
             result = _write(result, out, name, drawn if overlay else None)
@@ -134,12 +138,15 @@ def digitize_into(
             apart_mv = result.einthoven_mv
             outputs[str(source)] = PageOutput(
                 csv=str(out / f"{name}.csv"),
+                layout=result.recording.layout.name,
                 rhythm=result.recording.rhythm,
+                windows_s=_windows_s(result.recording.layout),
                 mm_per_s=result.recording.layout.mm_per_s,
                 mm_per_mv=result.recording.layout.mm_per_mv,
                 einthoven_mv=round(apart_mv, 4) if np.isfinite(apart_mv) else None,
                 verdict=result.recording.verdict,
                 doubts=result.doubts,
+                quality=_quality(result.recording),
             )
             for stage, value in result.timings_s.items():
                 seconds[stage] += value
@@ -152,6 +159,7 @@ def digitize_into(
         failures=tuple(failures),
         elapsed_s=time.monotonic() - began,
         timings_s={stage: total / len(outputs) for stage, total in seconds.items()},
+        overrides=overrides,
     )
     if sheet is not None and thumbs:
         save_png(sheet, contact_sheet(thumbs))
@@ -179,6 +187,18 @@ def output_names(sources: Iterable[Path]) -> list[str]:
 
 def _read(source: Path) -> Page | Failure:
     return attempt(lambda: read_image(source), str(source))
+
+
+def _windows_s(layout: Layout) -> dict[str, tuple[float, float]]:
+    segments = ((lead, layout.segment(lead)) for lead in layout.leads)
+    return {lead: (round(one.start_s, 4), round(one.stop_s, 4)) for lead, one in segments}
+
+
+def _quality(recording: Recording) -> dict[str, float]:
+    if recording.quality is None:
+        return {}
+    pairs = zip(LEADS, recording.quality, strict=True)
+    return {lead: round(float(right), 3) for lead, right in pairs if np.isfinite(right)}
 
 
 def _caption(name: str, result: Digitization) -> str:

@@ -16,7 +16,7 @@ from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.stage2.members import MEMBERS
 
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
-TRAINED: Final = (*STAGES, "names", "text")  # each by itself
+TRAINED: Final = (*STAGES, "strips", "names", "text")  # each by itself
 FED: Final = STAGES[:2]  # whose training samples are a page each
 PRESET_HELP: Final = "fast: each network looks once; best: from several sides (default)"
 SOURCE_HELP: Final = "simulator (default), bank:FILE.npz, wfdb:FOLDER, deepfake; commas join"
@@ -83,8 +83,9 @@ def _add_using(command: Command) -> None:
     add("--sample", action="store_true", help="the page that comes with the package, to try it")
     add("-o", "--out", type=Path, required=True, metavar="DIR")
     add("--fs", type=_positive, default=500.0, help="samples a second, not filtered (default: 500)")
-    add("--speed", type=_positive, metavar="MM/S", help="paper speed (default: by the pulses)")
-    add("--gain", type=_positive, metavar="MM/MV", help="gain (default: by the pulses)")
+    add("--layout", metavar="NAME", help="say 6x2, 12x1, ... (default: what the sheet shows)")
+    add("--speed", type=_positive, metavar="MM/S", help="paper speed (default: by text and pulses)")
+    add("--gain", type=_positive, metavar="MM/MV", help="gain (default: by text and pulses)")
     add("--no-overlay", action="store_true", help="write tables only")
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 96 overlays on one sheet")
     _add_model_options(add)
@@ -120,6 +121,8 @@ def _add_using(command: Command) -> None:
     add("--megapixels", type=_positive, default=5.0, help="of photos at most (default: 5)")
     _add_severity(add)
     _add_validation(add)
+    add("--layout", metavar="NAME", help="sheets of a layout instead, one in five damaged, or any")
+    add("--fit", action="store_true", help="with --layout: fit the quality of leads to these")
     which = judge.add_mutually_exclusive_group()
     which.add_argument("--true-geometry", action="store_true", help="judge stage 2 alone")
     which.add_argument("--round-trip", action="store_true", help="judge the decoder alone")
@@ -130,9 +133,11 @@ def _add_using(command: Command) -> None:
     add = command(
         "compare", commands.compare, "measure what ships against what was tried in its place"
     ).add_argument
-    add("subject", choices=("decoders", "geometry", "looks", "resampling"))
+    add("subject", choices=("decoders", "geometry", "looks", "resampling", "sheets"))
     add("--pages", type=_count, default=20, help="of each kind; records for resampling")
     add("--paired", type=Path, metavar="CSV", help="real pictures in their place, for geometry")
+    add("--printed", type=Path, metavar="CSV", help="what a person sees on sheets, for sheets")
+    add("--pictures", type=Path, metavar="DIR", help="where those sheets are")
     _add_validation(add)
     _add_model_options(add)
 

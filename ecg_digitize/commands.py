@@ -18,7 +18,9 @@ from ecg_digitize.errors import InputError
 from ecg_digitize.shipped import sample_page
 
 if TYPE_CHECKING:
+    from ecg_digitize.layouts import Family
     from ecg_digitize.models import Models
+    from ecg_digitize.synth.signals import SignalSource
     from ecg_digitize.training.loop import TrainOptions
 
 DONE: Final = 0
@@ -29,11 +31,13 @@ PAGES_FAILED: Final = 3
 def digitize(arguments: argparse.Namespace) -> int:
     """Write a csv and an overlay for each picture."""
     from ecg_digitize.batch import digitize_into, find_pages
+    from ecg_digitize.many import Overrides
 
     paths = [*arguments.paths, *([sample_page()] if arguments.sample else [])]
     if not paths:
         raise InputError("digitize: no pictures; name files or folders, or say --sample")
     sources = find_pages(paths)
+    overrides = Overrides(_family(arguments.layout), arguments.speed, arguments.gain)
     models = _models(arguments)
     with _bar(len(sources)) as step:
         report = digitize_into(
@@ -41,8 +45,7 @@ def digitize(arguments: argparse.Namespace) -> int:
             sources,
             models,
             fs_hz=arguments.fs,
-            mm_per_s=arguments.speed,
-            mm_per_mv=arguments.gain,
+            overrides=overrides,
             overlay=not arguments.no_overlay,
             sheet=arguments.contact_sheet,
             progress=lambda source, failure: step(),
@@ -55,6 +58,18 @@ def digitize(arguments: argparse.Namespace) -> int:
     for source, doubts in report.doubts().items():
         print(f"{report.outputs[source].verdict} {source}: {'; '.join(doubts)}", file=sys.stderr)
     return PAGES_FAILED if report.failures else DONE
+
+
+def _family(name: str | None) -> "Family | None":
+    from ecg_digitize.layouts import FAMILIES
+
+    if name is None:
+        return None
+    known = {family.name.casefold(): family for family in FAMILIES}
+    if name.casefold() not in known:
+        names = ", ".join(family.name for family in FAMILIES)
+        raise InputError(f'--layout: expected one of {names}, but got "{name}"')
+    return known[name.casefold()]
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
@@ -250,6 +265,8 @@ def validate(arguments: argparse.Namespace) -> int:
     from ecg_digitize.training import validate as validating
 
     source = open_source(arguments.source, validation=True)
+    if arguments.layout is not None:
+        return _validate_sheets(arguments, source)
     kinds = arguments.kind or (list(KINDS) if arguments.each_kind else [])
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise InputError(f"validate: no kind {unknown[0]!r}; there are {', '.join(KINDS)}")
@@ -289,6 +306,46 @@ def validate(arguments: argparse.Namespace) -> int:
     return PAGES_FAILED if any(check.error for check in report.checks) else DONE
 
 
+def _validate_sheets(arguments: argparse.Namespace, source: "SignalSource") -> int:
+    from ecg_digitize.training.validate_sheets import fitted, validate_sheets
+
+    models = _models(arguments)
+    with _bar(arguments.pages) as step:
+        report = validate_sheets(
+            source,
+            models,
+            pages=arguments.pages,
+            seed=arguments.seed,
+            layout=arguments.layout,
+            progress=lambda check: step(),
+        )
+    print(report.to_text(), end="")
+    if arguments.fit:
+        options = fitted(report)
+        print(f"\nfitted to these sheets: {options}\n\n{report.to_text(options)}", end="")
+    _write_json(arguments.json, report.to_json())
+    return DONE
+
+
+def _compare_sheets(arguments: argparse.Namespace) -> int:
+    from ecg_digitize.image import read_image
+    from ecg_digitize.pipeline import digitize_page
+    from ecg_digitize.training.compare_sheets import compare_sheets, read_printed
+
+    if arguments.printed is None or arguments.pictures is None:
+        raise InputError("compare sheets: expected --printed CSV and --pictures DIR")
+    models = _models(arguments)
+    with _bar(len(read_printed(arguments.printed))) as step:
+        compared = compare_sheets(
+            arguments.printed,
+            arguments.pictures,
+            lambda path: digitize_page(read_image(path), models).recording,
+            progress=step,
+        )
+    print(compared.to_text(), end="")
+    return DONE
+
+
 def compare(arguments: argparse.Namespace) -> int:
     """Measure what ships against what was tried in its place."""
     from ecg_digitize.synth.dataset import KINDS
@@ -306,6 +363,8 @@ def compare(arguments: argparse.Namespace) -> int:
             table = compare_geometry_of(arguments.paired, models, progress=step)
         print(table.to_text(), end="")
         return DONE
+    if arguments.subject == "sheets":
+        return _compare_sheets(arguments)
     source = open_source(arguments.source, validation=True)
     pages, seed = arguments.pages, arguments.seed
     if arguments.subject == "resampling":

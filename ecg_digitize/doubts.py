@@ -4,18 +4,19 @@ Nothing here changes what was read. A page without doubts is the competition's s
 its names and its rows where they belong, ink along every lead, and limb leads that agree.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from ecg_digitize.frames import RECT, TIME_ORIGIN_MM
 from ecg_digitize.layout import COMPETITION, LEADS, NAME_KEYS, Layout
+from ecg_digitize.quality import DEFAULTS as QUALITY
+from ecg_digitize.quality import QualityOptions
 from ecg_digitize.sheet.find import FoundSheet
-from ecg_digitize.sheet.leftover import leftover_mm
 from ecg_digitize.sheet.text import NOTHING_TOLD, Told
 from ecg_digitize.stage1.pulses import Pulse
-from ecg_digitize.types import Float64, GridMap, Image, Mask, Registration, Trace
+from ecg_digitize.types import Float32, Float64, GridMap, Image, Mask, Registration, Trace
 
 
 class DoubtOptions(NamedTuple):
@@ -40,6 +41,7 @@ class DoubtOptions(NamedTuple):
         astray_share: and share of a lead that does.
         rejected_mv: RMS of I - II + III from which on a reading is wrong,
         rejected_leads: and how many leads may not lie on other rows.
+        rejected_names: Names that agree with the layout below which it is another one.
     """
 
     einthoven_mv: float = 0.1
@@ -57,6 +59,7 @@ class DoubtOptions(NamedTuple):
     astray_share: float = 0.15
     rejected_mv: float = 0.4
     rejected_leads: int = 3
+    rejected_names: int = 6
 
 
 DEFAULTS: Final = DoubtOptions()
@@ -116,8 +119,8 @@ def has_gaps(ends_mm: Float64, *, options: DoubtOptions = DEFAULTS) -> bool:
 
 def doubts_about_sheet(
     found: FoundSheet,
-    trace: Trace,
     paper: Trace,
+    left_mm: Mapping[tuple[int, str], float],
     *,
     about_scale: tuple[str, ...],
     einthoven_mv: float,
@@ -127,8 +130,8 @@ def doubts_about_sheet(
 
     Args:
         found: The sheet, and what it was found by.
-        trace: The traces by place, see ``sheet.read.read_rows``.
         paper: The traces, their layout at the printed speed and gain.
+        left_mm: Ink that no row was led through, see ``sheet.leftover``.
         about_scale: What speaks against the speed and the gain.
         einthoven_mv: See Digitization.
         options: See there.
@@ -150,7 +153,7 @@ def doubts_about_sheet(
     end_mm = max(begin_mm + found.sheet.places.strip_mm, found.sheet.places.end_mm)
     if begin_mm < options.edge_mm or end_mm > width_mm - options.edge_mm:
         said.append("the rows reach the edge of the picture, and may be cut there")
-    if left := {lead for _, lead in leftover_mm(found.strokes.lines, found.sheet, trace)}:
+    if left := {lead for _, lead in left_mm}:
         names = ", ".join(lead for lead in LEADS if lead in left)
         said.append(f"ink near {names} was left over: strokes may be missing, or be another row's")
     said += _about_leads(found.sheet.grid, paper, options)
@@ -167,15 +170,30 @@ def grid_doubts(
     options: DoubtOptions = DEFAULTS,
 ) -> Iterator[str]:
     """Say what speaks against a grid and the lead names on it, see ``doubts_about``."""
-    size_px = np.array(image.shape[1::-1])
-    points_px = grid.crossings_xy_px
-    inside = ((points_px >= 0) & (points_px <= size_px - 1)).all(axis=-1)
     if not np.isfinite(grid.residual_px):
         yield "no grid was found, so that lengths are those of the lead names"
-    elif not inside.any() or grid.confidence[inside].mean() < options.grid:
+    elif grid_confidence(image, grid) < options.grid:
         yield "the printed lines hardly agree with the grid that was found"
     if registration.n_inliers < options.names:
         yield f"{registration.n_inliers} of {len(NAME_KEYS)} lead names are where they belong"
+
+
+def grid_confidence(image: Image, grid: GridMap) -> float:
+    """Return the mean confidence of the crossings that lie in the picture; 0 if none does."""
+    size_px = np.array(image.shape[1::-1])
+    points_px = grid.crossings_xy_px
+    inside = ((points_px >= 0) & (points_px <= size_px - 1)).all(axis=-1)
+    return float(grid.confidence[inside].mean()) if inside.any() else 0.0
+
+
+def quality_doubts(quality: Float32, *, options: QualityOptions = QUALITY) -> Iterator[str]:
+    """Name the leads that are likely wrong, by (12,) probabilities that they are right."""
+    with np.errstate(invalid="ignore"):
+        low = quality < options.wrong
+    if low.any():
+        yield f"{', '.join(lead for lead, is_low in zip(LEADS, low, strict=True) if is_low)} " + (
+            "is likely wrong" if low.sum() == 1 else "are likely wrong"
+        )
 
 
 def text_doubts(text: Told, layout: Layout) -> Iterator[str]:
@@ -231,11 +249,27 @@ def is_hopeless(
         einthoven_mv: See Digitization.
         options: See there.
     """
-    astray = _leads(paper, _is_astray(grid, paper, options), options.astray_share)
+    astray = _leads(paper, is_astray(grid, paper, options), options.astray_share)
     return einthoven_mv > options.rejected_mv or len(astray) >= options.rejected_leads
 
 
-def _is_astray(grid: GridMap, paper: Trace, options: DoubtOptions) -> Mask:
+def is_another_sheet(
+    image: Image,
+    registration: Registration,
+    grid: GridMap,
+    *,
+    options: DoubtOptions = DEFAULTS,
+) -> bool:
+    """Say whether a sheet that was taken for the competition's is surely another one.
+
+    Few of its names are where they belong, or not all of them and the grid does not fit either.
+    """
+    few = registration.n_inliers < options.names
+    doubtful = np.isfinite(grid.residual_px) and grid_confidence(image, grid) < options.grid
+    return registration.n_inliers < options.rejected_names or (few and bool(doubtful))
+
+
+def is_astray(grid: GridMap, paper: Trace, options: DoubtOptions = DEFAULTS) -> Mask:
     """Return (rows, columns) where a line lies on another row."""
     zero_mm = grid.zero_mm(paper.layout)
     apart_mm = float(np.diff(zero_mm).min()) if len(zero_mm) > 1 else np.inf
@@ -250,7 +284,7 @@ def _about_leads(grid: GridMap, paper: Trace, options: DoubtOptions) -> Iterator
     for missing, least, what in (
         (~shown, options.missing, "outside the picture"),
         (shown & (paper.confidence <= 0), options.missing, "without ink"),
-        (_is_astray(grid, paper, options), options.astray_share, "on another row"),
+        (is_astray(grid, paper, options), options.astray_share, "on another row"),
     ):
         if names := _leads(paper, missing, least):
             yield f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {what}"

@@ -5,12 +5,14 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from ecg_digitize.errors import ImageError, StageError
 from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.image import read_image
+from ecg_digitize.layouts import Family
 from ecg_digitize.models import Models, load_models
 from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.types import Digitization, Failure, Page
@@ -52,13 +54,37 @@ def digitize_many(
         yield page if isinstance(page, Failure) else attempt_page(page, models, fs_hz=fs_hz)
 
 
+@dataclass(frozen=True)
+class Overrides:
+    """What somebody tells of all pages of a batch, whatever these show; None asks each page."""
+
+    family: Family | None = None
+    mm_per_s: float | None = None
+    mm_per_mv: float | None = None
+
+    def to_json(self) -> dict[str, str | float]:
+        """Return those that are given."""
+        told = {"mm_per_s": self.mm_per_s, "mm_per_mv": self.mm_per_mv}
+        given: dict[str, str | float] = {k: v for k, v in told.items() if v is not None}
+        return {"layout": self.family.name, **given} if self.family else given
+
+
+NO_OVERRIDES: Final = Overrides()
+
+
 def attempt_page(
-    page: Page, models: Models, *, fs_hz: float, mm_per_s: float | None = None,
-    mm_per_mv: float | None = None,
-) -> Digitization | Failure:  # fmt: skip
+    page: Page, models: Models, *, fs_hz: float, overrides: Overrides = NO_OVERRIDES
+) -> Digitization | Failure:
     """Digitize a page, see ``digitize_page``; what goes wrong comes back as a Failure."""
     return attempt(
-        lambda: digitize_page(page, models, fs_hz=fs_hz, mm_per_s=mm_per_s, mm_per_mv=mm_per_mv),
+        lambda: digitize_page(
+            page,
+            models,
+            fs_hz=fs_hz,
+            layout=overrides.family,
+            mm_per_s=overrides.mm_per_s,
+            mm_per_mv=overrides.mm_per_mv,
+        ),
         page.source,
     )
 

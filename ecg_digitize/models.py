@@ -19,7 +19,7 @@ from ecg_digitize.weights import load_network
 
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 """Those that have a network."""
-READERS: Final = ("names", "text")
+READERS: Final = ("names", "text", "strips")
 """Networks that read other sheets than the competition's, and are not needed for that one."""
 
 
@@ -44,7 +44,8 @@ class Models:
     refine: nn.Module
     device: torch.device
     names: nn.Module | None = None  # what other sheets than the competition's are read by,
-    text: nn.Module | None = None  # and what they tell in words
+    text: nn.Module | None = None  # what they tell in words,
+    strips: nn.Module | None = None  # and their rows
     preset: Preset = PRESETS[BEST]
 
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ecg_digitize.alignment import Reading, find_start, set_in_time, set_upright_in_time
-from ecg_digitize.doubts import doubts_about, doubts_about_sheet, is_hopeless
 from ecg_digitize.errors import InputError, StageError
 from ecg_digitize.frames import TRACE_FS_HZ
+from ecg_digitize.judge import Evidences, judged_sheet, judged_usual
 from ecg_digitize.layout import COMPETITION, Layout
+from ecg_digitize.layouts import Family
 from ecg_digitize.models import Models, reader_of
 from ecg_digitize.sheet.calibration import calibrated_layout, told_in_text
 from ecg_digitize.sheet.find import FoundSheet
@@ -48,7 +49,7 @@ def digitize_page(
     page: Page,
     models: Models,
     *,
-    layout: Layout | None = None,
+    layout: Layout | Family | None = None,
     mm_per_s: float | None = None,
     mm_per_mv: float | None = None,
     fs_hz: float = TRACE_FS_HZ,
@@ -63,8 +64,9 @@ def digitize_page(
         page: The picture.
         models: See load_models.
         layout: COMPETITION, where it is known that the page is its sheet: then nothing of it is
-            looked for, nor doubted. None: what the sheet shows, at the speed and the gain that its
-            text and its calibration pulses tell.
+            looked for, nor doubted. A family, one of layouts.FAMILIES: that is printed, whatever
+            the lead names say. None: what the sheet shows, at the speed and the gain that its text
+            and its calibration pulses tell.
         mm_per_s: Paper speed, whatever the sheet tells; None asks it.
         mm_per_mv: Gain, likewise.
         fs_hz: Samples a second wanted; nothing is filtered, see `signals.to_recording`.
@@ -81,10 +83,12 @@ def digitize_page(
         InputError: If the layout is another one.
         StageError: If a stage cannot carry the page further.
     """
-    if layout not in (None, COMPETITION):
-        raise InputError(f"only the layout {COMPETITION.name} can be read, but got {layout.name}")
     clock = _Clock()
     wanted = _Wanted(mm_per_s, mm_per_mv, fs_hz, lengths, rhythm, fusion, passes)
+    if isinstance(layout, Family):
+        return _digitize_told(page, layout, models, wanted, clock)
+    if layout not in (None, COMPETITION):
+        raise InputError(f"only the layout {COMPETITION.name} can be read, but got {layout.name}")
     reader = reader_of(models) if layout is None else None
     registration, found, usual, missed = None, None, None, None
     try:
@@ -168,20 +172,10 @@ def _digitize_usual(
     recording = to_recording(
         read.upright, fs_hz=wanted.fs_hz, lengths=wanted.lengths, fusion=wanted.fusion
     )
+    evidence: Evidences = {}
     if usual.ends_mm is not None:
-        doubts = doubts_about(
-            page.image,
-            usual.registration,
-            read.grid,
-            read.upright,
-            pulses=usual.pulses,
-            text=usual.told,
-            ends_mm=usual.ends_mm,
-            is_calibrated=told is not None or None not in (wanted.mm_per_s, wanted.mm_per_mv),
-            einthoven_mv=read.einthoven_mv,
-        )
-        hopeless = is_hopeless(read.grid, read.upright, read.einthoven_mv)
-        recording = replace(recording, doubts=doubts, is_rejected=hopeless)
+        known = told is not None or None not in (wanted.mm_per_s, wanted.mm_per_mv)
+        recording, evidence = judged_usual(recording, page, usual, read, is_calibrated=known)
     clock.lap("signals")
     return Digitization(
         page.source,
@@ -191,7 +185,21 @@ def _digitize_usual(
         usual.registration,
         clock.laps_s,
         read.einthoven_mv,
+        evidence,
     )
+
+
+def _digitize_told(
+    page: Page, family: Family, models: Models, wanted: _Wanted, clock: "_Clock"
+) -> Digitization:
+    """Read a sheet whose family somebody told."""
+    reader = reader_of(models)
+    found = None if reader is None else find_any_sheet(page.image, reader, families=(family,))
+    clock.lap("sheet")
+    if found is None:
+        rows = f"{len(family.rows)} rows of {family.n_columns} leads"
+        raise StageError("sheet", f"{page.source}: expected a grid and {rows}, but saw none")
+    return _digitize_any(page, found, models, wanted, clock)
 
 
 def _digitize_any(
@@ -200,7 +208,13 @@ def _digitize_any(
     """Read a sheet of any layout."""
     sheet = found.sheet
     calibration = calibrated_layout(found, mm_per_s=wanted.mm_per_s, mm_per_mv=wanted.mm_per_mv)
-    read = partial(read_rectified, models=models, passes=wanted.passes, lap=clock.lap)
+    read = partial(
+        read_rectified,
+        models=models,
+        network=models.strips,
+        passes=wanted.passes,
+        lap=clock.lap,
+    )
     plain = unframed(
         page.image,
         found.flat,
@@ -208,28 +222,22 @@ def _digitize_any(
         rows_mm=sheet.match.rows_mm,
         ends_mm=(float(sheet.places.starts_mm[0]), sheet.places.end_mm),
     )
-    trace = read_rows(Page(plain, page.source), sheet, read)
+    trace = read_rows(Page(plain, page.source), sheet, read, mm_per_mv=calibration.layout.mm_per_mv)
     paper = with_strips(timed(trace, sheet, calibration.layout))
     reading = set_upright_in_time(sheet.grid, trace, paper)
     # Nobody knows whether the rows of other sheets show the same instants: leads are not blended.
     recording = to_recording(reading.upright, fs_hz=wanted.fs_hz)
-    doubts = doubts_about_sheet(
-        found,
-        trace,
-        reading.upright,
-        about_scale=calibration.doubts,
-        einthoven_mv=reading.einthoven_mv,
-    )
-    hopeless = is_hopeless(sheet.grid, reading.upright, reading.einthoven_mv)
+    recording, evidence = judged_sheet(recording, found, trace, reading, calibration)
     clock.lap("signals")
     return Digitization(
         page.source,
-        replace(recording, doubts=doubts, is_rejected=hopeless),
+        recording,
         trace,
         sheet.grid,
         None,
         clock.laps_s,
         reading.einthoven_mv,
+        evidence,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Final
 import cv2
 import numpy as np
 import torch
+from torch import nn
 
 from ecg_digitize import geometry
 from ecg_digitize.errors import StageError
@@ -161,9 +162,18 @@ def read_rectified(
     *,
     passes: int = PASSES,
     lap: Callable[[str], None] = lambda _: None,
+    network: nn.Module | None = None,
 ) -> Trace:
-    """Stage 2, as a whole; lap is called with the name of each step when it is done."""
-    trace_map = find_traces(rectified, models)
+    """Stage 2, as a whole.
+
+    Args:
+        rectified: The page, or a strip of it.
+        models: The networks.
+        passes: How often lines are refined.
+        lap: Called with the name of each step when it is done.
+        network: What finds the traces; None is models.stage2, which knows pages of four rows.
+    """
+    trace_map = find_traces(rectified, models, network=network)
     lap("stage2")
     trace = decode(trace_map, rectified.image)
     lap("decode")
@@ -172,9 +182,11 @@ def read_rectified(
     return replace(trace, shown=rectified.shown)
 
 
-def find_traces(rectified: RectifiedPage, models: Models) -> TraceMap:
+def find_traces(
+    rectified: RectifiedPage, models: Models, *, network: nn.Module | None = None
+) -> TraceMap:
     """Stage 2: where each row's centre line is, column by column; nowhere outside the picture."""
-    (logits,) = run_on(models.stage2, rectified.image, models.device)
+    (logits,) = run_on(network or models.stage2, rectified.image, models.device)
     layout = rectified.layout
     probability = column_probability(logits[0], layout.n_columns)
     return trace_map_of(probability, shown=rectified.shown, layout=layout)

@@ -1,13 +1,17 @@
 """What crosses a border between stages: frozen dataclasses, checked when made."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, RECT
+from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS
 from ecg_digitize.layout import COMPETITION, LEADS, Layout
+
+if TYPE_CHECKING:
+    from ecg_digitize.quality import Evidence
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -97,9 +101,9 @@ class GridMap:
 
 @dataclass(frozen=True)
 class RectifiedPage:
-    """The page in the rect frame, remapped once from the original pixels."""
+    """The page, or a strip of it, in the rect frame, remapped once from the original pixels."""
 
-    image: Image  # (1280, 5600 or more, 3) uint8 RGB, rect frame
+    image: Image  # (1280, 5600 or more, 3) uint8 RGB, rect frame; of a strip the upper rows of it
     valid: float  # share of the rect frame that lies inside the picture
     shown: Mask | None = None
     """(rows, columns) where the baselines of the rows lie inside the picture; None: everywhere."""
@@ -107,7 +111,7 @@ class RectifiedPage:
 
     def __post_init__(self) -> None:
         """Check shapes."""
-        _check("RectifiedPage.image", self.image, (RECT.height_px, None, 3), np.uint8)
+        _check("RectifiedPage.image", self.image, (None, None, 3), np.uint8)
         if self.shown is not None:
             _check("RectifiedPage.shown", self.shown, self.layout.shape, np.bool_)
 
@@ -155,6 +159,8 @@ class Recording:
     """Why it should be looked at before it is used, see doubts.py."""
     is_rejected: bool = False
     """Whether what speaks against it says that it is wrong, see doubts.is_hopeless."""
+    quality: Float32 | None = None
+    """(12,) probability that each lead is right, see quality.py; NaN for absent leads."""
 
     def __post_init__(self) -> None:
         """Check shapes."""
@@ -184,6 +190,8 @@ class Digitization:
     einthoven_mv: float = float("nan")
     """RMS of II - I - III, their offsets aside, before leads are blended: what needs no truth to be
     checked. Lines 0.4 mm thick leave 0.02 mV; beyond 0.1 mV something is wrong."""
+    evidence: Mapping[str, "Evidence"] = field(default_factory=dict)
+    """What the reading shows of each lead, see quality.py."""
 
     @property
     def doubts(self) -> tuple[str, ...]:

@@ -8,14 +8,14 @@ import numpy as np
 from ecg_digitize.doubts import DEFAULTS as DOUBTS
 from ecg_digitize.doubts import grid_doubts, has_gaps
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM
-from ecg_digitize.layout import COMPETITION, NAME_KEYS
+from ecg_digitize.layout import COMPETITION, NAME_KEYS, Layout
 from ecg_digitize.sheet.find import FoundSheet, Reader, placed_names
 from ecg_digitize.sheet.flat import flat_sheet
 from ecg_digitize.sheet.match import PlacedName, contradicts
 from ecg_digitize.sheet.text import NOTHING_TOLD, Told, cut_lines, told_by
 from ecg_digitize.stage1.ends import find_ends
 from ecg_digitize.stage1.pulses import Pulse, find_pulses
-from ecg_digitize.types import Float64, GridMap, Page, Registration
+from ecg_digitize.types import Float64, GridMap, Page, Registration, Trace
 
 CUT_FROM_IT: Final = ("3x4", "3x2 limb", "3x2 chest")
 """Families that a part of the competition's sheet is taken for."""
@@ -87,10 +87,29 @@ def is_cut(found: FoundSheet, usual: Usual) -> bool:
 
 
 def may_be_cut(found: FoundSheet) -> bool:
-    """Say whether a sheet may be a part of the competition's."""
-    return found.sheet.match.family.name in CUT_FROM_IT
+    """Say whether a sheet may be a part of the competition's: it has no more strips than that."""
+    match = found.sheet.match
+    return match.family.name in CUT_FROM_IT and len(match.strips) <= 1
 
 
 def has_gaps_in(usual: Usual) -> bool:
     """Say whether the rows have gaps between their leads; the competition's have none."""
     return usual.ends_mm is not None and has_gaps(usual.ends_mm)
+
+
+def layout_seen(paper: Trace) -> Layout:
+    """Return the layout of a reading without the strip, if that lies outside the picture.
+
+    Many sheets that are laid out as the competition's have none.
+    """
+    layout, shown = paper.layout, paper.shown
+    if shown is None:
+        return layout
+    rows = tuple(
+        row
+        for row, on_picture in zip(layout.rows, shown, strict=True)
+        if not row.is_strip or row.segments or on_picture.mean() > DOUBTS.missing
+    )
+    if len(rows) == layout.n_rows:
+        return layout
+    return replace(layout, name=layout.name.partition("+")[0], rows=rows)

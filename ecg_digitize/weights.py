@@ -81,9 +81,10 @@ def network_classes() -> dict[str, NetworkFactory]:
     from ecg_digitize.stage1.net import Stage1Net
     from ecg_digitize.stage2.refine import RefineNet
     from ecg_digitize.stage2.series import SeriesNet
+    from ecg_digitize.stage2.strip import StripNet
     from ecg_digitize.stage2.whole import WholeNet
 
-    known = (Stage0Net, Stage1Net, WholeNet, SeriesNet, RefineNet, NamesNet, TextNet)
+    known = (Stage0Net, Stage1Net, WholeNet, SeriesNet, StripNet, RefineNet, NamesNet, TextNet)
     return {network.__name__: network for network in known}
 
 
@@ -199,7 +200,7 @@ def write_entry(
     Args:
         network: The trained network; its class name is the architecture's name.
         path: The safetensors file to write, whole or not at all.
-        stage: "stage0", "stage1", "stage2", "refine", "names" or "text".
+        stage: "stage0", "stage1", "stage2", "refine", "strips", "names" or "text".
         options: Keyword arguments that construct the network.
         input_spec: What it looks at in use.
         licence: SPDX identifier.

@@ -23,10 +23,10 @@ def conv_block(
     )
 
 
-def with_row_coordinate(x: Tensor) -> Tensor:
-    """Append a channel that runs from -1 at the top to 1 at the bottom (CoordConv)."""
+def with_row_coordinate(x: Tensor, reach: float = 1.0) -> Tensor:
+    """Append a channel that runs from -reach at the top to reach at the bottom (CoordConv)."""
     n, _, height, width = x.shape
-    rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype)
+    rows = torch.linspace(-reach, reach, height, device=x.device, dtype=x.dtype)
     channel = rows[None, None, :, None].expand(n, 1, height, width)
     # A channel of another memory format would turn the whole result, at a copy each way.
     channel = channel.contiguous(memory_format=torch.channels_last)
@@ -90,12 +90,13 @@ class UNet(nn.Module):
         levels = self.encoder(x)
         return self.decode(levels, x), levels[-1]
 
-    def decode(self, levels: list[Tensor], x: Tensor) -> Tensor:
+    def decode(self, levels: list[Tensor], x: Tensor, *, reach: float = 1.0) -> Tensor:
         """Return the decoder's features.
 
         Args:
             levels: The encoder's, finest first.
             x: The input, which the detail stem looks at.
+            reach: How far the row coordinate runs from 0.
         """
         y = levels[-1]
         for k, block in enumerate(self.blocks):
@@ -105,7 +106,7 @@ class UNet(nn.Module):
             if self.detail is not None and k == len(self.blocks) - 1:
                 parts.append(self.detail(x))
             y = torch.cat(parts, dim=1)
-            y = block(with_row_coordinate(y) if self.row_coordinate else y)
+            y = block(with_row_coordinate(y, reach) if self.row_coordinate else y)
         return y
 
 

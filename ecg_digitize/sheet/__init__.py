@@ -10,6 +10,6 @@ In the order in which they are used:
 * ``places``: where the leads begin and end.
 * ``find``: all of the above, one after the other.
 * ``calibration``: speed and gain, by the pulses.
-* ``read``: the rows, four at a time, and each lead in its time.
+* ``read``: the rows, one at a time, and each lead in its time.
 * ``leftover``: ink that no row was led through.
 """

@@ -30,6 +30,7 @@ class Calibration:
 
     layout: Layout
     doubts: tuple[str, ...]
+    is_told: bool  # whether anything told both
 
 
 def calibrated_layout(
@@ -58,7 +59,7 @@ def calibrated_layout(
             rows = zip(layout.rows, of_rows_mv, strict=True)
             layout = replace(layout, rows=tuple(replace(row, mm_per_mv=one) for row, one in rows))
     doubts = _doubts(layout, speed, gain, told, by_pulse=(by_pulse_s, by_pulse_mv))
-    return Calibration(layout, tuple(doubts))
+    return Calibration(layout, tuple(doubts), None not in (speed, gain))
 
 
 def told_in_text(layout: Layout, told: Told) -> Layout | None:

@@ -11,7 +11,15 @@ from typing import Final, Protocol
 import numpy as np
 
 from ecg_digitize.layout import Layout, Row, Segment
-from ecg_digitize.sheet.flat import FLAT_PX_PER_MM, FlatSheet, Strokes, lay_flat, strokes_of
+from ecg_digitize.layouts import FAMILIES, Family
+from ecg_digitize.sheet.flat import (
+    FLAT_PX_PER_MM,
+    FlatSheet,
+    Strokes,
+    find_ink,
+    lay_flat,
+    strokes_of,
+)
 from ecg_digitize.sheet.lattice import refined
 from ecg_digitize.sheet.match import Match, PlacedName, match_layout
 from ecg_digitize.sheet.names import Name
@@ -22,13 +30,21 @@ from ecg_digitize.sheet.scale import find_squares
 from ecg_digitize.sheet.text import Cut, Line, Told, cut_lines, told_by
 from ecg_digitize.stage1.pulses import DEFAULTS as PULSES
 from ecg_digitize.stage1.pulses import Pulse, find_pulses
-from ecg_digitize.types import GridMap, Image
+from ecg_digitize.types import Float64, GridMap, Image, Mask
 
 ENOUGH_NAMES: Final = 6
 """A side on which so many names are read is the upright one; else the others are looked at too."""
 LEAST_NAMES: Final = 3
 """Fewer names may be read by chance: they do not tell which side is up."""
 TRUSTED_NAME: Final = 0.5
+ALIKE_MM: Final = (12.0, 30.0)
+"""How far beyond where most rows begin and end it is asked whether a row goes on: no pulse, nor its
+foot, reaches there."""
+GOES_ON: Final = 0.8
+"""Share of ink there from which on it does; text has less."""
+BEYOND_NAMES_MM: Final = 65.0
+"""How far above the first and below the last of enough names a row may lie: the name of a row may
+not have been read."""
 _ANY_FOOT: Final = PULSES._replace(foot_mm=8.0)
 """Some machines draw the pulse about the height of the row, not on its baseline."""
 
@@ -58,12 +74,15 @@ class FoundSheet:
     confidence: float  # of the grid, in [0, 1]
 
 
-def find_sheet(image: Image, reader: Reader) -> FoundSheet | None:
+def find_sheet(
+    image: Image, reader: Reader, *, families: Sequence[Family] = FAMILIES
+) -> FoundSheet | None:
     """Find what is printed where.
 
     Args:
         image: (H, W, 3) uint8 RGB, page frame.
         reader: Reads what is printed.
+        families: See ``match.match_layout``.
 
     Returns:
         None if no grid is seen, or no layout explains names and rows.
@@ -84,7 +103,7 @@ def find_sheet(image: Image, reader: Reader) -> FoundSheet | None:
             break
     assert best is not None
     _, flat, names = best
-    return sheet_of(image, flat, names, reader, confidence=squares.confidence)
+    return sheet_of(image, flat, names, reader, families=families, confidence=squares.confidence)
 
 
 def placed_names(names: Sequence[Name], flat: FlatSheet) -> tuple[PlacedName, ...]:
@@ -104,16 +123,20 @@ def sheet_of(
     names: tuple[PlacedName, ...],
     reader: Reader,
     *,
+    families: Sequence[Family],
     confidence: float,
 ) -> FoundSheet | None:
     """Find what is printed where on a sheet that lies flat; None if no layout explains it."""
     text = reader.lines(cut_lines(image, flat))
     strokes = without_text(strokes_of(flat.ink, px_per_mm=FLAT_PX_PER_MM), text)
-    rows_mm, weights = find_rows(strokes.lines, px_per_mm=FLAT_PX_PER_MM)
-    match = match_layout(names, rows_mm, weights)
+    rows_mm, weights = find_rows(near_names(strokes.lines, names), px_per_mm=FLAT_PX_PER_MM)
+    if has_enough(names):
+        alike = are_alike(strokes.lines, rows_mm)
+        rows_mm, weights = rows_mm[alike], weights[alike]
+    match = match_layout(names, rows_mm, weights, families=families)
     if match is None:
         return None
-    pulses = find_pulses(image, flat.grid, _rows_only(match), options=_ANY_FOOT)
+    pulses = find_pulses(image, flat.grid, _rows_only(match), ink_of=find_ink, options=_ANY_FOOT)
     inked, ends_mm = ink_ends_mm(strokes.lines, match.rows_mm, pulses, px_per_mm=FLAT_PX_PER_MM)
     places = find_places(
         inked,
@@ -123,6 +146,7 @@ def sheet_of(
         n_rows=len(match.family.rows),
         upright=np.asarray(strokes.upright.any(axis=0), np.bool_),
         px_per_mm=FLAT_PX_PER_MM,
+        names_mm=match.names_mm,
     )
     if places is None:
         return None
@@ -132,6 +156,37 @@ def sheet_of(
     led_on = flat.grid if places.has_gaps else refined(image, flat, reach_mm=reach_mm)
     grid: GridMap = replace(led_on, start_mm=start_mm(places))
     return FoundSheet(Sheet(grid, match, places), flat, strokes, pulses, names, told, confidence)
+
+
+def has_enough(names: Sequence[PlacedName]) -> bool:
+    """Say whether so many names were read that they tell where on the picture the rows are."""
+    return len({name.lead for name in names}) >= ENOUGH_NAMES
+
+
+def are_alike(lines: Mask, rows_mm: Float64) -> Mask:
+    """Return (rows,) bool: which do not go on beyond the others: edges of monitors and desks do."""
+    inked, ends_mm = ink_ends_mm(lines, rows_mm, (), px_per_mm=FLAT_PX_PER_MM)
+    begin_mm, end_mm = np.nanmedian(ends_mm, axis=0)
+    alike = np.ones(len(rows_mm), np.bool_)
+    least, most = ALIKE_MM
+    for from_mm, to_mm in ((begin_mm - most, begin_mm - least), (end_mm + least, end_mm + most)):
+        low, high = (max(round(mm * FLAT_PX_PER_MM), 0) for mm in (from_mm, to_mm))
+        beyond = inked[:, low:high]
+        if beyond.shape[1] > 0.5 * (most - least) * FLAT_PX_PER_MM:
+            alike &= beyond.mean(axis=1) < GOES_ON
+    return alike
+
+
+def near_names(lines: Mask, names: Sequence[PlacedName]) -> Mask:
+    """Take away what lies far above the first lead name or far below the last: it is no row."""
+    if not has_enough(names):
+        return lines
+    y_mm = [name.y_mm for name in names]
+    first, last = min(y_mm) - BEYOND_NAMES_MM, max(y_mm) + BEYOND_NAMES_MM
+    near = lines.copy()
+    near[: max(round(first * FLAT_PX_PER_MM), 0)] = False
+    near[max(round(last * FLAT_PX_PER_MM), 0) :] = False
+    return near
 
 
 def without_text(strokes: Strokes, text: Sequence[Line]) -> Strokes:

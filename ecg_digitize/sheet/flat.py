@@ -88,7 +88,7 @@ def flat_sheet(image: Image, grid: GridMap, size_mm: tuple[float, float]) -> Fla
     return FlatSheet(grid, frame, seen, find_ink(seen, frame, inside), inside)
 
 
-def find_ink(seen: Image, frame: Frame, inside: Mask) -> Mask:
+def find_ink(seen: Image, frame: Frame, inside: Mask | None = None) -> Mask:
     """Return (H, W) bool: what is clearly darker than paper and the lines of the grid.
 
     Grids and traces come in all colours. Of the three channels and the brightest one the one is
@@ -97,8 +97,10 @@ def find_ink(seen: Image, frame: Frame, inside: Mask) -> Mask:
     Args:
         seen: (H, W, 3) uint8 RGB, a frame whose 5 mm lines lie at multiples of 5 mm.
         frame: What it shows.
-        inside: (H, W) what the picture shows.
+        inside: (H, W) what the picture shows; None: everything.
     """
+    if inside is None:
+        inside = np.ones(seen.shape[:2], np.bool_)
     best: tuple[float, Mask] = -1.0, np.zeros(seen.shape[:2], np.bool_)
     for channel in (brightest(seen), *np.ascontiguousarray(np.moveaxis(seen, 2, 0))[:3]):
         share = share_of_paper(channel, frame)

@@ -30,11 +30,14 @@ class PlaceOptions(NamedTuple):
         lost_mm: and shorter: the ends of its ink are often not seen.
         agree_mm: By how much a row's end may be off the others'.
         frame_mm: And a line of a frame off where the rows begin or end.
+        pitch: Share by which the columns of names may be farther apart or nearer than the leads are
+            long, names standing alike; where they differ by more, ink beyond the rows was taken for
+            theirs.
     """
 
     reach_mm: float = 10.0
-    closed_mm: float = 2.0
-    gap_mm: float = 2.5
+    closed_mm: float = 0.8
+    gap_mm: float = 1.0
     seam: float = 0.2
     beside_mm: float = 0.4
     foot_mm: float = 9.0
@@ -43,6 +46,7 @@ class PlaceOptions(NamedTuple):
     lost_mm: float = 7.0
     agree_mm: float = 2.0
     frame_mm: float = 1.5
+    pitch: float = 0.025
 
 
 DEFAULTS: Final = PlaceOptions()
@@ -119,6 +123,7 @@ def find_places(
     n_rows: int,
     upright: Mask,
     px_per_mm: float,
+    names_mm: Float64 | None = None,
     options: PlaceOptions = DEFAULTS,
 ) -> Places | None:
     """Find where the columns of leads begin, and how long the leads are.
@@ -131,6 +136,7 @@ def find_places(
         n_rows: Rows above the strips.
         upright: (W,) in which columns a frame has an upright line.
         px_per_mm: Scale.
+        names_mm: (columns,) sheet x of the columns of names; NaN or None where none were read.
         options: See there.
 
     Returns:
@@ -157,6 +163,11 @@ def find_places(
         if end_mm < strip_end_mm < end_mm + options.agree_mm:
             end_mm = strip_end_mm
     length_mm = _usual(end_mm - begin_mm, led_to, options)
+    by_names_mm = _by_names_mm(names_mm, options)
+    if by_names_mm is not None and abs(length_mm / by_names_mm - 1) > 0.1 * options.pitch:
+        if abs(length_mm / by_names_mm - 1) > 2 * options.pitch:
+            end_mm = begin_mm + by_names_mm
+        length_mm = by_names_mm
     if led_to and length_mm in options.usual_mm:
         end_mm = _behind_pulses(end_mm, length_mm, ends_mm[:, 1], pulses, options)
     from_end_mm = end_mm - length_mm  # without a pulse it lies about the middle of what is seen
@@ -169,6 +180,15 @@ def find_places(
         for at_mm in (begin_mm, begin_mm + length_mm)
     ]
     return Places(starts_mm, lead_mm, length_mm, False, (on_frame[0], on_frame[1]))
+
+
+def _by_names_mm(names_mm: Float64 | None, options: PlaceOptions) -> float | None:
+    """Return the usual length of rows that the columns of names tell; None if they tell none."""
+    if names_mm is None or len(names_mm) < 2 or not np.isfinite(names_mm).all():
+        return None
+    length_mm = len(names_mm) * float(np.median(np.diff(names_mm)))
+    nearest = min(options.usual_mm, key=lambda usual_mm: abs(usual_mm - length_mm))
+    return nearest if abs(length_mm / nearest - 1) < options.pitch else None
 
 
 def _behind_pulses(

@@ -1,36 +1,39 @@
-"""Read the rows of any sheet, four at a time, as if they were the competition's.
+"""Read the rows of any sheet, strip by strip, and each lead in its time.
 
-Stage 2 knows pages of four rows. Any four neighbouring rows of a sheet are such a page when the
-paper between them is stretched, see ``stage1.rows``; of fewer than four the last ones are shown
-again. What was read goes back on the paper, and then each lead to its time: leads of a sheet may
-have gaps between them.
+The strip network sees one row at a time, its baseline half-way down, see ``stage2.strip``. What it
+reads lies on the paper. From there each lead goes to its time: leads of a sheet may have gaps
+between them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from ecg_digitize.frames import RECT, TIME_ORIGIN_MM, TRACE_FS_HZ
+from ecg_digitize import geometry
+from ecg_digitize.frames import RECT, TIME_ORIGIN_MM, TRACE_FS_HZ, crossings_mm
 from ecg_digitize.layout import COMPETITION, Layout, Row, Segment
 from ecg_digitize.sheet.match import Match
 from ecg_digitize.sheet.places import Places
 from ecg_digitize.signals import find_rhythm
 from ecg_digitize.stage1.rectify import EVERY_COLUMNS, rectify
-from ecg_digitize.stage1.rows import levelled
+from ecg_digitize.stage2.strip import STRIP_PX
 from ecg_digitize.types import Float32, Float64, GridMap, Page, RectifiedPage, Trace
 
-AT_ONCE: Final = COMPETITION.n_rows
 READ_AT_MM_PER_S: Final = COMPETITION.mm_per_s
 """Rows are read as if they were printed at this speed, and take their own afterwards."""
+USUAL_MM_PER_MV: Final = COMPETITION.mm_per_mv
+NEAR_MM: Final = 20.0
+"""Rows are not compressed until they lie nearer to each other than this."""
 USUAL_S: Final = (10.0, 5.0, 12.0, 2.5)
 """Lengths that rows are given which are off them by less than a hundredth."""
 FRAME_MM: Final = 0.3
 """How far from where rows begin or end on a frame the paint hides the trace."""
 UNSEEN_MM: Final = 3.0
 """Length at the end of a row that may be unseen: the next that is seen goes on."""
-_BAND_PX: Final = round(18.0 * RECT.px_per_mm_xy[1])  # half a slot of the rect frame
+_MIDDLE_MM: Final = RECT.origin_mm_xy[1] + STRIP_PX / 2 / RECT.px_per_mm_xy[1]
+"""Sheet y, in a strip of the rect frame's upper edge, of the row that is read."""
 
 
 @dataclass(frozen=True)
@@ -93,32 +96,50 @@ def _segment(lead: str, start_s: float, stop_s: float) -> Segment:
     return Segment(lead.removeprefix("-"), start_s, stop_s, -1 if lead.startswith("-") else 1)
 
 
-def read_rows(page: Page, sheet: Sheet, read: Callable[[RectifiedPage], Trace]) -> Trace:
+def read_rows(
+    page: Page, sheet: Sheet, read: Callable[[RectifiedPage], Trace], *, mm_per_mv: float
+) -> Trace:
     """Read all rows of a sheet.
 
     Args:
         page: The picture.
         sheet: What is printed where.
-        read: Stage 2, see ``stages.read_rectified``.
+        mm_per_mv: Its gain. Rows of a higher one than USUAL_MM_PER_MV are seen compressed.
+        read: Stage 2 on a strip, see ``stages.read_rectified``.
 
     Returns:
         The trace as on the paper, by place, see ``on_the_paper``.
     """
     layout = _whole(on_the_paper(sheet))
-    y_px = np.repeat(np.array(layout.zero_px, np.float32)[:, None], layout.n_columns, axis=1)
+    y_px = np.empty(layout.shape, np.float32)
     confidence, shown = np.zeros(layout.shape, np.float32), np.zeros(layout.shape, np.bool_)
-    for wanted, rows in _groups(sheet.n_rows):
-        grid = replace(sheet.grid, rows_mm=_four(sheet.match.rows_mm[rows]))
-        rectified = rectify(page, grid, layout=_of_group(layout, rows))
-        rectified = _filled(rectified, rows.stop - rows.start)
-        trace = levelled(read(rectified), grid)
-        for row in wanted:
-            slot = row - rows.start
-            y_px[row] += trace.y_px[slot] - np.float32(trace.layout.zero_px[slot])
-            confidence[row] = trace.confidence[slot]
-            shown[row] = True if trace.shown is None else trace.shown[slot]
+    taller = _taller(sheet.match.rows_mm, mm_per_mv)
+    for index, row in enumerate(layout.rows):
+        trace = read(_strip(page, sheet.grid, row, taller))
+        n = trace.layout.n_columns  # of this row: strips may be longer or shorter than the leads
+        y_px[index] = layout.zero_px[index]
+        off_px = trace.y_px[0] - np.float32(trace.layout.zero_px[0])
+        y_px[index, :n] += np.float32(taller) * off_px
+        confidence[index, :n] = trace.confidence[0]
+        shown[index, :n] = True if trace.shown is None else trace.shown[0]
     _held_at_ends(y_px, confidence, sheet.places)
     return Trace(y_px, confidence, layout, shown)
+
+
+def _taller(rows_mm: Float64, mm_per_mv: float) -> float:
+    """Return by how much rows are compressed: not so much that neighbours come too near."""
+    apart_mm = float(np.diff(rows_mm).min()) if len(rows_mm) > 1 else np.inf
+    return max(min(mm_per_mv / USUAL_MM_PER_MV, apart_mm / NEAR_MM), 1.0)
+
+
+def _strip(page: Page, grid: GridMap, row: Row, taller: float) -> RectifiedPage:
+    """Show a row alone, its baseline at _MIDDLE_MM, so many times less tall than printed."""
+    mm = crossings_mm()
+    mm[..., 1] = row.zero_mm + taller * (mm[..., 1] - _MIDDLE_MM)
+    table = geometry.page_from_sheet(grid.crossings_xy_px, mm)
+    alone = replace(grid, crossings_xy_px=table.astype(np.float32))
+    layout = Layout("strip", (replace(row, zero_mm=_MIDDLE_MM),))
+    return rectify(page, alone, layout=layout, height_px=STRIP_PX)
 
 
 def _held_at_ends(y_px: Float32, confidence: Float32, places: Places) -> None:
@@ -200,20 +221,6 @@ def with_strips(paper: Trace) -> Trace:
     return replace(paper, layout=layout)
 
 
-def _groups(n_rows: int) -> Iterator[tuple[range, slice]]:
-    """Yield which rows are wanted of which at most four neighbours."""
-    for first in range(0, n_rows, AT_ONCE):
-        begin = max(min(first, n_rows - AT_ONCE), 0)
-        yield range(first, min(first + AT_ONCE, n_rows)), slice(begin, min(begin + 4, n_rows))
-
-
-def _four(rows_mm: Float64) -> Float64:
-    """Go on with evenly spaced rows to four."""
-    apart_mm = np.diff(rows_mm).mean() if len(rows_mm) > 1 else 36.0
-    missing = AT_ONCE - len(rows_mm)
-    return np.append(rows_mm, rows_mm[-1] + apart_mm * (1 + np.arange(missing))).astype(np.float64)
-
-
 def _whole(layout: Layout) -> Layout:
     """Return the layout with its last segments somewhat longer: a whole number of steps."""
     step_s = EVERY_COLUMNS / TRACE_FS_HZ
@@ -223,31 +230,6 @@ def _whole(layout: Layout) -> Layout:
         segments = row.segments or (Segment("II", 0.0, until_s),)
         rows.append(replace(row, segments=(*segments[:-1], replace(segments[-1], stop_s=until_s))))
     return replace(layout, rows=tuple(rows))
-
-
-def _of_group(layout: Layout, rows: slice) -> Layout:
-    """Return the layout of at most four rows, at the competition's heights, four in any case."""
-    of_group = list(layout.rows[rows])
-    of_group += of_group[-1:] * (AT_ONCE - len(of_group))
-    return replace(layout, rows=tuple(of_group)).with_zeros(COMPETITION.zero_mm)
-
-
-def _filled(rectified: RectifiedPage, n_rows: int) -> RectifiedPage:
-    """Show rows again where the sheet has no more: a page of stage 2 has four."""
-    if n_rows == AT_ONCE:
-        return rectified
-    image = rectified.image.copy()
-    shown = None if rectified.shown is None else rectified.shown.copy()
-    zero_px = np.rint(COMPETITION.zero_px).astype(np.int64)
-    for slot in range(n_rows, AT_ONCE):
-        above = min(_BAND_PX, int(zero_px[slot] - zero_px[slot - 1]) // 2)
-        below = min(_BAND_PX, image.shape[0] - int(zero_px[slot]))
-        source = int(zero_px[n_rows - 1 if n_rows > 1 else 0])
-        band = rectified.image[source - above : source + below]
-        image[zero_px[slot] - above : zero_px[slot] - above + len(band)] = band
-        if shown is not None:
-            shown[slot] = shown[n_rows - 1]
-    return replace(rectified, image=image, shown=shown)
 
 
 def start_mm(places: Places) -> float:

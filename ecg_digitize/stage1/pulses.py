@@ -5,6 +5,7 @@ else on a sheet has a level top between two upright edges that reach down to a b
 pulses say is believed if two rows say the same and it is a gain and a speed that machines have.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -69,7 +70,12 @@ class Pulse:
 
 
 def find_pulses(
-    image: Image, grid: GridMap, layout: Layout, *, options: PulseOptions = DEFAULTS
+    image: Image,
+    grid: GridMap,
+    layout: Layout,
+    *,
+    ink_of: Callable[[Image, Frame], Mask] = is_ink,
+    options: PulseOptions = DEFAULTS,
 ) -> tuple[Pulse, ...]:
     """Find the pulses of the rows, at most one a row.
 
@@ -77,6 +83,7 @@ def find_pulses(
         image: (H, W, 3) uint8 RGB, page frame.
         grid: Its crossings, and the rows if they are elsewhere.
         layout: What is printed where.
+        ink_of: Tells ink from paper and grid, see ``sight.is_ink``.
         options: See there.
     """
     zero_mm = grid.zero_mm(layout)
@@ -89,7 +96,7 @@ def find_pulses(
         (scale, scale),
         (options.left_mm, float(top_mm)),
     )
-    ink = is_ink(seen_in(frame, image, grid.crossings_xy_px), frame)
+    ink = ink_of(seen_in(frame, image, grid.crossings_xy_px), frame)
     reach, found = round(options.reach_mm * scale), []
     for row, zero in enumerate(zero_mm):
         middle = round((zero - top_mm) * scale)

@@ -110,6 +110,7 @@ def rectify(
     grid: GridMap,
     *,
     layout: Layout = COMPETITION,
+    height_px: int = RECT.height_px,
     interpolation: int = cv2.INTER_LINEAR,
 ) -> RectifiedPage:
     """Remap the page, once from its original pixels, to the rect frame.
@@ -118,12 +119,14 @@ def rectify(
         page: The picture.
         grid: Where the crossings of the sheet lie in it.
         layout: What is printed where.
+        height_px: Of the picture wanted, rect px.
         interpolation: cv2.INTER_LINEAR, INTER_CUBIC or INTER_LANCZOS4.
 
     Returns:
         The rectified page, white outside the picture.
     """
-    anew, frame = laid_out(grid), rect_showing(layout.n_columns)
+    anew = laid_out(grid)
+    frame = replace(rect_showing(layout.n_columns), height_px=height_px)
     finer_x, finer_y = _oversampling(anew.crossings_xy_px, frame)
     image = np.empty((frame.height_px, frame.width_px, 3), np.uint8)
     inside = 0

@@ -70,7 +70,7 @@ def see_ink(image: Image, centre: Float64, mass: Float64) -> Ink:
     (Beer-Lambert), divided by their sum. Black, however faint, takes a third of each.
 
     Args:
-        image: (1280, 5600, 3) uint8 RGB, rect frame.
+        image: (1280, 5600, 3) uint8 RGB, rect frame, or a strip of it.
         centre: (4, 5000, n) bins, the ridges of every column, the highest first.
         mass: (4, 5000, n) their probabilities.
 
@@ -78,7 +78,8 @@ def see_ink(image: Image, centre: Float64, mass: Float64) -> Ink:
         The difference of two values of a column of `blank_above` is the blank paper between them.
     """
     traces = image[:, TRACE_X0_PX : TRACE_X0_PX + centre.shape[1]]
-    look = replace(_LOOK, width_px=-(-centre.shape[1] // _COLUMNS))
+    width_px, height_px = -(-centre.shape[1] // _COLUMNS), image.shape[0] // BIN_PX
+    look = replace(_LOOK, width_px=width_px, height_px=height_px)
     size = (look.width_px, look.height_px)
     seen = np.asarray(cv2.resize(traces, size, interpolation=cv2.INTER_AREA), np.uint8)
     darkness = 1 - against_paper(seen, look)

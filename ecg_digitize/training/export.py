@@ -24,6 +24,7 @@ from ecg_digitize.sheet.text_net import HEIGHT_PX
 from ecg_digitize.shipped import HOME
 from ecg_digitize.stage0.net import INPUT_PX
 from ecg_digitize.stage2.refine import BAND_PX, CLUES, PIXELS
+from ecg_digitize.stage2.strip import STRIP_PX
 from ecg_digitize.training.run import ALONE, DEFAULTS, load_trained
 from ecg_digitize.weights import network_classes, write_entry
 
@@ -38,6 +39,7 @@ INPUTS: Final = {
 }
 """What the networks look at in use."""
 INPUTS_ALONE: Final = {
+    "strips": InputSpec((1, 3, STRIP_PX, RECT.width_px), "rect, a strip of it"),
     "names": InputSpec((1, 3, 1120, 1440), "sheet, 5 px/mm"),
     "text": InputSpec((16, 1, HEIGHT_PX, 640), "lines of text"),
 }

@@ -21,6 +21,7 @@ TASKS: Final = {
     "stage1": "finds the crossings of the 5 mm grid",
     "stage2": "marks the four traces, column by column",
     "refine": "moves the decoded lines onto the middle of the ink",
+    "strips": "marks the trace of one row of a sheet of any layout",
     "names": "reads the lead names of sheets of any layout",
     "text": "reads the speed and the gain that a sheet tells in words",
 }

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ecg_digitize.errors import InputError, WeightsError
 from ecg_digitize.manifest import Architecture
 from ecg_digitize.stage2.members import BACKBONE, MEMBERS
+from ecg_digitize.stage2.strip import StripNet, is_whole, start_as_whole
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import TrainOptions, train
 from ecg_digitize.training.losses import MIXTURES
@@ -27,7 +28,11 @@ DEFAULTS: Final = {
 }
 """What each stage ships."""
 
-ALONE: Final = {"names": Architecture("NamesNet", {}), "text": Architecture("TextNet", {})}
+ALONE: Final = {
+    "strips": Architecture("StripNet", {"backbone": BACKBONE}),
+    "names": Architecture("NamesNet", {}),
+    "text": Architecture("TextNet", {}),
+}
 """Networks that are trained by themselves: no stage of the competition's pipeline needs them."""
 
 
@@ -101,7 +106,10 @@ def load_trained(network: nn.Module, trained: Path, architecture: Architecture) 
         else:
             checkpoint: Any = torch.load(trained, map_location="cpu", weights_only=True)
             state = checkpoint["network"]
-        network.load_state_dict(state, strict=True)
+        if isinstance(network, StripNet) and is_whole(state):
+            start_as_whole(network, state)
+        else:
+            network.load_state_dict(state, strict=True)
     except (OSError, KeyError, TypeError, SafetensorError) as error:
         raise WeightsError(
             f"{trained}: expected the checkpoint.pt or the safetensors file of a training, but "

@@ -49,7 +49,7 @@ def _run(stage, out, *, max_steps, **options):
     return train_stage(stage, SimulatorSource(), limits, architecture=_tiny(stage), **options)
 
 
-@pytest.mark.parametrize("stage", DEFAULTS)
+@pytest.mark.parametrize("stage", [*DEFAULTS, "strips"])
 def test_two_steps_then_resumed_then_exported(stage, tmp_path, caplog):
     out, weights, manifest = tmp_path / "run", tmp_path / "weights", tmp_path / "manifest.json"
     _, first = _run(stage, out, max_steps=1)

@@ -113,8 +113,13 @@ def test_digitize_a_batch_with_a_failure(pictures, capsys):
     output = report["outputs"][str(pictures / "b" / "page.png")]
     assert output["csv"] == str(out / "page-2.csv")
     assert set(output) == {
-        *("csv", "rhythm", "mm_per_s", "mm_per_mv", "einthoven_mv", "verdict", "doubts")
+        *("csv", "layout", "rhythm", "windows_s", "mm_per_s", "mm_per_mv", "einthoven_mv"),
+        *("verdict", "doubts", "quality"),
     }
+    assert output["layout"] == "3x4+1"
+    assert output["windows_s"]["aVR"] == [2.5, 5.0]
+    assert set(output["quality"]) == set(LEADS)
+    assert report["overrides"] == {}
     assert output["verdict"] in (("check", "reject") if output["doubts"] else ("ok",))
     assert read_image(sheet).image.shape == (488, 2 * 708, 3)
     (failure,) = report["failures"]
@@ -147,6 +152,7 @@ def test_digitize_at_a_gain_and_a_speed_that_the_user_knows(pictures, capsys):
     report = json.loads((out / "run_report.json").read_text())
     assert (report["outputs"][page]["mm_per_s"], report["outputs"][page]["mm_per_mv"]) == (50, 5)
     assert "it is printed at 50 mm/s and 5 mm/mV" in report["outputs"][page]["doubts"]
+    assert report["overrides"] == {"mm_per_s": 50, "mm_per_mv": 5}
     assert f"{report['outputs'][page]['verdict']} {page}: " in capsys.readouterr().err
     assert len(pd.read_csv(out / "page.csv")) == 2500  # five seconds at 500 Hz
 
@@ -157,6 +163,8 @@ def test_digitize_at_a_gain_and_a_speed_that_the_user_knows(pictures, capsys):
         (["digitize", "{}/empty", "-o", "{}/out"], "no pictures in this folder"),
         (["digitize", "{}/a", "-o", "{}/a/page.png"], "cannot be the output folder"),
         (["digitize", "{}/a", "-o", "{}/out", "--device", "abacus"], "abacus"),
+        (["digitize", "{}/a", "-o", "{}/out", "--layout", "7x9"], "one of 3x4, 3x4 Cabrera, 6x2"),
+        (["validate", "--layout", "7x9"], "expected any, 3x4, 3x4 Cabrera, 6x2"),
         (["evaluate", "{}/nothing.csv"], "nothing.csv"),
         (["synth"], "nothing to write"),
         (["synth", "-o", "{}/out", "--kind", "papyrus"], "papyrus"),

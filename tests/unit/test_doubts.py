@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ecg_digitize.alignment import set_in_time
-from ecg_digitize.doubts import doubts_about, is_hopeless
+from ecg_digitize.doubts import doubts_about, is_another_sheet, is_hopeless
 from ecg_digitize.errors import InputError
 from ecg_digitize.formats.csv import read_csv
 from ecg_digitize.frames import TIME_ORIGIN_MM, crossings_mm
@@ -179,8 +179,23 @@ def test_gains_of_others_pages(models: Models, name: str) -> None:
 
 @needs_weights
 @pytest.mark.parametrize(
-    "name", ["cabrera", "l3x4_3strips", "l6x2", "nogrid", "speed50", "right_half_only", "dark"]
+    ("name", "layout"),
+    [
+        ("cabrera", "3x4 Cabrera+1"),
+        ("l3x4_3strips", "3x4+3"),
+        ("l6x2", "6x2"),
+        ("bluegrid", "3x4+1"),
+    ],
 )
+def test_sheets_of_other_layouts_are_read(models: Models, name: str, layout: str) -> None:
+    read = case(f"{name}.png", models)
+    truth = read_csv(CASES / f"{name}.truth.csv")
+    assert read.recording.layout.name == layout
+    assert image_snr(truth.signals_mv, read.recording.signals_mv, fs_hz=truth.fs_hz).snr_db > 22
+
+
+@needs_weights
+@pytest.mark.parametrize("name", ["nogrid", "speed50", "right_half_only", "dark"])
 def test_pages_that_are_read_wrong_are_doubted(models: Models, name: str) -> None:
     assert case(f"{name}.png", models).doubts
 
@@ -193,6 +208,16 @@ def test_a_reading_that_contradicts_itself_is_rejected() -> None:
     assert not is_hopeless(GRID, replace(LEVEL, y_px=y_px), 0.0)
     y_px[1] += 250
     assert is_hopeless(GRID, replace(LEVEL, y_px=y_px), 0.0)
+
+
+def test_a_sheet_with_few_names_and_another_grid_is_another_one() -> None:
+    faint = replace(GRID, confidence=np.full((44, 57), 0.3, np.float32))
+
+    def rejected(names: int, grid: GridMap) -> bool:
+        return is_another_sheet(IMAGE, replace(REGISTRATION, n_inliers=names), grid)
+
+    assert [rejected(names, GRID) for names in (5, 6, 8, 9)] == [True, False, False, False]
+    assert [rejected(names, faint) for names in (8, 9)] == [True, False]
 
 
 @needs_weights

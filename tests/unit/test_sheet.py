@@ -6,6 +6,7 @@ import pytest
 from ecg_digitize.frames import crossings_mm
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.layouts import FAMILIES, Family
+from ecg_digitize.sheet.find import are_alike, near_names
 from ecg_digitize.sheet.flat import flat_sheet, strokes_of, unframed
 from ecg_digitize.sheet.lattice import refined
 from ecg_digitize.sheet.match import PlacedName, contradicts, match_layout
@@ -104,6 +105,70 @@ def test_rows_alone_tell_a_layout_where_only_one_has_so_many() -> None:
     assert match_layout([], 30.0 + 25.0 * np.arange(6), np.ones(6)) is None  # 6x2, or 3x4 + 3?
 
 
+def test_a_strip_may_be_named_at_every_column() -> None:
+    rows_mm = 30.0 + 25.0 * np.arange(4)
+    names = names_of(family("3x4"), rows_mm)
+    names += [PlacedName("II", 20.0 + 62.5 * k, rows_mm[3] - 8, 0.8) for k in (1, 2, 3)]
+    found = match_layout(names, rows_mm, np.ones(4))
+    assert found is not None
+    assert (found.family.name, found.strips) == ("3x4", ("II",))
+
+
+def test_a_name_that_is_hardly_read_is_not_the_strips() -> None:
+    rows_mm = 30.0 + 25.0 * np.arange(4)
+    names = [*names_of(family("3x4"), rows_mm), PlacedName("I", 20.0, rows_mm[3] - 8, 0.55)]
+    found = match_layout(names, rows_mm, np.ones(4))
+    assert found is not None
+    assert found.strips == (None,)  # a faint II: the leads tell which of them it repeats
+
+
+def test_what_lies_close_below_a_row_is_no_strip() -> None:
+    rows_mm = np.array([30.0, 55.0, 80.0, 91.0])
+    found = match_layout(names_of(family("3x4"), rows_mm), rows_mm, np.ones(4))
+    assert found is not None
+    assert found.strips == ()
+
+
+def test_names_may_stand_somewhat_farther_apart_than_rows() -> None:
+    rows_mm = 30.0 + 25.0 * np.arange(3)
+    names = names_of(family("3x4"), 30.0 + 28.5 * np.arange(3), above_mm=12.0)
+    found = match_layout(names, rows_mm, np.ones(3))
+    assert found is not None
+    assert found.named == 12
+
+
+def test_rows_with_one_name_are_no_sheet_of_one_lead() -> None:
+    rows_mm = 30.0 + 25.0 * np.arange(4)
+    name = PlacedName("V1", 20.0, 22.0, 0.9)
+    found = match_layout([name], rows_mm, np.ones(4))
+    assert found is None or found.family.name != "1x1"
+    single = match_layout([name], rows_mm[:1], np.ones(1))
+    assert single is not None
+    assert single.family.rows == (("V1",),)
+
+
+def test_a_family_that_is_told_is_taken_whatever_the_names_say() -> None:
+    rows_mm = 30.0 + 25.0 * np.arange(6)
+    told = family("6x2")
+    names = names_of(family("6x1 chest"), rows_mm)
+    found = match_layout(names, rows_mm, np.ones(6), families=(told,))
+    assert found is not None
+    assert found.family == told
+    assert match_layout(names, rows_mm[:5], np.ones(5), families=(told,)) is None
+
+
+def test_edges_of_desks_are_no_rows() -> None:
+    rows_mm = np.array([40.0, 65.0, 90.0, 110.0])
+    ink = drawn(rows_mm, [(40.0, 240.0)])
+    edge = round(rows_mm[3] * PX_PER_MM)
+    ink[edge - 2 : edge + 3, 10:1490] = True
+    assert are_alike(ink, rows_mm).tolist() == [True, True, True, False]
+    names = names_of(family("3x4"), rows_mm[:3])
+    assert near_names(ink, names)[edge].any()
+    above = [PlacedName(one.lead, one.x_mm, one.y_mm - 60.0, 0.9) for one in names]
+    assert not near_names(ink, above)[edge - 2 :].any()
+
+
 def test_names_elsewhere_speak_against_the_competition() -> None:
     rows_mm = np.array(COMPETITION.zero_mm)
     usual = names_of(family("3x4"), rows_mm[:3], above_mm=-5.6)
@@ -192,6 +257,32 @@ def test_gaps_between_leads_are_left_out() -> None:
     assert places.lead_mm == pytest.approx(62.5, abs=0.4)
 
 
+def test_narrow_gaps_are_seen_where_every_row_has_them() -> None:
+    rows_mm = np.array([40.0, 65.0, 90.0])
+    runs_mm = [(20.0 + 64.0 * k, 82.5 + 64.0 * k) for k in range(4)]
+    inked, ends_mm = ink_ends_mm(drawn(rows_mm, runs_mm), rows_mm, (), px_per_mm=PX_PER_MM)
+    found = find_places(
+        inked, ends_mm, (), n_columns=4, n_rows=3, upright=NOWHERE, px_per_mm=PX_PER_MM
+    )
+    assert found is not None
+    assert found.has_gaps
+    assert found.starts_mm == pytest.approx([20.0, 84.0, 148.0, 212.0], abs=0.5)
+    assert found.lead_mm == pytest.approx(62.5, abs=0.5)
+
+
+def test_names_tell_the_length_of_rows_behind_which_other_ink_goes_on() -> None:
+    rows_mm = np.array([40.0, 65.0, 90.0])
+    lines = drawn(rows_mm, [(20.0, 295.0)])
+    inked, ends_mm = ink_ends_mm(lines, rows_mm, (), px_per_mm=PX_PER_MM)
+    found = find_places(
+        inked, ends_mm, (), n_columns=4, n_rows=3, upright=NOWHERE, px_per_mm=PX_PER_MM,
+        names_mm=21.0 + 62.4 * np.arange(4),
+    )  # fmt: skip
+    assert found is not None
+    assert found.lead_mm == 62.5
+    assert found.starts_mm[0] == pytest.approx(20.0, abs=0.5)
+
+
 def test_frames_are_painted_over_and_strokes_below_each_other_are_not() -> None:
     image = np.full((400, 1500, 3), 240, np.uint8)
     image[30:33, 50:1450] = image[30:390, 50:53] = 0  # a frame, above and at the left
@@ -225,3 +316,15 @@ def test_a_grid_is_led_on_to_its_lines() -> None:
     assert np.median(before_px) > 0.4
     assert after_px.max() < 0.2
     assert refined(image, flat, reach_mm=(250.0, 400.0)) is flat.grid
+
+
+def test_a_grid_is_not_led_on_to_what_a_raster_makes_of_its_lines() -> None:
+    """Lines on whole pixels are off by up to half of one, traces are not."""
+    px_per_mm = 5.9
+    image = np.full((1000, 1560, 3), 255, np.uint8)
+    for every_mm, colour in ((1, (255, 215, 215)), (5, (235, 140, 140))):
+        at = np.rint(np.arange(0, 270, every_mm) * px_per_mm).astype(int)
+        image[at[at < 1000]] = colour
+        image[:, at[at < 1560]] = colour
+    flat = flat_sheet(image, unseen_grid(np.diag([px_per_mm, px_per_mm, 1.0])), (255.0, 160.0))
+    assert refined(image, flat, reach_mm=(250.0, 150.0)) is flat.grid

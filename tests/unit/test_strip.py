@@ -1,0 +1,62 @@
+"""The strip network, and how rows of other sheets are read by it."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ecg_digitize.errors import WeightsError
+from ecg_digitize.layout import Layout, Row, Segment
+from ecg_digitize.manifest import Architecture
+from ecg_digitize.stage2.decode import decode, true_trace_map
+from ecg_digitize.stage2.strip import STRIP_PX, StripNet, start_as_whole
+from ecg_digitize.stage2.whole import WholeNet
+from ecg_digitize.training.run import start_from
+
+TINY = {"backbone": "test_efficientnet", "decoder": (8, 8, 8), "detail": 4}
+ARCHITECTURE = Architecture("StripNet", TINY)
+
+
+@pytest.mark.parametrize("height_px", [480, 384])
+def test_a_strip_has_a_bin_every_two_pixels(height_px: int) -> None:
+    network = StripNet(**TINY).eval()
+    with torch.inference_mode():
+        logits = network(torch.zeros(2, 3, height_px, 64, dtype=torch.uint8))
+    assert logits.shape == (2, 1, height_px // 2, 64)
+
+
+def test_the_trace_is_looked_for_in_the_middle() -> None:
+    prior = StripNet(**TINY).row_prior[0, 0, :, 0].detach()
+    assert prior.argmax() in (119, 120)
+    assert torch.allclose(prior, prior.flip(0))
+
+
+def test_it_starts_as_a_row_of_whole(tmp_path) -> None:
+    torch.manual_seed(1)
+    whole = WholeNet(**TINY)
+    strips = StripNet(**TINY)
+    start_as_whole(strips, whole.state_dict())
+    assert torch.equal(strips.head[1].weight, whole.head[1].weight[8:16])
+    save_file(whole.state_dict(), tmp_path / "whole.safetensors")
+    started = start_from(ARCHITECTURE, initial=tmp_path / "whole.safetensors")
+    assert torch.equal(started.head[1].weight, strips.head[1].weight)  # type: ignore[union-attr]
+
+
+def test_what_is_neither_is_refused(tmp_path) -> None:
+    save_file({"row_prior": torch.zeros(1, 1, 3, 1)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="does not fit StripNet"):
+        start_from(ARCHITECTURE, initial=tmp_path / "other.safetensors")
+
+
+def test_ink_is_looked_for_at_the_height_of_the_strip() -> None:
+    """Ink was sought at the height of a whole page: strokes looked as if no ink led to them."""
+    layout = Layout("strip", (Row(84.0, (Segment("I", 0.0, 2.0),)),))
+    y_px = np.full((1, 1000), 240.0, np.float32)
+    y_px[0, 500:520] = 240 - 120 * np.sin(np.linspace(0, np.pi, 20)).astype(np.float32)
+    image = np.full((STRIP_PX, 1400, 3), 255, np.uint8)
+    line = np.column_stack([300 + np.arange(1000), y_px[0]]).round().astype(np.int32)
+    cv2.polylines(image, [line[:, None]], False, (0, 0, 0), 7)
+    trace = decode(true_trace_map(y_px, n_bins=STRIP_PX // 2, layout=layout), image)
+    assert trace.confidence.min() > 0
+    assert np.abs(trace.y_px - y_px).max() < 1.0
