@@ -9,7 +9,6 @@
 walks many pages.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +20,7 @@ from ecg_digitize.judge import Evidences, judged_sheet, judged_usual
 from ecg_digitize.layout import COMPETITION, Layout
 from ecg_digitize.layouts import Family
 from ecg_digitize.models import Models, reader_of
+from ecg_digitize.runtime import Clock
 from ecg_digitize.sheet.calibration import calibrated_layout, told_in_text
 from ecg_digitize.sheet.find import FoundSheet
 from ecg_digitize.sheet.find import find_sheet as find_any_sheet
@@ -32,7 +32,7 @@ from ecg_digitize.stage1.pulses import calibrated
 from ecg_digitize.stage1.rectify import rectify
 from ecg_digitize.stage2.refine import PASSES
 from ecg_digitize.stages import find_grid, find_sheet, read_rectified
-from ecg_digitize.types import Digitization, Page
+from ecg_digitize.types import Digitization, Page, Registration
 from ecg_digitize.usual import (
     Usual,
     has_scale,
@@ -83,24 +83,23 @@ def digitize_page(
         InputError: If the layout is another one.
         StageError: If a stage cannot carry the page further.
     """
-    clock = _Clock()
+    clock = Clock()
     wanted = _Wanted(mm_per_s, mm_per_mv, fs_hz, lengths, rhythm, fusion, passes)
     if isinstance(layout, Family):
         return _digitize_told(page, layout, models, wanted, clock)
     if layout not in (None, COMPETITION):
         raise InputError(f"only the layout {COMPETITION.name} can be read, but got {layout.name}")
     reader = reader_of(models) if layout is None else None
-    registration, found, usual, missed = None, None, None, None
-    try:
-        registration = find_sheet(page, models)
-    except StageError as error:
-        missed = error
-    clock.lap("stage0")
+    found, usual = None, None
+    registration, missed = _registered(page, models, clock, once=reader is not None)
     is_looked_at = reader is not None and not names_fit(registration)
     if reader is not None and is_looked_at:
         found = find_any_sheet(page.image, reader)
         clock.lap("sheet")
-        if found is not None and not may_be_cut(found):
+        other = found is not None and not may_be_cut(found)
+        if found is None or not (other and found.sheet.match.named):  # it may lie on its side
+            registration, missed = _registered(page, models, clock, once=False)
+        if found is not None and other and not names_fit(registration):
             return _digitize_any(page, found, models, wanted, clock)
     if registration is not None:
         try:
@@ -125,6 +124,18 @@ def digitize_page(
     return _digitize_usual(page, usual, models, wanted, layout, clock)
 
 
+def _registered(
+    page: Page, models: Models, clock: Clock, *, once: bool
+) -> tuple[Registration | None, StageError | None]:
+    """Return where the competition's sheet lies, or why it was not found; see ``find_sheet``."""
+    try:
+        return find_sheet(page, models, once=once), None
+    except StageError as error:
+        return None, error
+    finally:
+        clock.lap("stage0")
+
+
 @dataclass(frozen=True)
 class _Wanted:
     """What the caller of ``digitize_page`` wants; see there."""
@@ -144,7 +155,7 @@ def _digitize_usual(
     models: Models,
     wanted: _Wanted,
     layout: Layout | None,
-    clock: "_Clock",
+    clock: Clock,
 ) -> Digitization:
     """Read the competition's sheet, or one that is like it but for the heights of its rows."""
     grid, told, start_mm = usual.grid, layout, None
@@ -190,7 +201,7 @@ def _digitize_usual(
 
 
 def _digitize_told(
-    page: Page, family: Family, models: Models, wanted: _Wanted, clock: "_Clock"
+    page: Page, family: Family, models: Models, wanted: _Wanted, clock: Clock
 ) -> Digitization:
     """Read a sheet whose family somebody told."""
     reader = reader_of(models)
@@ -203,12 +214,12 @@ def _digitize_told(
 
 
 def _digitize_any(
-    page: Page, found: FoundSheet, models: Models, wanted: _Wanted, clock: "_Clock"
+    page: Page, found: FoundSheet, models: Models, wanted: _Wanted, clock: Clock
 ) -> Digitization:
     """Read a sheet of any layout."""
     sheet = found.sheet
     calibration = calibrated_layout(found, mm_per_s=wanted.mm_per_s, mm_per_mv=wanted.mm_per_mv)
-    read = partial(
+    stage2 = partial(
         read_rectified,
         models=models,
         network=models.strips,
@@ -222,33 +233,15 @@ def _digitize_any(
         rows_mm=sheet.match.rows_mm,
         ends_mm=(float(sheet.places.starts_mm[0]), sheet.places.end_mm),
     )
-    trace = read_rows(Page(plain, page.source), sheet, read, mm_per_mv=calibration.layout.mm_per_mv)
+    trace = read_rows(
+        Page(plain, page.source), sheet, stage2, mm_per_mv=calibration.layout.mm_per_mv
+    )
     paper = with_strips(timed(trace, sheet, calibration.layout))
-    reading = set_upright_in_time(sheet.grid, trace, paper)
+    read = set_upright_in_time(sheet.grid, trace, paper)
     # Nobody knows whether the rows of other sheets show the same instants: leads are not blended.
-    recording = to_recording(reading.upright, fs_hz=wanted.fs_hz)
-    recording, evidence = judged_sheet(recording, found, trace, reading, calibration)
+    recording = to_recording(read.upright, fs_hz=wanted.fs_hz)
+    recording, evidence = judged_sheet(recording, found, trace, read, calibration)
     clock.lap("signals")
     return Digitization(
-        page.source,
-        recording,
-        trace,
-        sheet.grid,
-        None,
-        clock.laps_s,
-        reading.einthoven_mv,
-        evidence,
+        page.source, recording, trace, sheet.grid, None, clock.laps_s, read.einthoven_mv, evidence
     )
-
-
-class _Clock:
-    """Seconds between laps."""
-
-    def __init__(self) -> None:
-        self.laps_s: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps_s[name] = self.laps_s.get(name, 0.0) + now - self._last
-        self._last = now

@@ -1,8 +1,9 @@
-"""Which device, which precision, how many threads, which seed."""
+"""Which device, which precision, how many threads, which seed, and how long it takes."""
 
 import logging
 import random
 import re
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -162,3 +163,18 @@ def seed_everything(seed: int) -> np.random.Generator:
     np.random.seed(seed % 2**32)  # noqa: NPY002  libraries draw from it
     torch.manual_seed(seed)
     return np.random.default_rng(seed)
+
+
+class Clock:
+    """Seconds between laps."""
+
+    def __init__(self) -> None:
+        """Start."""
+        self.laps_s: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Count the time since the last lap to a name."""
+        now = time.perf_counter()
+        self.laps_s[name] = self.laps_s.get(name, 0.0) + now - self._last
+        self._last = now

@@ -48,13 +48,23 @@ CLEARLY: Final = 1.2
 """How much more of them must be found for another look at the sheet to be the right one."""
 
 
-def find_sheet(page: Page, models: Models) -> Registration:
+def find_sheet(page: Page, models: Models, *, once: bool = False) -> Registration:
     """Stage 0: lead names and orientation -> where the sheet lies.
 
     The network reads names in all directions, but best upright: a page on which few names agree is
     looked at again on its other sides, and the side with most names wins. One of which no side
     shows enough gets a second look with its specks filtered out.
+
+    Args:
+        page: The picture.
+        models: The networks.
+        once: Look at it as it lies, and no more.
+
+    Raises:
+        StageError: No side shows names that agree.
     """
+    if once:
+        return _find_sheet_turned(page, models, 0, faint=False)
     found, errors = _look_at_all_sides(page, models, faint=False)
     if all(registration.n_inliers < TRUSTED_NAMES for registration in found):
         filtered = np.asarray(cv2.medianBlur(page.image, SPECKS_PX), np.uint8)

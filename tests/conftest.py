@@ -40,7 +40,7 @@ def tiny_models():
 def sheet_given(monkeypatch):
     """Random networks find no page; with this one, it fills the picture and the walk goes on."""
 
-    def find_sheet(page, models):
+    def find_sheet(page, models, *, once=False):
         height, width = page.image.shape[:2]
         scale = min(width / PAGE_SIZE_PX[0], height / PAGE_SIZE_PX[1])
         px_per_mm = scale * PX_PER_MM

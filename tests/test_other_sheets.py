@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ecg_digitize.errors import StageError
 from ecg_digitize.layout import LEADS
 from ecg_digitize.layouts import FAMILIES, Family
 from ecg_digitize.metrics import image_snr
@@ -33,7 +34,13 @@ class Sheet:
 
 
 def drawn(
-    family: Family, *, apart_mm: float, gain: float = 10.0, pulses: bool = True, words: str = ""
+    family: Family,
+    *,
+    apart_mm: float,
+    gain: float = 10.0,
+    pulses: bool = True,
+    named: bool = True,
+    words: str = "",
 ) -> Sheet:
     """Draw a sheet as a plotting library would: grid, names above the rows, pulses before them."""
     signals_mv = heart()
@@ -61,6 +68,8 @@ def drawn(
             x_mm = LEFT_MM + np.arange(window.start, window.stop) / 20
             stroke(image, x_mm, zero_mm - gain * sign * values_mv)
             at = round((x_mm[0] + 1) * PX_PER_MM), round((zero_mm - 7.5) * PX_PER_MM)
+            if not named:
+                continue
             cv2.putText(image, name, at, cv2.FONT_HERSHEY_SIMPLEX, 0.75, (0, 0, 0), 2, cv2.LINE_AA)
     if words:
         at = round(LEFT_MM * PX_PER_MM), round((height_mm - 2.5) * PX_PER_MM)
@@ -126,3 +135,12 @@ def test_text_and_pulses_that_disagree_are_doubted(models: Models) -> None:
     sheet = drawn(family("6x1 limb"), apart_mm=27.0, words="25 mm/s   20 mm/mV")
     read = digitize_page(Page(sheet.image, "torn"), models)
     assert "it is taken for 25 mm/s and 20 mm/mV, but its pulses tell 25 and 10" in read.doubts
+
+
+def test_somebody_may_say_what_is_printed_where_names_do_not(models: Models) -> None:
+    sheet = drawn(family("6x2"), apart_mm=27.0, named=False)
+    read = digitize_page(Page(sheet.image, "told"), models, layout=family("6x2"))
+    assert read.recording.layout.name == "6x2"
+    assert image_snr(sheet.truth_mv, read.recording.signals_mv, fs_hz=500).snr_db > 15
+    with pytest.raises(StageError, match="expected a grid and 12 rows of 1 leads, but saw none"):
+        digitize_page(Page(sheet.image, "told wrong"), models, layout=family("12x1"))

@@ -43,3 +43,15 @@ def test_specks_are_filtered_out_where_few_names_agree(
 
     assert find_sheet(Page(SPECKLED, "page"), tiny_models).n_inliers == taken
     assert any(faint for _, faint in looks) == (names is None or names < TRUSTED_NAMES)
+
+
+def test_one_look_is_at_the_page_as_it_lies(monkeypatch, tiny_models) -> None:
+    looks = []
+
+    def look(page, models, turns, *, faint):
+        looks.append((turns, faint))
+        return replace(FOUND, n_inliers=2)
+
+    monkeypatch.setattr(stages, "_find_sheet_turned", look)
+    assert find_sheet(Page(SPECKLED, "page"), tiny_models, once=True).n_inliers == 2
+    assert looks == [(0, False)]
