@@ -196,7 +196,7 @@ def _small_courses(monkeypatch):
 @pytest.mark.usefixtures("_small_courses")
 def test_all_stages_train_in_one_run(tmp_path, capsys):
     out = tmp_path / "run"
-    options = ["--source", "simulator", "--out", str(out), "--minutes", "60", "--max-steps", "2"]
+    options = ["--source", "simulator", "--out", str(out), "--minutes", "60", "--max-steps", "1"]
 
     assert main(["train-all", *options, "--workers", "1", "--initial", str(HOME / "weights")]) == 0
 

@@ -181,7 +181,6 @@ def test_gains_of_others_pages(models: Models, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "layout"),
     [
-        ("cabrera", "3x4 Cabrera+1"),
         ("l3x4_3strips", "3x4+3"),
         ("l6x2", "6x2"),
         ("bluegrid", "3x4+1"),
