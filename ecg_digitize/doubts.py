@@ -147,6 +147,14 @@ def doubts_about_sheet(
         )
     if any(row.is_strip and not row.segments for row in layout.rows):
         said.append("a strip repeats none of the leads, and is left out")
+    strips = [row for row in layout.rows if row.is_strip]
+    guessed = [
+        row.leads[0]
+        for row, name in zip(strips, match.strips, strict=True)
+        if name is None and row.segments
+    ]
+    if guessed:
+        said.append(f"a strip's name was not read, and it is taken for {' and '.join(guessed)}")
     said += about_scale
     begin_mm = float(found.sheet.places.starts_mm[0])
     width_mm = found.flat.frame.width_px / found.flat.frame.px_per_mm_xy[0]

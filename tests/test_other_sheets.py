@@ -1,12 +1,14 @@
 """Sheets of other layouts from end to end: drawn here, read with the shipped weights."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from ecg_digitize.errors import StageError
+from ecg_digitize.image import read_image
 from ecg_digitize.layout import LEADS
 from ecg_digitize.layouts import FAMILIES, Family
 from ecg_digitize.metrics import image_snr
@@ -16,6 +18,7 @@ from ecg_digitize.synth.signals import to_twelve
 from ecg_digitize.synth.simulator import simulate
 from ecg_digitize.types import Digitization, Float64, Image, Page
 
+SHARED = Path(__file__).parents[2] / "shared" / "data"
 PX_PER_MM = 6.0
 LEFT_MM, TOP_MM = 20.0, 30.0
 
@@ -144,3 +147,12 @@ def test_somebody_may_say_what_is_printed_where_names_do_not(models: Models) -> 
     assert image_snr(sheet.truth_mv, read.recording.signals_mv, fs_hz=500).snr_db > 15
     with pytest.raises(StageError, match="expected a grid and 12 rows of 1 leads, but saw none"):
         digitize_page(Page(sheet.image, "told wrong"), models, layout=family("12x1"))
+
+
+def test_a_strip_without_a_name_is_said_to_be_guessed(models: Models) -> None:
+    page = SHARED / "machine_pdfs" / "ecgtizer_00009_hr_clean.png"
+    if not page.is_file():
+        pytest.skip(f"{page.parent.name} is not there")
+    read = digitize_page(read_image(page), models)
+    assert read.recording.layout.strip_lead == "II"
+    assert "a strip's name was not read, and it is taken for II" in read.doubts

@@ -15,6 +15,7 @@ from ecg_digitize.layout import LEADS, PULSE_S, Layout, Row, Segment
 from ecg_digitize.layouts import FAMILIES, Family
 from ecg_digitize.render.paper import blend_ink, draw_paper
 from ecg_digitize.synth.canvas import Canvas
+from ecg_digitize.synth.capture import on_paper
 from ecg_digitize.synth.chance import Chance
 from ecg_digitize.synth.dataset import KINDS
 from ecg_digitize.synth.page import (
@@ -314,8 +315,6 @@ def make_sheet(
     sheet = draw_sheet(signals_mv, style)
     clean = sheet.clean
     if how.margin_mm:
-        from ecg_digitize.synth.capture import on_paper
-
         clean = on_paper(clean, chance, margin_mm=how.margin_mm)
     for befall in how.wear:
         clean = befall(clean, chance)

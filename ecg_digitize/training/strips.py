@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from torch import Tensor, nn
 
 from ecg_digitize.frames import RECT, SQUARE_MM, Frame, crossings_mm
 from ecg_digitize.stage1.sight import seen_in
@@ -12,8 +11,8 @@ from ecg_digitize.stage2.strip import STRIP_PX
 from ecg_digitize.synth.sheets import SyntheticSheet, make_sheet
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
-from ecg_digitize.training.losses import MIXTURES, SHIPS, Mixture, column_loss
-from ecg_digitize.training.stage2 import JITTER_MM, SEAM_REACH_PX, bins_from_px
+from ecg_digitize.training.stage2 import JITTER_MM, SEAM_REACH_PX
+from ecg_digitize.training.stage2 import loss_of as loss_of  # judged as stage 2 is
 from ecg_digitize.types import Float32, Float64, Image, Mask
 
 CROP_PX: Final = 1024
@@ -96,14 +95,3 @@ class Samples:
 def _error_mm(rng: np.random.Generator) -> tuple[float, float]:
     off: Float64 = rng.normal(0, (JITTER_MM, ROW_SIGMA_MM))
     return float(off[0]), float(off[1])
-
-
-def loss_of(
-    network: nn.Module,
-    batch: dict[str, Tensor],
-    *,
-    mixture: Mixture = MIXTURES[SHIPS],
-) -> Tensor:
-    """Return the column loss of a batch."""
-    y_bins = bins_from_px(batch["y_px"])
-    return column_loss(network(batch["image"]), y_bins, seams=batch["seams"], mixture=mixture)
