@@ -133,8 +133,14 @@ def _add_using(command: Command) -> None:
     add = command(
         "compare", commands.compare, "measure what ships against what was tried in its place"
     ).add_argument
-    add("subject", choices=("decoders", "geometry", "looks", "resampling", "sheets"))
-    add("--pages", type=_count, default=20, help="of each kind; records for resampling")
+    subjects = ("decoders", "geometry", "looks", "overlap", "resampling", "sheets")
+    add("subject", choices=subjects)
+    add(
+        "--pages",
+        type=_count,
+        default=20,
+        help="of each kind; records for resampling, crops for overlap",
+    )
     add("--paired", type=Path, metavar="CSV", help="real pictures in their place, for geometry")
     add("--printed", type=Path, metavar="CSV", help="what a person sees on sheets, for sheets")
     add("--pictures", type=Path, metavar="DIR", help="where those sheets are")

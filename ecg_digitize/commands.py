@@ -350,11 +350,13 @@ def compare(arguments: argparse.Namespace) -> int:
     """Measure what ships against what was tried in its place."""
     from ecg_digitize.synth.dataset import KINDS
     from ecg_digitize.synth.signals import open_source
-    from ecg_digitize.training.compare import compare_decoders, compare_looks
+    from ecg_digitize.training.compare import Comparison, compare_decoders, compare_looks
     from ecg_digitize.training.compare_geometry import compare_geometry, compare_geometry_of
+    from ecg_digitize.training.compare_overlap import OverlapComparison, compare_overlap
     from ecg_digitize.training.compare_resampling import compare_resampling
     from ecg_digitize.training.pairs import read_pairs
 
+    table: Comparison | OverlapComparison
     if arguments.paired is not None:
         if arguments.subject != "geometry":
             raise InputError(f"--paired: expected with geometry, but got {arguments.subject}")
@@ -370,6 +372,10 @@ def compare(arguments: argparse.Namespace) -> int:
     if arguments.subject == "resampling":
         with _bar(pages) as step:
             table = compare_resampling(source, windows=pages, progress=step)
+    elif arguments.subject == "overlap":
+        models = _models(arguments)
+        with _bar(2 * pages) as step:
+            table = compare_overlap(source, models, crops=pages, seed=seed, progress=step)
     else:
         compare_pages, unused = {
             "decoders": (compare_decoders, ("stage0", "stage1", "refine")),

@@ -138,7 +138,9 @@ def doubts_about_sheet(
     """
     match, layout = found.sheet.match, paper.layout
     said = [f"it is another sheet than the competition's, and was read as {layout.name}"]
-    if found.confidence < options.squares:
+    if not found.confidence:
+        said.append("no grid was seen, and its rows are taken to be 250 mm long")
+    elif found.confidence < options.squares:
         said.append("the grid is hardly seen, so that all lengths are doubtful")
     if match.named < options.named * match.n_leads:
         said.append(

@@ -25,6 +25,8 @@ from ecg_digitize.quality import Evidence, PageEvidence, evidence_of, quality_of
 from ecg_digitize.sheet.calibration import Calibration
 from ecg_digitize.sheet.find import FoundSheet
 from ecg_digitize.sheet.leftover import leftover_mm
+from ecg_digitize.sheet.places import DEFAULTS as PLACES
+from ecg_digitize.sheet.read import Sheet
 from ecg_digitize.types import GridMap, Page, Recording, Trace
 from ecg_digitize.usual import Usual, layout_seen
 
@@ -110,6 +112,10 @@ def judged_sheet(
             found.confidence,
             calibration.is_told,
             _px_per_mm(sheet.grid),
+            is_disputed=calibration.is_told and bool(calibration.doubts),
+            score=sheet.match.score / sheet.match.n_leads,
+            has_usual_length=_is_usual(sheet.places.strip_mm),
+            names_off_mm=_names_off_mm(sheet),
         ),
         left_mm,
     )
@@ -128,6 +134,18 @@ def judged_sheet(
         quality=quality,
     )
     return judged, evidence
+
+
+def _names_off_mm(sheet: Sheet) -> float:
+    """Return how far right of the leads' begins the names stand; 0 without names."""
+    off_mm = sheet.match.names_mm - sheet.places.starts_mm
+    known = off_mm[np.isfinite(off_mm)]
+    return float(np.median(known)) if known.size else 0.0
+
+
+def _is_usual(length_mm: float) -> bool:
+    """Say whether machines print rows so long."""
+    return min(abs(length_mm - usual_mm) for usual_mm in PLACES.usual_mm) < PLACES.slack_mm
 
 
 def _px_per_mm(grid: GridMap) -> float:

@@ -114,7 +114,7 @@ def digitize_page(
         if not is_looked_at:
             found = find_any_sheet(page.image, reader)
             clock.lap("sheet")
-        if found is not None and not (usual is not None and is_cut(found, usual)):
+        if found is not None and not (usual is not None and is_cut(page, found, usual)):
             return _digitize_any(page, found, models, wanted, clock)
     if usual is None:
         assert missed is not None
@@ -227,7 +227,7 @@ def _digitize_any(
         lap=clock.lap,
     )
     plain = unframed(
-        page.image,
+        found.image,
         found.flat,
         found.strokes,
         rows_mm=sheet.match.rows_mm,

@@ -17,6 +17,9 @@ from ecg_digitize.types import Float32, Float64, Mask, Trace
 RIGHT_DB: Final = 15.0
 """A lead is called right whose error is a sixth of its signal."""
 
+NAME_REACH_MM: Final = 10.0
+"""How far from where its lead begins a name may stand."""
+
 
 class Evidence(NamedTuple):
     """What a reading shows of one lead. All are 0 where nothing speaks against it.
@@ -32,7 +35,12 @@ class Evidence(NamedTuple):
         contradicted: Logarithm of what leads I, II and III disagree by, over 0.02 mV.
         unnamed: Share of the sheet's names that were not read where they belong.
         gridless: How far the confidence in the grid lacks from 1.
-        uncalibrated: 1 where nothing tells the speed or the gain.
+        uncalibrated: 1 where nothing tells the speed or the gain,
+        disputed: and where what tells them does not agree.
+        unlike: How far the score of the layout lacks from 1 a lead, see ``sheet.match``.
+        unusual: 1 where the rows are longer or shorter than machines print them.
+        displaced: Logarithm of how far its name stands from where the leads begin, mm, beyond what
+            is usual.
         coarse: Logarithm of 8 px/mm over the picture's scale.
     """
 
@@ -47,6 +55,10 @@ class Evidence(NamedTuple):
     unnamed: float
     gridless: float
     uncalibrated: float
+    disputed: float
+    unlike: float
+    unusual: float
+    displaced: float
     coarse: float
 
 
@@ -56,7 +68,7 @@ class QualityOptions(NamedTuple):
     bias: float = 0.732
     weights: tuple[float, ...] = (
         *(0.803, -0.468, -4.313, -0.539, -0.298, -1.048),
-        *(-0.025, -0.594, -0.921, -1.274, -0.64, -0.329),
+        *(-0.025, -0.594, -0.921, -1.274, -0.64, 0.0, 0.0, 0.0, 0.0, -0.329),
     )
     right: float = 0.9  # leads of at least this probability are called ok
     wrong: float = 0.3  # and below this one they are said to be wrong
@@ -73,6 +85,10 @@ class PageEvidence(NamedTuple):
     grid: float
     is_calibrated: bool
     px_per_mm: float
+    is_disputed: bool = False
+    score: float = 1.0  # of the layout, a lead
+    has_usual_length: bool = True
+    names_off_mm: float = 0.0  # of the leads' begin
 
 
 def evidence_of(
@@ -108,6 +124,10 @@ def evidence_of(
             unnamed=1 - page.named,
             gridless=1 - page.grid,
             uncalibrated=float(not page.is_calibrated),
+            disputed=float(page.is_disputed),
+            unlike=min(max(1 - page.score, 0.0), 1.0),
+            unusual=float(not page.has_usual_length),
+            displaced=float(np.log1p(max(abs(page.names_off_mm) - NAME_REACH_MM, 0.0))),
             coarse=float(np.log(8.0 / page.px_per_mm)),
         )
     return found

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from ecg_digitize.doubts import DEFAULTS as DOUBTS
-from ecg_digitize.doubts import grid_doubts, has_gaps
+from ecg_digitize.doubts import grid_confidence, grid_doubts, has_gaps
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM
 from ecg_digitize.layout import COMPETITION, NAME_KEYS, Layout
 from ecg_digitize.sheet.find import FoundSheet, Reader, placed_names
@@ -77,11 +77,14 @@ def with_print(page: Page, usual: Usual, reader: Reader) -> Usual:
     return replace(usual, names=names, told=told_by(reader.lines(cut_lines(page.image, flat))))
 
 
-def is_cut(found: FoundSheet, usual: Usual) -> bool:
+def is_cut(page: Page, found: FoundSheet, usual: Usual) -> bool:
     """Say whether a sheet is the competition's after all, of which the picture shows a part.
 
-    Its rows lie where the competition's do, and it has the same layout: three rows of four.
+    Its rows lie where the competition's do, and it has the same layout: three rows of four. Without
+    a grid nobody knows where they lie.
     """
+    if not found.confidence and grid_confidence(page.image, usual.grid) < DOUBTS.grid:
+        return False
     at_home = usual.grid.rows_mm is None and np.isfinite(usual.grid.residual_px)
     return at_home and may_be_cut(found) and not has_gaps_in(usual)
 

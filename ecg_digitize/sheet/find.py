@@ -2,6 +2,9 @@
 
 picture -> scale -> the sheet laid flat -> names, text, rows -> match -> pulses, places
         -> the grid led on to its lines -> FoundSheet
+
+A sheet without a grid has its scale from its rows, which are 250 mm long on most sheets. Where
+nothing is found on a dark picture, its negative is looked at.
 """
 
 from collections.abc import Sequence
@@ -23,9 +26,10 @@ from ecg_digitize.sheet.flat import (
 from ecg_digitize.sheet.lattice import refined
 from ecg_digitize.sheet.match import Match, PlacedName, match_layout
 from ecg_digitize.sheet.names import Name
-from ecg_digitize.sheet.places import find_places, ink_ends_mm
+from ecg_digitize.sheet.places import DEFAULTS as PLACES
+from ecg_digitize.sheet.places import PlaceOptions, find_places, ink_ends_mm
 from ecg_digitize.sheet.read import Sheet, start_mm
-from ecg_digitize.sheet.rows import find_rows
+from ecg_digitize.sheet.rows import find_rows, with_named_rows
 from ecg_digitize.sheet.scale import find_squares
 from ecg_digitize.sheet.text import Cut, Line, Told, cut_lines, told_by
 from ecg_digitize.stage1.pulses import DEFAULTS as PULSES
@@ -45,8 +49,20 @@ GOES_ON: Final = 0.8
 BEYOND_NAMES_MM: Final = 65.0
 """How far above the first and below the last of enough names a row may lie: the name of a row may
 not have been read."""
+PLAIN_WIDTH_MM: Final = 280.0
+"""Width of a sheet without a grid, before its rows tell it."""
+PLAIN_LOOKS: Final = 4
+PLAIN_AGREE: Final = 0.003
+"""Share by which the scale of such a sheet changes at most from one look to the next, at last."""
+SURE_GRID: Final = 0.5
+"""Confidence in a grid below which rows may tell the scale better."""
+DARK: Final = 100
+"""Median brightness, of 255, below which a picture may be white on black."""
 _ANY_FOOT: Final = PULSES._replace(foot_mm=8.0)
 """Some machines draw the pulse about the height of the row, not on its baseline."""
+
+_AS_SEEN: Final = PLACES._replace(usual_mm=())
+"""Rows are as long as their ink is, where the scale is still to be found."""
 
 
 class Reader(Protocol):
@@ -71,7 +87,8 @@ class FoundSheet:
     pulses: tuple[Pulse, ...]
     names: tuple[PlacedName, ...]
     told: Told  # what text says of speed and gain
-    confidence: float  # of the grid, in [0, 1]
+    confidence: float  # of the grid, in [0, 1]; 0: there is none, and rows tell the scale
+    image: Image  # the picture that it was found in: the page's, or its negative
 
 
 def find_sheet(
@@ -87,12 +104,34 @@ def find_sheet(
     Returns:
         None if no grid is seen, or no layout explains names and rows.
     """
+    found = _find(image, reader, families)
+    if found is None and np.median(image[::4, ::4]) < DARK:
+        return _find(np.asarray(255 - image, np.uint8), reader, families)
+    return found
+
+
+def _find(image: Image, reader: Reader, families: Sequence[Family]) -> FoundSheet | None:
+    """Find a sheet by its grid, else by its rows."""
+    found, confidence = None, 0.0
     squares = find_squares(image)
-    if squares is None:
-        return None
+    if squares is not None:
+        confidence = squares.confidence
+        laid = _upright(image, squares.page_from_sheet, reader)
+        if laid is not None:
+            flat, names = laid
+            found = sheet_of(image, flat, names, reader, families=families, confidence=confidence)
+    if confidence < SURE_GRID and (found is None or not has_enough(found.names)):
+        return _without_grid(image, reader, families) or found
+    return found
+
+
+def _upright(
+    image: Image, page_from_sheet: Float64, reader: Reader
+) -> tuple[FlatSheet, tuple[PlacedName, ...]] | None:
+    """Lay a sheet flat, the side up on which names are read; None if it is too large for one."""
     best: tuple[int, FlatSheet, tuple[PlacedName, ...]] | None = None
     for turns in (0, 2, 1, 3):
-        flat = lay_flat(image, squares.page_from_sheet, turns=turns)
+        flat = lay_flat(image, page_from_sheet, turns=turns)
         if flat is None:
             return None
         names = placed_names(reader.names(flat.seen), flat)
@@ -102,8 +141,34 @@ def find_sheet(
         if n_leads >= ENOUGH_NAMES:
             break
     assert best is not None
-    _, flat, names = best
-    return sheet_of(image, flat, names, reader, families=families, confidence=squares.confidence)
+    return best[1], best[2]
+
+
+def _without_grid(image: Image, reader: Reader, families: Sequence[Family]) -> FoundSheet | None:
+    """Find a sheet whose rows tell its scale; None without enough names, they might be anything."""
+    px_per_mm = image.shape[1] / PLAIN_WIDTH_MM
+    for _ in range(PLAIN_LOOKS):
+        laid = _upright(image, np.diag([px_per_mm, px_per_mm, 1.0]), reader)
+        if laid is None or not has_enough(laid[1]):
+            return None
+        flat, names = laid
+        found = sheet_of(
+            image, flat, names, reader, families=families, confidence=0.0, places_options=_AS_SEEN
+        )
+        if found is None:
+            return None
+        longer = found.sheet.places.length_mm / PLACES.usual_mm[0]
+        px_per_mm *= longer
+        if abs(longer - 1) < PLAIN_AGREE:
+            break
+    found = sheet_of(image, flat, names, reader, families=families, confidence=0.0)
+    return found if found is None or _names_agree(found.sheet) else None
+
+
+def _names_agree(sheet: Sheet) -> bool:
+    """Say whether the columns of names are as far apart as those of leads, if there are several."""
+    apart_mm, leads_mm = np.diff(sheet.match.names_mm), np.diff(sheet.places.starts_mm)
+    return not apart_mm.size or bool(abs(apart_mm.mean() / leads_mm.mean() - 1) < PLACES.pitch)
 
 
 def placed_names(names: Sequence[Name], flat: FlatSheet) -> tuple[PlacedName, ...]:
@@ -125,6 +190,7 @@ def sheet_of(
     *,
     families: Sequence[Family],
     confidence: float,
+    places_options: PlaceOptions = PLACES,
 ) -> FoundSheet | None:
     """Find what is printed where on a sheet that lies flat; None if no layout explains it."""
     text = reader.lines(cut_lines(image, flat))
@@ -133,6 +199,9 @@ def sheet_of(
     if has_enough(names):
         alike = are_alike(strokes.lines, rows_mm)
         rows_mm, weights = rows_mm[alike], weights[alike]
+    names_mm = np.array([(name.x_mm, name.y_mm) for name in names]).reshape(-1, 2)
+    sure = np.array([name.confidence for name in names])
+    rows_mm, weights = with_named_rows(rows_mm, weights, names_mm, sure)
     match = match_layout(names, rows_mm, weights, families=families)
     if match is None:
         return None
@@ -147,15 +216,18 @@ def sheet_of(
         upright=np.asarray(strokes.upright.any(axis=0), np.bool_),
         px_per_mm=FLAT_PX_PER_MM,
         names_mm=match.names_mm,
+        options=places_options,
     )
     if places is None:
         return None
     told = told_by(text)
     reach_mm = places.end_mm, float(match.rows_mm[-1])
     # Where leads have gaps between them each may have a grid of its own.
-    led_on = flat.grid if places.has_gaps else refined(image, flat, reach_mm=reach_mm)
+    is_led_on = confidence > 0 and not places.has_gaps
+    led_on = refined(image, flat, reach_mm=reach_mm) if is_led_on else flat.grid
     grid: GridMap = replace(led_on, start_mm=start_mm(places))
-    return FoundSheet(Sheet(grid, match, places), flat, strokes, pulses, names, told, confidence)
+    sheet = Sheet(grid, match, places)
+    return FoundSheet(sheet, flat, strokes, pulses, names, told, confidence, image)
 
 
 def has_enough(names: Sequence[PlacedName]) -> bool:
@@ -166,8 +238,10 @@ def has_enough(names: Sequence[PlacedName]) -> bool:
 def are_alike(lines: Mask, rows_mm: Float64) -> Mask:
     """Return (rows,) bool: which do not go on beyond the others: edges of monitors and desks do."""
     inked, ends_mm = ink_ends_mm(lines, rows_mm, (), px_per_mm=FLAT_PX_PER_MM)
-    begin_mm, end_mm = np.nanmedian(ends_mm, axis=0)
     alike = np.ones(len(rows_mm), np.bool_)
+    if not np.isfinite(ends_mm).any():
+        return alike
+    begin_mm, end_mm = np.nanmedian(ends_mm, axis=0)
     least, most = ALIKE_MM
     for from_mm, to_mm in ((begin_mm - most, begin_mm - least), (end_mm + least, end_mm + most)):
         low, high = (max(round(mm * FLAT_PX_PER_MM), 0) for mm in (from_mm, to_mm))

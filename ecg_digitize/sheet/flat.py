@@ -92,7 +92,7 @@ def find_ink(seen: Image, frame: Frame, inside: Mask | None = None) -> Mask:
     """Return (H, W) bool: what is clearly darker than paper and the lines of the grid.
 
     Grids and traces come in all colours. Of the three channels and the brightest one the one is
-    taken in which the darkest hundredth stands out most from the grid's vertical 5 mm lines.
+    taken in which the darkest hundredth stands out most from the grid's 5 mm lines.
 
     Args:
         seen: (H, W, 3) uint8 RGB, a frame whose 5 mm lines lie at multiples of 5 mm.
@@ -104,7 +104,7 @@ def find_ink(seen: Image, frame: Frame, inside: Mask | None = None) -> Mask:
     best: tuple[float, Mask] = -1.0, np.zeros(seen.shape[:2], np.bool_)
     for channel in (brightest(seen), *np.ascontiguousarray(np.moveaxis(seen, 2, 0))[:3]):
         share = share_of_paper(channel, frame)
-        lines = _of_grid(share, frame)
+        lines = np.minimum(_of_grid(share, frame, 0), _of_grid(share, frame, 1)[:, None])
         dark = (
             float(np.percentile(share[::3, ::3][inside[::3, ::3]], DARKEST))
             if inside.any()
@@ -117,19 +117,25 @@ def find_ink(seen: Image, frame: Frame, inside: Mask | None = None) -> Mask:
     return best[1]
 
 
-def _of_grid(share: Float32, frame: Frame) -> Float32:
-    """Return (W,) how bright, against the paper, the vertical lines of the grid are there."""
-    scale = frame.px_per_mm_xy[0]
+def _of_grid(share: Float32, frame: Frame, axis: int) -> Float32:
+    """Return how bright, against the paper, the grid's lines are there.
+
+    Args:
+        share: (H, W) brightness over that of the paper.
+        frame: What it shows.
+        axis: 0: (W,), of the vertical 5 mm lines; 1: (H,), of the horizontal ones.
+    """
+    scale, size_px = frame.px_per_mm_xy[axis], share.shape[1 - axis]
     reach = 2 * round(LINE_REACH_MM * scale) + 1
-    darkest = cv2.erode(share, np.ones((1, reach), np.uint8))
-    at_px = np.arange(0, frame.width_px, SQUARE_MM * scale)
-    at_px = np.rint(at_px - frame.origin_mm_xy[0] * scale).astype(np.int64)
-    at_px = at_px[(at_px >= 0) & (at_px < frame.width_px)]
-    of_lines = np.median(darkest[:, at_px], axis=0)
-    # The line of a frame may lie where one of the grid would.
+    darkest = cv2.erode(share, np.ones((1, reach) if axis == 0 else (reach, 1), np.uint8))
+    at_px = np.arange(0, size_px, SQUARE_MM * scale)
+    at_px = np.rint(at_px - frame.origin_mm_xy[axis] * scale).astype(np.int64)
+    at_px = at_px[(at_px >= 0) & (at_px < size_px)]
+    of_lines = np.median(np.take(darkest, at_px, axis=1 - axis), axis=axis)
+    # The line of a frame may lie where one of the grid would, and a row does lie along one.
     usual = median_filter(of_lines, NEIGHBOURS, mode="nearest")
-    of_lines = np.maximum(of_lines, usual - LEAST_CONTRAST)
-    return np.interp(np.arange(frame.width_px), at_px, of_lines).astype(np.float32)
+    of_lines = np.maximum(of_lines, usual - (LEAST_CONTRAST if axis == 0 else 0.0))
+    return np.asarray(np.interp(np.arange(size_px), at_px, of_lines), np.float32)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,11 @@ class Places:
     framed: tuple[bool, bool] = (False, False)  # whether rows begin and end on lines of a frame
 
     @property
+    def length_mm(self) -> float:
+        """Length of all leads of a row, without the gaps between them."""
+        return len(self.starts_mm) * self.lead_mm
+
+    @property
     def end_mm(self) -> float:
         """Sheet x of the end of the last column of leads."""
         return float(self.starts_mm[-1]) + self.lead_mm
@@ -148,7 +153,9 @@ def find_places(
         _begin_mm(ends_mm[:n_rows, 0], options),
         _end_mm(ends_mm[:n_rows, 1], options),
     )
-    led_to = sum(pulse.left_mm < 0.5 * (begin_mm + end_mm) for pulse in pulses) > 0
+    middle_mm = 0.5 * (begin_mm + end_mm)
+    led_to = any(pulse.left_mm < middle_mm for pulse in pulses)
+    followed = any(pulse.left_mm > middle_mm for pulse in pulses)
     runs = _runs(np.asarray(inked[:n_rows].any(axis=0)), px_per_mm, options)
     if n_columns > 1 and (gapped := _gapped(runs, n_columns, end_mm, options)):
         starts_mm, lead_mm = gapped
@@ -170,8 +177,11 @@ def find_places(
         length_mm = by_names_mm
     if led_to and length_mm in options.usual_mm:
         end_mm = _behind_pulses(end_mm, length_mm, ends_mm[:, 1], pulses, options)
-    from_end_mm = end_mm - length_mm  # without a pulse it lies about the middle of what is seen
-    begin_mm = from_end_mm if led_to else 0.5 * (begin_mm + from_end_mm)
+    from_end_mm = end_mm - length_mm
+    if led_to:
+        begin_mm = from_end_mm
+    elif not followed:  # it lies about the middle of what is seen
+        begin_mm = 0.5 * (begin_mm + from_end_mm)
     lead_mm = length_mm / n_columns
     starts_mm = np.asarray(begin_mm + lead_mm * np.arange(n_columns), np.float64)
     lines_mm = np.flatnonzero(upright) / px_per_mm
@@ -185,6 +195,8 @@ def find_places(
 def _by_names_mm(names_mm: Float64 | None, options: PlaceOptions) -> float | None:
     """Return the usual length of rows that the columns of names tell; None if they tell none."""
     if names_mm is None or len(names_mm) < 2 or not np.isfinite(names_mm).all():
+        return None
+    if not options.usual_mm:
         return None
     length_mm = len(names_mm) * float(np.median(np.diff(names_mm)))
     nearest = min(options.usual_mm, key=lambda usual_mm: abs(usual_mm - length_mm))

@@ -207,18 +207,23 @@ def with_strips(paper: Trace) -> Trace:
     for index, row in enumerate(layout.rows):
         if not row.is_strip or row.segments:
             continue
-        alone = [
+        others = [
             replace(other, is_strip=k == index, segments=() if other.is_strip else other.segments)
-            for k, other in enumerate(paper.layout.rows)
+            for k, other in enumerate(layout.rows)
         ]
-        lead = find_rhythm(
-            replace(paper, layout=replace(layout, rows=tuple(alone))), otherwise=None
-        )
+        lead = find_rhythm(_cut(paper, replace(layout, rows=tuple(others))), otherwise=None)
         if lead is not None:
             rows = list(layout.rows)
             rows[index] = replace(row, segments=(Segment(lead, 0.0, layout.duration_s),))
             layout = replace(layout, rows=tuple(rows))
     return replace(paper, layout=layout)
+
+
+def _cut(trace: Trace, layout: Layout) -> Trace:
+    """Give a trace a layout that is shorter: that of its leads, without its strips."""
+    n = layout.n_columns
+    shown = None if trace.shown is None else trace.shown[:, :n]
+    return Trace(trace.y_px[:, :n], trace.confidence[:, :n], layout, shown)
 
 
 def _whole(layout: Layout) -> Layout:

@@ -28,6 +28,7 @@ from ecg_digitize.synth.page import (
     random_style,
 )
 from ecg_digitize.synth.signals import SignalSource, augment, to_twelve
+from ecg_digitize.synth.text import DEFAULTS as TEXT
 from ecg_digitize.synth.text import some_text
 from ecg_digitize.synth.warp import SheetWarp
 from ecg_digitize.types import Float32, Float64, Image
@@ -64,6 +65,8 @@ KIND_SHARES: Final = {
 }  # fmt: skip
 _PX_PER_MM: Final = (3.9, 4.7, 5.1, 5.9, 7.87, 7.87, 9.4, 11.8)
 _MARKS: Final = ("bar", "tick", "dots")
+_ASIDE: Final = TEXT._replace(told=0.0)
+"""What else is written on a sheet: none of it speaks of another speed or gain."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,10 @@ def random_sheet(
         pulse_mm = 2 + PULSE_S * mm_per_s if pulses == "left" else 0.0
         names_mm = -pulse_mm - float(rng.uniform(8, 10)), float(rng.uniform(-3, 3))
     lines_mm = rng.uniform((left_mm, upper_mm), (right_mm - 40, upper_mm + 8), (3, 2))
-    texts = [(float(x), float(y) + 2, some_text(rng)) for x, y in lines_mm[: rng.integers(4)]]
+    texts = [
+        (float(x), float(y) + 2, some_text(rng, options=_ASIDE))
+        for x, y in lines_mm[: rng.integers(4)]
+    ]
     told = f"{mm_per_s:g} mm/s   {mm_per_mv:g} mm/mV"
     if chest is not None:
         told = f"{mm_per_s:g} mm/s   Limb {mm_per_mv:g} mm/mV   Chest {chest:g} mm/mV"

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from ecg_digitize.frames import crossings_mm
+from ecg_digitize.frames import Frame, crossings_mm
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.layouts import FAMILIES, Family
 from ecg_digitize.sheet.find import are_alike, near_names
-from ecg_digitize.sheet.flat import flat_sheet, strokes_of, unframed
+from ecg_digitize.sheet.flat import find_ink, flat_sheet, strokes_of, unframed
 from ecg_digitize.sheet.lattice import refined
 from ecg_digitize.sheet.match import PlacedName, contradicts, match_layout
 from ecg_digitize.sheet.places import find_places, ink_ends_mm
-from ecg_digitize.sheet.rows import find_rows
+from ecg_digitize.sheet.rows import find_rows, with_named_rows
 from ecg_digitize.stage1.grid import unseen_grid
 from ecg_digitize.stage1.pulses import Pulse
 from ecg_digitize.types import Mask
@@ -169,6 +169,40 @@ def test_edges_of_desks_are_no_rows() -> None:
     assert not near_names(ink, above)[edge - 2 :].any()
 
 
+def test_no_row_is_unlike_others_where_none_has_ink() -> None:
+    empty = np.zeros((500, 1400), np.bool_)
+    assert are_alike(empty, np.array([30.0, 60.0])).all()
+
+
+def test_a_name_without_a_row_tells_where_its_row_is() -> None:
+    rows_mm = 30.0 + 14.0 * np.arange(12)
+    names_mm = np.column_stack([np.full(12, 19.0), rows_mm - 5.0])
+    seen = np.isin(np.arange(12), (7, 9, 10), invert=True)
+    found, weights = with_named_rows(rows_mm[seen], np.ones(9), names_mm, np.full(12, 0.9))
+    np.testing.assert_allclose(found, rows_mm)
+    assert (weights[~seen] < 1).all()
+
+
+def test_names_read_by_chance_tell_no_rows() -> None:
+    rows_mm = 30.0 + 30.0 * np.arange(4)
+    names_mm = np.column_stack([np.full(4, 19.0), rows_mm - 8.0])
+    beside = np.vstack([names_mm, [[120.0, 55.0], [19.0, 55.0]]])  # in no column; hardly read
+    found, _ = with_named_rows(rows_mm, np.ones(4), beside, np.array([0.9] * 5 + [0.6]))
+    np.testing.assert_allclose(found, rows_mm)
+
+
+def test_level_lines_as_dark_as_traces_are_not_ink() -> None:
+    frame = Frame(1000, 600, (PX_PER_MM, PX_PER_MM), (0.0, 0.0))
+    seen = np.full((600, 1000, 3), 240, np.uint8)
+    seen[:, ::25] = 215  # faint upright lines
+    seen[::25] = 130
+    seen[310:313, 50:950] = 60  # a trace
+    seen[462, 50:950] = 60
+    ink = find_ink(seen, frame)
+    assert ink[311, 60:900].mean() > 0.9
+    assert ink[::25, 60:900].mean() < 0.05
+
+
 def test_names_elsewhere_speak_against_the_competition() -> None:
     rows_mm = np.array(COMPETITION.zero_mm)
     usual = names_of(family("3x4"), rows_mm[:3], above_mm=-5.6)
@@ -241,6 +275,21 @@ def test_a_pulse_before_the_rows_is_not_the_beginning() -> None:
     )
     assert places is not None
     np.testing.assert_allclose(places.starts_mm, [20.0, 145.0], atol=0.5)
+
+
+def test_a_row_that_a_pulse_follows_begins_where_its_ink_does() -> None:
+    ends_mm = np.array([[5.0, 255.4]] * 3)
+    places = find_places(
+        np.ones((3, 1500), np.bool_),
+        ends_mm,
+        [Pulse(row, 255.8, 5.0, 10.0) for row in range(3)],
+        n_columns=4,
+        n_rows=3,
+        upright=NOWHERE,
+        px_per_mm=PX_PER_MM,
+    )
+    assert places is not None
+    assert places.starts_mm[0] == 5.0
 
 
 def test_gaps_between_leads_are_left_out() -> None:
