@@ -139,7 +139,7 @@ def doubts_about_sheet(
     match, layout = found.sheet.match, paper.layout
     said = [f"it is another sheet than the competition's, and was read as {layout.name}"]
     if not found.confidence:
-        said.append("no grid was seen, and its rows are taken to be 250 mm long")
+        said.append("no grid was seen, and its lengths are those of rows of ten seconds")
     elif found.confidence < options.squares:
         said.append("the grid is hardly seen, so that all lengths are doubtful")
     if match.named < options.named * match.n_leads:
@@ -204,6 +204,12 @@ def quality_doubts(quality: Float32, *, options: QualityOptions = QUALITY) -> It
         yield f"{', '.join(lead for lead, is_low in zip(LEADS, low, strict=True) if is_low)} " + (
             "is likely wrong" if low.sum() == 1 else "are likely wrong"
         )
+
+
+def most_wrong(quality: Float32, *, options: QualityOptions = QUALITY) -> bool:
+    """Say whether most leads are likely wrong, by (12,) probabilities that they are right."""
+    known = quality[np.isfinite(quality)]
+    return bool(known.size) and bool(np.median(known) < options.rejected)
 
 
 def text_doubts(text: Told, layout: Layout) -> Iterator[str]:

@@ -17,15 +17,16 @@ from ecg_digitize.doubts import (
     is_another_sheet,
     is_astray,
     is_hopeless,
+    most_wrong,
     quality_doubts,
 )
 from ecg_digitize.frames import SQUARE_MM
-from ecg_digitize.layout import NAME_KEYS
+from ecg_digitize.layout import COMPETITION, NAME_KEYS
 from ecg_digitize.quality import Evidence, PageEvidence, evidence_of, quality_of
 from ecg_digitize.sheet.calibration import Calibration
 from ecg_digitize.sheet.find import FoundSheet
 from ecg_digitize.sheet.leftover import leftover_mm
-from ecg_digitize.sheet.places import DEFAULTS as PLACES
+from ecg_digitize.sheet.match import contradicts
 from ecg_digitize.sheet.read import Sheet
 from ecg_digitize.types import GridMap, Page, Recording, Trace
 from ecg_digitize.usual import Usual, layout_seen
@@ -75,11 +76,15 @@ def judged_usual(
         is_calibrated=is_calibrated,
         einthoven_mv=read.einthoven_mv,
     )
+    is_renamed = contradicts(usual.names, COMPETITION)
+    if is_renamed:
+        doubts = (*doubts, "lead names stand where others belong, and no layout explains them")
     judged = replace(
         recording,
         layout=layout_seen(upright),
         doubts=doubts,
-        is_rejected=is_hopeless(grid, upright, read.einthoven_mv)
+        is_rejected=is_renamed
+        or is_hopeless(grid, upright, read.einthoven_mv)
         or is_another_sheet(page.image, usual.registration, grid),
         quality=quality,
     )
@@ -114,7 +119,7 @@ def judged_sheet(
             _px_per_mm(sheet.grid),
             is_disputed=calibration.is_told and bool(calibration.doubts),
             score=sheet.match.score / sheet.match.n_leads,
-            has_usual_length=_is_usual(sheet.places.strip_mm),
+            has_usual_length=sheet.places.is_usual(),
             names_off_mm=_names_off_mm(sheet),
         ),
         left_mm,
@@ -130,7 +135,7 @@ def judged_sheet(
     judged = replace(
         recording,
         doubts=(*doubts, *quality_doubts(quality)),
-        is_rejected=is_hopeless(sheet.grid, upright, read.einthoven_mv),
+        is_rejected=is_hopeless(sheet.grid, upright, read.einthoven_mv) or most_wrong(quality),
         quality=quality,
     )
     return judged, evidence
@@ -141,11 +146,6 @@ def _names_off_mm(sheet: Sheet) -> float:
     off_mm = sheet.match.names_mm - sheet.places.starts_mm
     known = off_mm[np.isfinite(off_mm)]
     return float(np.median(known)) if known.size else 0.0
-
-
-def _is_usual(length_mm: float) -> bool:
-    """Say whether machines print rows so long."""
-    return min(abs(length_mm - usual_mm) for usual_mm in PLACES.usual_mm) < PLACES.slack_mm
 
 
 def _px_per_mm(grid: GridMap) -> float:

@@ -3,8 +3,8 @@
 picture -> scale -> the sheet laid flat -> names, text, rows -> match -> pulses, places
         -> the grid led on to its lines -> FoundSheet
 
-A sheet without a grid has its scale from its rows, which are 250 mm long on most sheets. Where
-nothing is found on a dark picture, its negative is looked at.
+A sheet without a grid has its scale from its rows: 250 mm long on most sheets, and half as
+long at half the speed. Where nothing is found on a dark picture, its negative is looked at.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from ecg_digitize.layout import Layout, Row, Segment
+from ecg_digitize.layout import COMPETITION, Layout, Row, Segment
 from ecg_digitize.layouts import FAMILIES, Family
 from ecg_digitize.sheet.flat import (
     FLAT_PX_PER_MM,
@@ -120,7 +120,8 @@ def _find(image: Image, reader: Reader, families: Sequence[Family]) -> FoundShee
         if laid is not None:
             flat, names = laid
             found = sheet_of(image, flat, names, reader, families=families, confidence=confidence)
-    if confidence < SURE_GRID and (found is None or not has_enough(found.names)):
+    doubted = found is None or not has_enough(found.names) or not found.sheet.places.is_usual()
+    if confidence < SURE_GRID and doubted:
         return _without_grid(image, reader, families) or found
     return found
 
@@ -157,7 +158,8 @@ def _without_grid(image: Image, reader: Reader, families: Sequence[Family]) -> F
         )
         if found is None:
             return None
-        longer = found.sheet.places.length_mm / PLACES.usual_mm[0]
+        slow = found.told.mm_per_s is not None and found.told.mm_per_s < COMPETITION.mm_per_s
+        longer = found.sheet.places.length_mm / PLACES.usual_mm[1 if slow else 0]
         px_per_mm *= longer
         if abs(longer - 1) < PLAIN_AGREE:
             break
@@ -203,8 +205,8 @@ def sheet_of(
     sure = np.array([name.confidence for name in names])
     rows_mm, weights = with_named_rows(rows_mm, weights, names_mm, sure)
     match = match_layout(names, rows_mm, weights, families=families)
-    if match is None:
-        return None
+    if match is None or (confidence < SURE_GRID and len(names) < LEAST_NAMES):
+        return None  # rows alone, by a scale that is doubtful, tell nothing
     pulses = find_pulses(image, flat.grid, _rows_only(match), ink_of=find_ink, options=_ANY_FOOT)
     inked, ends_mm = ink_ends_mm(strokes.lines, match.rows_mm, pulses, px_per_mm=FLAT_PX_PER_MM)
     places = find_places(

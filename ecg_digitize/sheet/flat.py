@@ -148,7 +148,12 @@ class Strokes:
 
 
 def strokes_of(
-    ink: Mask, *, px_per_mm: float, least_mm: float = 8.0, frame_mm: float = 60.0
+    ink: Mask,
+    *,
+    px_per_mm: float,
+    least_mm: float = 8.0,
+    frame_mm: float = 60.0,
+    thick_mm: float = 1.8,
 ) -> Strokes:
     """Tell what may be traces from lines of frames.
 
@@ -157,8 +162,12 @@ def strokes_of(
         px_per_mm: Its scale.
         least_mm: Width of the smallest piece of a trace; letters are smaller.
         frame_mm: Length from which on a straight line is one of a frame, if the sheet is so high.
+        thick_mm: What is so wide in all directions is a shadow or a stain.
     """
     plain = ink.astype(np.uint8)
+    square = np.ones((round(thick_mm * px_per_mm),) * 2, np.uint8)
+    thick = cv2.morphologyEx(plain, cv2.MORPH_OPEN, square)
+    plain[cv2.dilate(thick, np.ones((3, 3), np.uint8)) > 0] = 0
     long_px = round(frame_mm * px_per_mm)
     high_px = min(long_px, round(WHOLE * ink.shape[0]))
     level, upright = (

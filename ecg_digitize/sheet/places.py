@@ -69,6 +69,11 @@ class Places:
         """Length of all leads of a row, without the gaps between them."""
         return len(self.starts_mm) * self.lead_mm
 
+    def is_usual(self, *, options: PlaceOptions = DEFAULTS) -> bool:
+        """Say whether machines print rows so long."""
+        off_mm = [abs(self.length_mm - usual_mm) for usual_mm in options.usual_mm]
+        return min(off_mm) < options.slack_mm
+
     @property
     def end_mm(self) -> float:
         """Sheet x of the end of the last column of leads."""
@@ -161,7 +166,8 @@ def find_places(
         starts_mm, lead_mm = gapped
         strip_mm = n_columns * lead_mm
         if n_rows < len(ends_mm):
-            strip_mm = _usual(_end_mm(ends_mm[n_rows:, 1], options) - starts_mm[0], False, options)
+            seen_mm = _end_mm(ends_mm[n_rows:, 1], options) - starts_mm[0]
+            strip_mm = _usual(max(float(seen_mm), strip_mm), False, options)
         return Places(starts_mm, lead_mm, strip_mm, True)
     # Many machines draw the leads of the rows some samples short, but never the strip.
     end_mm = max(end_mm, _end_mm(ends_mm[:, 1], options))
