@@ -43,6 +43,7 @@ def drawn(
     gain: float = 10.0,
     pulses: bool = True,
     named: bool = True,
+    grid: bool = True,
     words: str = "",
 ) -> Sheet:
     """Draw a sheet as a plotting library would: grid, names above the rows, pulses before them."""
@@ -50,7 +51,7 @@ def drawn(
     height_mm = TOP_MM + apart_mm * len(family.rows) + 10
     shape = round(height_mm * PX_PER_MM), round(290 * PX_PER_MM), 3
     image = np.full(shape, 255, np.uint8)
-    for step, colour in ((1, (255, 225, 225)), (5, (245, 170, 170))):
+    for step, colour in ((1, (255, 225, 225)), (5, (245, 170, 170))) if grid else ():
         for axis in (0, 1):
             at = np.rint(np.arange(0, shape[axis] / PX_PER_MM, step) * PX_PER_MM).astype(int)
             lines: list[slice | np.ndarray] = [slice(None), slice(None)]
@@ -104,22 +105,38 @@ def printed(read: Digitization) -> list[str]:
 
 def test_a_cabrera_sheet_is_read_under_its_own_names(models: Models) -> None:
     sheet = drawn(family("3x4 Cabrera"), apart_mm=36.0)
-    read = digitize_page(Page(sheet.image, "cabrera"), models)
+    read = digitize_page(Page(sheet.image, "cabrera"), models, passes=0)
     assert read.recording.layout.name == "3x4 Cabrera"
     assert image_snr(sheet.truth_mv, read.recording.signals_mv, fs_hz=500).snr_db > 15
 
 
 def test_a_sheet_without_pulses_is_read_and_doubted(models: Models) -> None:
     sheet = drawn(family("6x2"), apart_mm=27.0, pulses=False)
-    read = digitize_page(Page(sheet.image, "bare"), models)
+    read = digitize_page(Page(sheet.image, "bare"), models, passes=0)
     assert read.recording.layout.name == "6x2"
     assert image_snr(sheet.truth_mv, read.recording.signals_mv, fs_hz=500).snr_db > 15
     assert any("neither text nor pulses tell" in doubt for doubt in read.doubts)
 
 
+def test_rows_tell_the_scale_of_a_sheet_without_a_grid(models: Models) -> None:
+    sheet = drawn(family("6x2"), apart_mm=27.0, pulses=False, grid=False)
+    smaller = cv2.resize(sheet.image, None, fx=0.85, fy=0.85, interpolation=cv2.INTER_AREA)
+    read = digitize_page(Page(np.asarray(smaller, np.uint8), "plain"), models, passes=0)
+    assert read.recording.layout.name == "6x2"
+    assert image_snr(sheet.truth_mv, read.recording.signals_mv, fs_hz=500).snr_db > 15
+    assert "no grid was seen, and its lengths are those of rows of ten seconds" in read.doubts
+
+
+def test_white_on_black_is_read_as_its_negative(models: Models) -> None:
+    sheet = drawn(family("6x1 limb"), apart_mm=27.0)
+    read = digitize_page(Page(255 - sheet.image, "negative"), models, passes=0)
+    assert printed(read) == list(LEADS[:6])
+    assert image_snr(sheet.truth_mv, read.recording.signals_mv, fs_hz=500).snr_db > 15
+
+
 def test_limb_leads_alone_bring_no_chest_leads_and_pulses_tell_the_gain(models: Models) -> None:
     sheet = drawn(family("6x1 limb"), apart_mm=27.0, gain=5.0)
-    read = digitize_page(Page(sheet.image, "limb"), models)
+    read = digitize_page(Page(sheet.image, "limb"), models, passes=0)
     assert printed(read) == list(LEADS[:6])
     assert read.recording.layout.mm_per_mv == 5.0
     assert not any("pulses" in doubt for doubt in read.doubts)
@@ -128,7 +145,7 @@ def test_limb_leads_alone_bring_no_chest_leads_and_pulses_tell_the_gain(models: 
 def test_text_tells_the_gain_where_no_pulse_does(models: Models) -> None:
     words = "25 mm/s   5 mm/mV   0.05-40 Hz"
     sheet = drawn(family("6x2"), apart_mm=27.0, gain=5.0, pulses=False, words=words)
-    read = digitize_page(Page(sheet.image, "told"), models)
+    read = digitize_page(Page(sheet.image, "told"), models, passes=0)
     assert (read.recording.layout.mm_per_s, read.recording.layout.mm_per_mv) == (25.0, 5.0)
     assert image_snr(sheet.truth_mv, read.recording.signals_mv, fs_hz=500).snr_db > 15
     assert not any("pulses" in doubt or "text" in doubt for doubt in read.doubts)
@@ -136,13 +153,13 @@ def test_text_tells_the_gain_where_no_pulse_does(models: Models) -> None:
 
 def test_text_and_pulses_that_disagree_are_doubted(models: Models) -> None:
     sheet = drawn(family("6x1 limb"), apart_mm=27.0, words="25 mm/s   20 mm/mV")
-    read = digitize_page(Page(sheet.image, "torn"), models)
+    read = digitize_page(Page(sheet.image, "torn"), models, passes=0)
     assert "it is taken for 25 mm/s and 20 mm/mV, but its pulses tell 25 and 10" in read.doubts
 
 
 def test_somebody_may_say_what_is_printed_where_names_do_not(models: Models) -> None:
     sheet = drawn(family("6x2"), apart_mm=27.0, named=False)
-    read = digitize_page(Page(sheet.image, "told"), models, layout=family("6x2"))
+    read = digitize_page(Page(sheet.image, "told"), models, layout=family("6x2"), passes=0)
     assert read.recording.layout.name == "6x2"
     assert image_snr(sheet.truth_mv, read.recording.signals_mv, fs_hz=500).snr_db > 15
     with pytest.raises(StageError, match="expected a grid and 12 rows of 1 leads, but saw none"):
@@ -153,6 +170,6 @@ def test_a_strip_without_a_name_is_said_to_be_guessed(models: Models) -> None:
     page = SHARED / "machine_pdfs" / "ecgtizer_00009_hr_clean.png"
     if not page.is_file():
         pytest.skip(f"{page.parent.name} is not there")
-    read = digitize_page(read_image(page), models)
+    read = digitize_page(read_image(page), models, passes=0)
     assert read.recording.layout.strip_lead == "II"
     assert "a strip's name was not read, and it is taken for II" in read.doubts
