@@ -14,9 +14,10 @@ from ecg_digitize.layout import COMPETITION, LEADS, NAME_KEYS, Layout
 from ecg_digitize.quality import DEFAULTS as QUALITY
 from ecg_digitize.quality import QualityOptions
 from ecg_digitize.sheet.find import FoundSheet
+from ecg_digitize.sheet.match import PlacedName
 from ecg_digitize.sheet.text import NOTHING_TOLD, Told
 from ecg_digitize.stage1.pulses import Pulse
-from ecg_digitize.types import Float32, Float64, GridMap, Image, Mask, Registration, Trace
+from ecg_digitize.types import Float32, Float64, GridMap, Image, Mask, Page, Registration, Trace
 
 
 class DoubtOptions(NamedTuple):
@@ -42,6 +43,8 @@ class DoubtOptions(NamedTuple):
         rejected_mv: RMS of I - II + III from which on a reading is wrong,
         rejected_leads: and how many leads may not lie on other rows.
         rejected_names: Names that agree with the layout below which it is another one.
+        twice: Leads that must be named twice for a second ECG,
+        twice_mm: so far apart.
     """
 
     einthoven_mv: float = 0.1
@@ -60,6 +63,8 @@ class DoubtOptions(NamedTuple):
     rejected_mv: float = 0.4
     rejected_leads: int = 3
     rejected_names: int = 6
+    twice: int = 6
+    twice_mm: float = 60.0
 
 
 DEFAULTS: Final = DoubtOptions()
@@ -172,6 +177,28 @@ def doubts_about_sheet(
     return tuple(said)
 
 
+def page_doubts(
+    page: Page, names: Sequence[PlacedName], *, options: DoubtOptions = DEFAULTS
+) -> Iterator[str]:
+    """Say that a file has further pages, and a picture further sheets.
+
+    Args:
+        page: The picture.
+        names: Lead names on it.
+        options: See there.
+    """
+    if page.n_pages > 1:
+        yield f"the file has {page.n_pages} pages, and only the first was read"
+    twice = [lead for lead in LEADS if _is_apart(names, lead, options.twice_mm)]
+    if len(twice) >= options.twice:
+        yield "most lead names are seen twice, as of two ECGs on one picture; cut it in two"
+
+
+def _is_apart(names: Sequence[PlacedName], lead: str, apart_mm: float) -> bool:
+    xy_mm = np.array([(name.x_mm, name.y_mm) for name in names if name.lead == lead])
+    return len(xy_mm) > 1 and bool((np.ptp(xy_mm, axis=0) > apart_mm).any())
+
+
 def grid_doubts(
     image: Image,
     registration: Registration,
@@ -200,7 +227,9 @@ def quality_doubts(quality: Float32, *, options: QualityOptions = QUALITY) -> It
     """Name the leads that are likely wrong, by (12,) probabilities that they are right."""
     with np.errstate(invalid="ignore"):
         low = quality < options.wrong
-    if low.any():
+    if low.sum() == np.isfinite(quality).sum() > 1:
+        yield "all leads are likely wrong"
+    elif low.any():
         yield f"{', '.join(lead for lead, is_low in zip(LEADS, low, strict=True) if is_low)} " + (
             "is likely wrong" if low.sum() == 1 else "are likely wrong"
         )

@@ -81,7 +81,8 @@ def read_image(path: str | Path) -> Page:
             _check_size(*picture.size, source)
             with _lifted_if_large(picture):
                 picture.load()
-            return Page(image=_rgb(_upright(picture, source)), source=source)
+            image = _rgb(_upright(picture, source))
+            return Page(image=image, source=source, n_pages=_n_pages(picture))
     except ImageError:
         raise
     except PIL.UnidentifiedImageError:
@@ -211,6 +212,11 @@ def _lifted_if_large(picture: PIL.Image.Image) -> AbstractContextManager[None]:
 def _open(path: Path) -> PIL.Image.Image:
     PIL.Image.init()  # registers what this Pillow was built with: AVIF may be missing
     return PIL.Image.open(path, formats=[name for name in _FORMATS if name in PIL.Image.OPEN])
+
+
+def _n_pages(picture: PIL.Image.Image) -> int:
+    """Return how many pages a TIFF has; other formats have further pictures for other purposes."""
+    return int(getattr(picture, "n_frames", 1)) if picture.format == "TIFF" else 1
 
 
 def _upright(picture: PIL.Image.Image, source: str) -> PIL.Image.Image:

@@ -18,6 +18,7 @@ from ecg_digitize.doubts import (
     is_astray,
     is_hopeless,
     most_wrong,
+    page_doubts,
     quality_doubts,
 )
 from ecg_digitize.frames import SQUARE_MM
@@ -76,6 +77,7 @@ def judged_usual(
         is_calibrated=is_calibrated,
         einthoven_mv=read.einthoven_mv,
     )
+    doubts = (*doubts, *page_doubts(page, usual.names))
     is_renamed = contradicts(usual.names, COMPETITION)
     if is_renamed:
         doubts = (*doubts, "lead names stand where others belong, and no layout explains them")
@@ -92,12 +94,18 @@ def judged_usual(
 
 
 def judged_sheet(
-    recording: Recording, found: FoundSheet, trace: Trace, read: Reading, calibration: Calibration
+    recording: Recording,
+    page: Page,
+    found: FoundSheet,
+    trace: Trace,
+    read: Reading,
+    calibration: Calibration,
 ) -> tuple[Recording, Evidences]:
     """Judge a reading of a sheet of any layout.
 
     Args:
         recording: What was read.
+        page: The picture.
         found: The sheet, and what it was found by.
         trace: By place, see ``sheet.read.read_rows``.
         read: The traces by time.
@@ -134,7 +142,7 @@ def judged_sheet(
     )
     judged = replace(
         recording,
-        doubts=(*doubts, *quality_doubts(quality)),
+        doubts=(*doubts, *page_doubts(page, found.names), *quality_doubts(quality)),
         is_rejected=is_hopeless(sheet.grid, upright, read.einthoven_mv) or most_wrong(quality),
         quality=quality,
     )

@@ -22,7 +22,7 @@ from ecg_digitize.layouts import Family
 from ecg_digitize.models import Models, reader_of
 from ecg_digitize.runtime import Clock
 from ecg_digitize.sheet.calibration import calibrated_layout, told_in_text
-from ecg_digitize.sheet.find import FoundSheet
+from ecg_digitize.sheet.find import FoundSheet, is_mirrored
 from ecg_digitize.sheet.find import find_sheet as find_any_sheet
 from ecg_digitize.sheet.flat import unframed
 from ecg_digitize.sheet.read import read_rows, timed, with_strips
@@ -41,6 +41,7 @@ from ecg_digitize.usual import (
     may_be_cut,
     names_fit,
     no_scale,
+    unexplained,
     with_calibration,
 )
 
@@ -99,6 +100,8 @@ def digitize_page(
         other = found is not None and not may_be_cut(found)
         if found is None or not (other and found.sheet.match.named):  # it may lie on its side
             registration, missed = _registered(page, models, clock, once=False)
+        if not names_fit(registration) and is_mirrored(page.image, found, reader):
+            raise StageError("sheet", f"{page.source}: the picture is mirrored; flip it")
         if found is not None and other and not names_fit(registration):
             return _digitize_any(page, found, models, wanted, clock)
     if registration is not None:
@@ -118,7 +121,7 @@ def digitize_page(
             return _digitize_any(page, found, models, wanted, clock)
     if usual is None:
         assert missed is not None
-        raise missed
+        raise missed if reader is None else StageError("sheet", unexplained(page)) from missed
     if reader is not None and not has_scale(usual):
         raise StageError("stage1", no_scale(page, usual))
     return _digitize_usual(page, usual, models, wanted, layout, clock)
@@ -240,7 +243,7 @@ def _digitize_any(
     read = set_upright_in_time(sheet.grid, trace, paper)
     # Nobody knows whether the rows of other sheets show the same instants: leads are not blended.
     recording = to_recording(read.upright, fs_hz=wanted.fs_hz)
-    recording, evidence = judged_sheet(recording, found, trace, read, calibration)
+    recording, evidence = judged_sheet(recording, page, found, trace, read, calibration)
     clock.lap("signals")
     return Digitization(
         page.source, recording, trace, sheet.grid, None, clock.laps_s, read.einthoven_mv, evidence

@@ -36,6 +36,7 @@ class Page:
 
     image: Image  # (H, W, 3) uint8 RGB, page frame
     source: str  # where it came from, for messages
+    n_pages: int = 1  # of its file, whose first it is
 
     def __post_init__(self) -> None:
         """Check shapes."""

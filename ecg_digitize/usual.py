@@ -52,6 +52,15 @@ def no_scale(page: Page, usual: Usual) -> str:
     )
 
 
+def unexplained(page: Page) -> str:
+    """Return what to tell of a page that shows no sheet of any layout."""
+    return (
+        f"{page.source}: expected an ECG with a grid and lead names, but no layout explains what "
+        "was read; retake the picture with the whole sheet in view, flat and in focus, or say "
+        "which layout it is with --layout"
+    )
+
+
 def with_calibration(page: Page, usual: Usual, reader: Reader | None) -> Usual:
     """Look for pulses, for where the traces begin, and for what is printed."""
     pulses = find_pulses(page.image, usual.grid, COMPETITION)

@@ -173,3 +173,9 @@ def test_a_strip_without_a_name_is_said_to_be_guessed(models: Models) -> None:
     read = digitize_page(read_image(page), models, passes=0)
     assert read.recording.layout.strip_lead == "II"
     assert "a strip's name was not read, and it is taken for II" in read.doubts
+
+
+def test_a_mirrored_picture_is_named(models: Models) -> None:
+    sheet = drawn(family("6x2"), apart_mm=27.0)
+    with pytest.raises(StageError, match="mirrored; flip it"):
+        digitize_page(Page(np.ascontiguousarray(sheet.image[:, ::-1]), "mirrored"), models)

@@ -126,6 +126,24 @@ def _find(image: Image, reader: Reader, families: Sequence[Family]) -> FoundShee
     return found
 
 
+def is_mirrored(image: Image, found: FoundSheet | None, reader: Reader) -> bool:
+    """Say whether lead names are read on a picture's mirror image, and hardly any on itself.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, page frame.
+        found: What was found on it, if anything.
+        reader: Reads what is printed.
+    """
+    squares = find_squares(image)
+    if squares is None or (found is not None and has_enough(found.names)):
+        return False
+    mirrored = np.ascontiguousarray(image[:, ::-1])
+    to_mirrored = np.array([[-1.0, 0, image.shape[1] - 1], [0, 1, 0], [0, 0, 1]])
+    unmirror = np.diag([-1.0, 1.0, 1.0])  # of the sheet, so that its x is the picture's again
+    laid = _upright(mirrored, to_mirrored @ squares.page_from_sheet @ unmirror, reader)
+    return laid is not None and has_enough(laid[1])
+
+
 def _upright(
     image: Image, page_from_sheet: Float64, reader: Reader
 ) -> tuple[FlatSheet, tuple[PlacedName, ...]] | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ecg_digitize.alignment import set_in_time
-from ecg_digitize.doubts import doubts_about, is_another_sheet, is_hopeless
+from ecg_digitize.doubts import doubts_about, is_another_sheet, is_hopeless, page_doubts
 from ecg_digitize.errors import InputError
 from ecg_digitize.formats.csv import read_csv
 from ecg_digitize.frames import TIME_ORIGIN_MM, crossings_mm
@@ -17,6 +17,7 @@ from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.models import Models, load_models
 from ecg_digitize.pipeline import digitize_page
+from ecg_digitize.sheet.match import PlacedName
 from ecg_digitize.stage1.pulses import Pulse
 from ecg_digitize.synth.page import default_style, draw_page
 from ecg_digitize.synth.signals import to_twelve
@@ -192,6 +193,20 @@ def test_sheets_of_other_layouts_are_read(models: Models, name: str, layout: str
     truth = read_csv(CASES / f"{name}.truth.csv")
     assert read.recording.layout.name == layout
     assert image_snr(truth.signals_mv, read.recording.signals_mv, fs_hz=truth.fs_hz).snr_db > 18
+
+
+def test_further_pages_and_a_second_ecg_are_named() -> None:
+    page = Page(np.zeros((32, 32, 3), np.uint8), "two.tif", n_pages=2)
+    names = [
+        PlacedName(lead, 20.0 + below_mm, 30.0 + 10.0 * k + below_mm, 0.9)
+        for k, lead in enumerate(LEADS)
+        for below_mm in (0.0, 150.0)
+    ]
+    assert list(page_doubts(page, names)) == [
+        "the file has 2 pages, and only the first was read",
+        "most lead names are seen twice, as of two ECGs on one picture; cut it in two",
+    ]
+    assert not list(page_doubts(Page(page.image, "one.png"), names[::2]))
 
 
 @needs_weights
