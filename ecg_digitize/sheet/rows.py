@@ -83,6 +83,8 @@ def with_named_rows(
 ) -> tuple[Float64, Float64]:
     """Add rows whose names were read, but whose ink was not told from that of their neighbours.
 
+    Faint rows between others that have names, and without any themselves, are taken away.
+
     Args:
         rows_mm: (n,) sheet y of baselines, see ``find_rows``.
         weights: (n,) how dense their ink is.
@@ -117,7 +119,10 @@ def with_named_rows(
             continue
         if np.abs(known - row_mm).min() > options.apart_mm:
             new_mm.append(row_mm)
-    rows_mm = np.append(rows_mm, new_mm)
-    weights = np.append(weights, np.full(len(new_mm), options.named))
+    named = np.isin(np.arange(len(rows_mm)), found)
+    between = (rows_mm > rows_mm[found[0]]) & (rows_mm < rows_mm[found[-1]])
+    kept = named | ~between | (weights >= options.named)
+    rows_mm = np.append(rows_mm[kept], new_mm)
+    weights = np.append(weights[kept], np.full(len(new_mm), options.named))
     order = np.argsort(rows_mm)
     return rows_mm[order], weights[order]

@@ -183,6 +183,14 @@ def test_a_name_without_a_row_tells_where_its_row_is() -> None:
     assert (weights[~seen] < 1).all()
 
 
+def test_a_faint_row_between_named_ones_is_none() -> None:
+    rows_mm = np.array([10.0, 30.0, 60.0, 82.0, 90.0, 120.0])  # text at 10 and 82 mm
+    weights = np.array([0.3, 1.0, 1.0, 0.3, 1.0, 1.0])
+    names_mm = np.column_stack([np.full(4, 19.0), [22.0, 52.0, 82.0, 112.0]])
+    found, _ = with_named_rows(rows_mm, weights, names_mm, np.full(4, 0.9))
+    np.testing.assert_allclose(found, [10.0, 30.0, 60.0, 90.0, 120.0])
+
+
 def test_names_read_by_chance_tell_no_rows() -> None:
     rows_mm = 30.0 + 30.0 * np.arange(4)
     names_mm = np.column_stack([np.full(4, 19.0), rows_mm - 8.0])
