@@ -37,6 +37,7 @@ from ecg_digitize.usual import (
     Usual,
     has_scale,
     is_cut,
+    is_square,
     looks_usual,
     may_be_cut,
     names_fit,
@@ -93,16 +94,17 @@ def digitize_page(
     reader = reader_of(models) if layout is None else None
     found, usual = None, None
     registration, missed = _registered(page, models, clock, once=reader is not None)
-    is_looked_at = reader is not None and not names_fit(registration)
+    at_home = names_fit(registration)
+    is_looked_at = reader is not None and not (at_home and is_square(page.image, registration))
     if reader is not None and is_looked_at:
         found = find_any_sheet(page.image, reader)
         clock.lap("sheet")
-        other = found is not None and not may_be_cut(found)
+        other = found is not None and (at_home or not may_be_cut(found))
         if found is None or not (other and found.sheet.match.named):  # it may lie on its side
             registration, missed = _registered(page, models, clock, once=False)
         if not names_fit(registration) and is_mirrored(page.image, found, reader):
             raise StageError("sheet", f"{page.source}: the picture is mirrored; flip it")
-        if found is not None and other and not names_fit(registration):
+        if found is not None and other and (at_home or not names_fit(registration)):
             return _digitize_any(page, found, models, wanted, clock)
     if registration is not None:
         try:
@@ -153,12 +155,7 @@ class _Wanted:
 
 
 def _digitize_usual(
-    page: Page,
-    usual: Usual,
-    models: Models,
-    wanted: _Wanted,
-    layout: Layout | None,
-    clock: Clock,
+    page: Page, usual: Usual, models: Models, wanted: _Wanted, layout: Layout | None, clock: Clock
 ) -> Digitization:
     """Read the competition's sheet, or one that is like it but for the heights of its rows."""
     grid, told, start_mm = usual.grid, layout, None

@@ -8,17 +8,22 @@ import numpy as np
 from ecg_digitize.doubts import DEFAULTS as DOUBTS
 from ecg_digitize.doubts import grid_confidence, grid_doubts, has_gaps
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM
+from ecg_digitize.geometry import jacobian
 from ecg_digitize.layout import COMPETITION, NAME_KEYS, Layout
 from ecg_digitize.sheet.find import FoundSheet, Reader, placed_names
 from ecg_digitize.sheet.flat import flat_sheet
 from ecg_digitize.sheet.match import PlacedName, contradicts
+from ecg_digitize.sheet.scale import find_squares
 from ecg_digitize.sheet.text import NOTHING_TOLD, Told, cut_lines, told_by
+from ecg_digitize.stage0.normalize import CENTRE_MM, unstretched
 from ecg_digitize.stage1.ends import find_ends
 from ecg_digitize.stage1.pulses import Pulse, find_pulses
-from ecg_digitize.types import Float64, GridMap, Page, Registration, Trace
+from ecg_digitize.types import Float64, GridMap, Image, Page, Registration, Trace
 
 CUT_FROM_IT: Final = ("3x4", "3x2 limb", "3x2 chest")
 """Families that a part of the competition's sheet is taken for."""
+STRETCHED: Final = 0.06
+"""Logarithm of the sides of a square, as names have it, from which on the rows lie elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,24 @@ class Usual:
 def names_fit(registration: Registration | None) -> bool:
     """Say whether as many lead names are where the competition has them as on its sheets."""
     return registration is not None and registration.n_inliers >= DOUBTS.names
+
+
+def is_square(image: Image, registration: Registration | None) -> bool:
+    """Say whether printed squares are square where lead names say that the sheet lies.
+
+    Where the rows of a sheet lie closer or farther apart than the competition's, they are not.
+    """
+    if registration is None:
+        return False
+    if unstretched(registration) is None:
+        return True
+    squares = find_squares(image)
+    if squares is None or squares.confidence < DOUBTS.squares:
+        return True
+    to_page, to_squares = registration.page_from_sheet, np.linalg.inv(squares.page_from_sheet)
+    by_names = jacobian(np.asarray(to_squares @ to_page), CENTRE_MM)
+    longest, shortest = np.linalg.svd(by_names, compute_uv=False)
+    return bool(np.log(longest / shortest) < STRETCHED)
 
 
 def has_scale(usual: Usual) -> bool:

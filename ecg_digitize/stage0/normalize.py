@@ -58,7 +58,7 @@ _NAMES_MM: Final = COMPETITION.names_mm
 _LEFT, _RIGHT = 0.0, TIME_ORIGIN_MM + 250.0
 _TOP, _BOTTOM = COMPETITION.zero_mm[0] - 20, COMPETITION.zero_mm[-1] + 10
 _AREA_MM: Final = np.array([[_LEFT, _TOP], [_RIGHT, _TOP], [_RIGHT, _BOTTOM], [_LEFT, _BOTTOM]])
-_CENTRE_MM: Final = _AREA_MM.mean(axis=0)
+CENTRE_MM: Final = _AREA_MM.mean(axis=0)
 
 
 def find_names(
@@ -224,12 +224,12 @@ def unstretched(registration: Registration) -> Registration | None:
     Returns:
         The same with squares that are square, or None if they are so already.
     """
-    across, down = geometry.jacobian(registration.page_from_sheet, _CENTRE_MM).T
+    across, down = geometry.jacobian(registration.page_from_sheet, CENTRE_MM).T
     if abs(np.log(np.linalg.norm(down) / np.linalg.norm(across))) < LEAST_STRETCH:
         return None
     linear = np.array([across, [-across[1], across[0]]]).T
-    middle_px = geometry.apply_homography(registration.page_from_sheet, _CENTRE_MM)
-    shift = middle_px - linear @ _CENTRE_MM
+    middle_px = geometry.apply_homography(registration.page_from_sheet, CENTRE_MM)
+    shift = middle_px - linear @ CENTRE_MM
     page_from_sheet = np.array([[*linear[0], shift[0]], [*linear[1], shift[1]], [0, 0, 1]])
     return replace(registration, page_from_sheet=page_from_sheet)
 
@@ -262,7 +262,7 @@ def as_scanned(registration: Registration) -> Registration | None:
 
 def quarter_turns(page_from_sheet: Float64) -> int:
     """Return how many counter-clockwise quarter turns (``np.rot90``) set the page upright."""
-    along_x = geometry.jacobian(page_from_sheet, _CENTRE_MM)[:, 0]
+    along_x = geometry.jacobian(page_from_sheet, CENTRE_MM)[:, 0]
     # y points down: a sheet whose x axis points down the picture needs one turn.
     return int(np.rint(np.arctan2(along_x[1], along_x[0]) / (np.pi / 2))) % 4
 
@@ -279,7 +279,7 @@ def is_plausible(page_from_sheet: Float64) -> bool:
     depth = _AREA_MM @ h[2, :2] + 1.0
     if depth.min() <= 0:  # the horizon crosses the traces
         return False
-    slopes = np.stack([geometry.jacobian(h, corner) for corner in (*_AREA_MM, _CENTRE_MM)])
+    slopes = np.stack([geometry.jacobian(h, corner) for corner in (*_AREA_MM, CENTRE_MM)])
     determinants = np.linalg.det(slopes)
     if determinants.min() <= MIN_PX_PER_MM**2:
         return False
@@ -358,7 +358,7 @@ def fit_stiff_homography(mm: Float64, px: Float64, *, weights: Float32) -> Float
     Returns:
         page_from_sheet (3, 3).
     """
-    x0, y0 = _CENTRE_MM / 100
+    x0, y0 = CENTRE_MM / 100
     unit = np.array([[0.01, 0, -x0], [0, 0.01, -y0], [0, 0, 1]])
     uv = geometry.apply_homography(unit, mm)
     similar = geometry.fit_similarity(uv, px, weights=weights)
