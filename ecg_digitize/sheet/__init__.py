@@ -2,10 +2,12 @@
 
 In the order in which they are used:
 
-* ``scale``: the printed squares, and so the scale and the turn of the sheet.
+* ``scale``: the printed squares, and so the scale and the turn of the sheet; ``tiles`` finds
+  periods in parts of the picture, ``line_view`` looks along the lines.
 * ``flat``: the sheet laid flat, and the ink on it.
-* ``names_net``, ``names``: the lead names, wherever they stand.
-* ``rows``: the baselines, where ink is densest.
+* ``names_net``, ``names``: the lead names, wherever they stand; ``text_net``, ``text``: lines of
+  text.
+* ``rows``: the baselines, where ink is densest or a name has none.
 * ``match``: the layout (``ecg_digitize.layouts``) that explains names and rows.
 * ``places``: where the leads begin and end.
 * ``find``: all of the above, one after the other.

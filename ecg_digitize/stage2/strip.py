@@ -8,13 +8,11 @@ distance from the middle.
 from typing import Final
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from ecg_digitize.frames import RECT
 from ecg_digitize.layout import COMPETITION
-from ecg_digitize.nets.unet import UNet, conv_block, normalized, unfold_cells
-from ecg_digitize.stage2.whole import BIN_PX, PRIOR_SIGMA_PX
+from ecg_digitize.stage2.whole import BIN_PX, PRIOR_SIGMA_PX, RowNet
 
 STRIP_PX: Final = 480
 """Height of a strip in training, and the most that the network takes: 3 mV to both sides."""
@@ -22,7 +20,7 @@ LIKE_ROW: Final = 1
 """Row of *whole* that a new strip network starts as: the nearest to the middle of the page."""
 
 
-class StripNet(nn.Module):
+class StripNet(RowNet):
     """Strip of a sheet -> for each column, where the middle row's centre line lies.
 
     The strip has the scale of the rect frame, and the row's baseline half-way down.
@@ -36,15 +34,10 @@ class StripNet(nn.Module):
         detail: int = 24,
     ) -> None:
         """Build; see UNet for the options."""
-        super().__init__()
-        self.body = UNet(
-            backbone, in_channels=12, decoder=tuple(decoder), detail=detail, row_coordinate=True
-        )
         bins_px = BIN_PX * torch.arange(STRIP_PX // BIN_PX) + (BIN_PX - STRIP_PX) / 2
         prior = -0.5 * (bins_px / PRIOR_SIGMA_PX) ** 2
-        self.row_prior = nn.Parameter(prior[None, None, :, None])
-        width = self.body.out_channels
-        self.head = nn.Sequential(conv_block(width, width), nn.Conv2d(width, 2 * 4, 1))
+        prior = prior[None, None, :, None]
+        super().__init__(prior, backbone=backbone, decoder=decoder, detail=detail)
 
     @staticmethod
     def example_input_shape() -> tuple[int, int, int, int]:
@@ -60,8 +53,7 @@ class StripNet(nn.Module):
         Returns:
             (N, 1, H/2, W) logits; softmax over dim 2 gives each column's distribution.
         """
-        x = F.pixel_unshuffle(normalized(image), 2)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = self.components(image)
         height_px = image.shape[2]
         features = self.body.decode(
             self.body.encoder(x),
@@ -69,8 +61,7 @@ class StripNet(nn.Module):
             reach=height_px / RECT.height_px,  # as far as in *whole*
         )
         cut = (STRIP_PX - height_px) // (2 * BIN_PX)
-        prior = self.row_prior[:, :, cut : cut + height_px // BIN_PX]
-        return unfold_cells(self.head(features), 2, 4) + prior
+        return self.scores(features) + self.row_prior[:, :, cut : cut + height_px // BIN_PX]
 
 
 def is_whole(state: dict[str, Tensor]) -> bool:

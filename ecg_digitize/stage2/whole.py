@@ -47,13 +47,46 @@ def trace_map_of(
     return TraceMap(values, float(BIN_PX), (BIN_PX - 1) / 2, layout)
 
 
-class WholeNet(nn.Module):
-    """Rect image -> for each row and column, where the centre line lies.
+class RowNet(nn.Module):
+    """What scores rows: a body that sees the picture, and for each row a head and a prior.
 
     The picture goes in as its four polyphase components (2x2 pixels to channels), so the encoder
     works at half the resolution without losing any. The output has a bin every 2 px down and a
     column every pixel across: a column is a sample at 500 Hz.
     """
+
+    def __init__(
+        self, prior: Tensor, *, backbone: str, decoder: tuple[int, ...], detail: int
+    ) -> None:
+        """Build.
+
+        Args:
+            prior: (1, rows, bins, 1) logits that each row's trace starts from; it is trained too.
+            backbone: See UNet, as for the other options.
+            decoder: Likewise.
+            detail: Likewise.
+        """
+        super().__init__()
+        self.body = UNet(
+            backbone, in_channels=12, decoder=tuple(decoder), detail=detail, row_coordinate=True
+        )
+        self.row_prior = nn.Parameter(prior)
+        width = self.body.out_channels
+        n_rows = prior.shape[1]
+        self.head = nn.Sequential(conv_block(width, width), nn.Conv2d(width, n_rows * 2 * 4, 1))
+
+    def components(self, image: Tensor) -> Tensor:
+        """Take (N, 3, H, W) grey levels to the (N, 12, H/2, W/2) input of the body."""
+        x = F.pixel_unshuffle(normalized(image), 2)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Take the body's features to (N, rows, H/2, W) logits, without the prior."""
+        return unfold_cells(self.head(features), 2, 4)
+
+
+class WholeNet(RowNet):
+    """Rect image -> for each row and column, where the centre line lies."""
 
     def __init__(
         self,
@@ -63,15 +96,7 @@ class WholeNet(nn.Module):
         detail: int = 24,
     ) -> None:
         """Build; see UNet for the options."""
-        super().__init__()
-        self.body = UNet(
-            backbone, in_channels=12, decoder=tuple(decoder), detail=detail, row_coordinate=True
-        )
-        self.row_prior = nn.Parameter(row_prior())
-        width = self.body.out_channels
-        self.head = nn.Sequential(
-            conv_block(width, width), nn.Conv2d(width, COMPETITION.n_rows * 2 * 4, 1)
-        )
+        super().__init__(row_prior(), backbone=backbone, decoder=decoder, detail=detail)
 
     @staticmethod
     def example_input_shape() -> tuple[int, int, int, int]:
@@ -87,7 +112,5 @@ class WholeNet(nn.Module):
         Returns:
             (N, 4, H/2, W) logits; softmax over dim 2 gives each column's distribution.
         """
-        x = F.pixel_unshuffle(normalized(image), 2)
-        x = x.contiguous(memory_format=torch.channels_last)
-        features, _ = self.body(x)
-        return unfold_cells(self.head(features), 2, 4) + self.row_prior
+        features, _ = self.body(self.components(image))
+        return self.scores(features) + self.row_prior
