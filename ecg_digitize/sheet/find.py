@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from ecg_digitize.layout import COMPETITION, Layout, Row, Segment
+from ecg_digitize.layout import COMPETITION, PULSE_S, Layout, Row, Segment
 from ecg_digitize.layouts import FAMILIES, Family
 from ecg_digitize.sheet.flat import (
     FLAT_PX_PER_MM,
@@ -46,6 +46,9 @@ ALIKE_MM: Final = (12.0, 30.0)
 foot, reaches there."""
 GOES_ON: Final = 0.8
 """Share of ink there from which on it does; text has less."""
+LEAST_INKED: Final = 0.25
+"""Share of the columns between where most rows begin and end in which a row has ink; a line of text
+has less."""
 BEYOND_NAMES_MM: Final = 65.0
 """How far above the first and below the last of enough names a row may lie: the name of a row may
 not have been read."""
@@ -56,6 +59,10 @@ PLAIN_AGREE: Final = 0.003
 """Share by which the scale of such a sheet changes at most from one look to the next, at last."""
 SURE_GRID: Final = 0.5
 """Confidence in a grid below which rows may tell the scale better."""
+SCALES_APART: Final = 0.3
+"""Logarithm of a scale that is wrong by whole squares, at least,"""
+PULSES_AGREE: Final = 0.15
+"""and by how much, likewise, the height and the width of pulses may disagree about it."""
 DARK: Final = 100
 """Median brightness, of 255, below which a picture may be white on black."""
 _ANY_FOOT: Final = PULSES._replace(foot_mm=8.0)
@@ -116,10 +123,16 @@ def _find(image: Image, reader: Reader, families: Sequence[Family]) -> FoundShee
     squares = find_squares(image)
     if squares is not None:
         confidence = squares.confidence
-        laid = _upright(image, squares.page_from_sheet, reader)
-        if laid is not None:
+        page_from_sheet = squares.page_from_sheet
+        for _ in range(2):
+            laid = _upright(image, page_from_sheet, reader)
+            if laid is None:
+                break
             flat, names = laid
             found = sheet_of(image, flat, names, reader, families=families, confidence=confidence)
+            if found is None or (times := _too_large(found)) is None:
+                break
+            page_from_sheet = page_from_sheet @ np.diag([times, times, 1.0])
     doubted = found is None or not has_enough(found.names) or not found.sheet.places.is_usual()
     if confidence < SURE_GRID and doubted:
         return _without_grid(image, reader, families) or found
@@ -161,6 +174,22 @@ def _upright(
             break
     assert best is not None
     return best[1], best[2]
+
+
+def _too_large(found: FoundSheet) -> float | None:
+    """Return how many times as large as text says the pulses are: so wrong is the scale.
+
+    None if they agree, if text tells nothing, or if they are not as much too high as too wide.
+    """
+    speed = found.told.mm_per_s
+    if speed is None or len(found.pulses) < 2:
+        return None
+    wider = float(np.median([one.width_mm for one in found.pulses])) / (PULSE_S * speed)
+    height_mm = float(np.median([one.height_mm for one in found.pulses]))
+    higher = height_mm / (found.told.mm_per_mv or COMPETITION.mm_per_mv)
+    if abs(np.log(wider)) < SCALES_APART or abs(np.log(wider / higher)) > PULSES_AGREE:
+        return None
+    return wider
 
 
 def _without_grid(image: Image, reader: Reader, families: Sequence[Family]) -> FoundSheet | None:
@@ -222,6 +251,8 @@ def sheet_of(
     names_mm = np.array([(name.x_mm, name.y_mm) for name in names]).reshape(-1, 2)
     sure = np.array([name.confidence for name in names])
     rows_mm, weights = with_named_rows(rows_mm, weights, names_mm, sure)
+    on_picture = _on_picture(flat, rows_mm)
+    rows_mm, weights = rows_mm[on_picture], weights[on_picture]
     match = match_layout(names, rows_mm, weights, families=families)
     if match is None or (confidence < SURE_GRID and len(names) < LEAST_NAMES):
         return None  # rows alone, by a scale that is doubtful, tell nothing
@@ -256,7 +287,10 @@ def has_enough(names: Sequence[PlacedName]) -> bool:
 
 
 def are_alike(lines: Mask, rows_mm: Float64) -> Mask:
-    """Return (rows,) bool: which do not go on beyond the others: edges of monitors and desks do."""
+    """Return (rows,) bool: which are about as long as the others.
+
+    Edges of monitors and desks go on beyond them, and lines of text are shorter.
+    """
     inked, ends_mm = ink_ends_mm(lines, rows_mm, (), px_per_mm=FLAT_PX_PER_MM)
     alike = np.ones(len(rows_mm), np.bool_)
     if not np.isfinite(ends_mm).any():
@@ -268,7 +302,15 @@ def are_alike(lines: Mask, rows_mm: Float64) -> Mask:
         beyond = inked[:, low:high]
         if beyond.shape[1] > 0.5 * (most - least) * FLAT_PX_PER_MM:
             alike &= beyond.mean(axis=1) < GOES_ON
-    return alike
+    first, last = (round(float(at_mm) * FLAT_PX_PER_MM) for at_mm in (begin_mm, end_mm))
+    long = inked[:, first : last + 1].mean(axis=1) > LEAST_INKED
+    return np.asarray(alike & long, np.bool_)
+
+
+def _on_picture(flat: FlatSheet, rows_mm: Float64) -> Mask:
+    """Return (rows,) bool: which lie on the picture for the most part; its edge is no row."""
+    at_px = np.clip(np.rint(rows_mm * FLAT_PX_PER_MM), 0, len(flat.inside) - 1).astype(np.int64)
+    return np.asarray(flat.inside[at_px].mean(axis=1) > 0.5, np.bool_)
 
 
 def near_names(lines: Mask, names: Sequence[PlacedName]) -> Mask:
