@@ -14,6 +14,7 @@ from PIL import ImageChops
 from PIL.Image import Transpose
 
 from ecg_digitize.errors import ImageError, InputError
+from ecg_digitize.frames import MM_PER_INCH
 from ecg_digitize.types import Image, Page
 
 SUFFIXES: Final = (
@@ -82,7 +83,8 @@ def read_image(path: str | Path) -> Page:
             with _lifted_if_large(picture):
                 picture.load()
             image = _rgb(_upright(picture, source))
-            return Page(image=image, source=source, n_pages=_n_pages(picture))
+            resolution = _px_per_mm(picture)
+            return Page(image, source, n_pages=_n_pages(picture), px_per_mm=resolution)
     except ImageError:
         raise
     except PIL.UnidentifiedImageError:
@@ -217,6 +219,14 @@ def _open(path: Path) -> PIL.Image.Image:
 def _n_pages(picture: PIL.Image.Image) -> int:
     """Return how many pages a TIFF has; other formats have further pictures for other purposes."""
     return int(getattr(picture, "n_frames", 1)) if picture.format == "TIFF" else 1
+
+
+def _px_per_mm(picture: PIL.Image.Image) -> float | None:
+    """Return the resolution that a file states, if it is the same across and down."""
+    dpi = np.array(picture.info.get("dpi", (0.0, 0.0)), np.float64)
+    if dpi.shape != (2,) or not (dpi > 0).all() or abs(dpi[0] / dpi[1] - 1) > 0.01:
+        return None
+    return float(dpi.mean()) / MM_PER_INCH
 
 
 def _upright(picture: PIL.Image.Image, source: str) -> PIL.Image.Image:

@@ -97,7 +97,7 @@ def digitize_page(
     at_home = names_fit(registration)
     is_looked_at = reader is not None and not (at_home and is_square(page.image, registration))
     if reader is not None and is_looked_at:
-        found = find_any_sheet(page.image, reader)
+        found = find_any_sheet(page, reader)
         clock.lap("sheet")
         other = found is not None and (at_home or not may_be_cut(found))
         if found is None or not (other and found.sheet.match.named):  # it may lie on its side
@@ -117,7 +117,7 @@ def digitize_page(
             clock.lap("calibration")
     if reader is not None and (usual is None or not looks_usual(page, usual)):
         if not is_looked_at:
-            found = find_any_sheet(page.image, reader)
+            found = find_any_sheet(page, reader)
             clock.lap("sheet")
         if found is not None and not (usual is not None and is_cut(page, found, usual)):
             return _digitize_any(page, found, models, wanted, clock)
@@ -205,7 +205,7 @@ def _digitize_told(
 ) -> Digitization:
     """Read a sheet whose family somebody told."""
     reader = reader_of(models)
-    found = None if reader is None else find_any_sheet(page.image, reader, families=(family,))
+    found = None if reader is None else find_any_sheet(page, reader, families=(family,))
     clock.lap("sheet")
     if found is None:
         rows = f"{len(family.rows)} rows of {family.n_columns} leads"

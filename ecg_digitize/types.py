@@ -37,6 +37,7 @@ class Page:
     image: Image  # (H, W, 3) uint8 RGB, page frame
     source: str  # where it came from, for messages
     n_pages: int = 1  # of its file, whose first it is
+    px_per_mm: float | None = None  # as the file says, for what that is worth
 
     def __post_init__(self) -> None:
         """Check shapes."""

@@ -34,7 +34,7 @@ from ecg_digitize.sheet.scale import find_squares
 from ecg_digitize.sheet.text import Cut, Line, Told, cut_lines, told_by
 from ecg_digitize.stage1.pulses import DEFAULTS as PULSES
 from ecg_digitize.stage1.pulses import Pulse, find_pulses
-from ecg_digitize.types import Float64, GridMap, Image, Mask
+from ecg_digitize.types import Float64, GridMap, Image, Mask, Page
 
 ENOUGH_NAMES: Final = 6
 """A side on which so many names are read is the upright one; else the others are looked at too."""
@@ -54,6 +54,9 @@ BEYOND_NAMES_MM: Final = 65.0
 not have been read."""
 PLAIN_WIDTH_MM: Final = 280.0
 """Width of a sheet without a grid, before its rows tell it."""
+LEAST_PX_PER_MM: Final = 2.0
+MOST_PX_PER_MM: Final = 50.0
+"""Resolutions between which what a file states may be that of a sheet."""
 PLAIN_LOOKS: Final = 4
 PLAIN_AGREE: Final = 0.003
 """Share by which the scale of such a sheet changes at most from one look to the next, at last."""
@@ -99,26 +102,28 @@ class FoundSheet:
 
 
 def find_sheet(
-    image: Image, reader: Reader, *, families: Sequence[Family] = FAMILIES
+    page: Page, reader: Reader, *, families: Sequence[Family] = FAMILIES
 ) -> FoundSheet | None:
     """Find what is printed where.
 
     Args:
-        image: (H, W, 3) uint8 RGB, page frame.
+        page: The picture.
         reader: Reads what is printed.
         families: See ``match.match_layout``.
 
     Returns:
         None if no grid is seen, or no layout explains names and rows.
     """
-    found = _find(image, reader, families)
-    if found is None and np.median(image[::4, ::4]) < DARK:
-        return _find(np.asarray(255 - image, np.uint8), reader, families)
+    found = _find(page, reader, families)
+    if found is None and np.median(page.image[::4, ::4]) < DARK:
+        negative = np.asarray(255 - page.image, np.uint8)
+        return _find(replace(page, image=negative), reader, families)
     return found
 
 
-def _find(image: Image, reader: Reader, families: Sequence[Family]) -> FoundSheet | None:
+def _find(page: Page, reader: Reader, families: Sequence[Family]) -> FoundSheet | None:
     """Find a sheet by its grid, else by its rows."""
+    image = page.image
     found, confidence = None, 0.0
     squares = find_squares(image)
     if squares is not None:
@@ -135,7 +140,7 @@ def _find(image: Image, reader: Reader, families: Sequence[Family]) -> FoundShee
             page_from_sheet = page_from_sheet @ np.diag([times, times, 1.0])
     doubted = found is None or not has_enough(found.names) or not found.sheet.places.is_usual()
     if confidence < SURE_GRID and doubted:
-        return _without_grid(image, reader, families) or found
+        return _without_grid(page, reader, families) or found
     return found
 
 
@@ -192,17 +197,34 @@ def _too_large(found: FoundSheet) -> float | None:
     return wider
 
 
-def _without_grid(image: Image, reader: Reader, families: Sequence[Family]) -> FoundSheet | None:
-    """Find a sheet whose rows tell its scale; None without enough names, they might be anything."""
-    px_per_mm = image.shape[1] / PLAIN_WIDTH_MM
-    for _ in range(PLAIN_LOOKS):
-        laid = _upright(image, np.diag([px_per_mm, px_per_mm, 1.0]), reader)
+def _without_grid(page: Page, reader: Reader, families: Sequence[Family]) -> FoundSheet | None:
+    """Find a sheet whose rows tell its scale; None without enough names, they might be anything.
+
+    The resolution that a file states is taken where the rows have a usual length by it.
+    """
+
+    def look(px_per_mm: float, options: PlaceOptions) -> FoundSheet | None:
+        laid = _upright(page.image, np.diag([px_per_mm, px_per_mm, 1.0]), reader)
         if laid is None or not has_enough(laid[1]):
             return None
         flat, names = laid
-        found = sheet_of(
-            image, flat, names, reader, families=families, confidence=0.0, places_options=_AS_SEEN
+        return sheet_of(
+            page.image,
+            flat,
+            names,
+            reader,
+            families=families,
+            confidence=0.0,
+            places_options=options,
         )
+
+    if page.px_per_mm is not None and LEAST_PX_PER_MM < page.px_per_mm < MOST_PX_PER_MM:
+        found = look(page.px_per_mm, PLACES)
+        if found is not None and found.sheet.places.is_usual() and _names_agree(found.sheet):
+            return found
+    px_per_mm = page.image.shape[1] / PLAIN_WIDTH_MM
+    for _ in range(PLAIN_LOOKS):
+        found = look(px_per_mm, _AS_SEEN)
         if found is None:
             return None
         slow = found.told.mm_per_s is not None and found.told.mm_per_s < COMPETITION.mm_per_s
@@ -210,7 +232,7 @@ def _without_grid(image: Image, reader: Reader, families: Sequence[Family]) -> F
         px_per_mm *= longer
         if abs(longer - 1) < PLAIN_AGREE:
             break
-    found = sheet_of(image, flat, names, reader, families=families, confidence=0.0)
+    found = look(px_per_mm, PLACES)
     return found if found is None or _names_agree(found.sheet) else None
 
 

@@ -299,3 +299,15 @@ def test_find_images_expands_folders_in_order(tmp_path):
 def test_find_images_refuses_a_folder_without_any(tmp_path):
     with pytest.raises(InputError, match="no pictures in this folder"):
         find_images([tmp_path])
+
+
+def test_a_file_states_its_resolution_and_its_pages(tmp_path) -> None:
+    picture = PIL.Image.fromarray(np.full((64, 96, 3), 255, np.uint8))
+    picture.save(tmp_path / "scan.png", dpi=(254, 254))
+    picture.save(tmp_path / "askew.png", dpi=(254, 100))
+    picture.save(tmp_path / "plain.png")
+    picture.save(tmp_path / "two.tif", save_all=True, append_images=[picture])
+    assert read_image(tmp_path / "scan.png").px_per_mm == pytest.approx(10.0, abs=0.01)
+    assert read_image(tmp_path / "askew.png").px_per_mm is None
+    assert read_image(tmp_path / "plain.png").px_per_mm is None
+    assert [read_image(tmp_path / name).n_pages for name in ("plain.png", "two.tif")] == [1, 2]
