@@ -302,7 +302,7 @@ def test_find_images_refuses_a_folder_without_any(tmp_path):
 
 
 def test_a_file_states_its_resolution_and_its_pages(tmp_path) -> None:
-    picture = PIL.Image.fromarray(np.full((64, 96, 3), 255, np.uint8))
+    picture = PIL.Image.fromarray(np.full((H, W, 3), 255, np.uint8))
     picture.save(tmp_path / "scan.png", dpi=(254, 254))
     picture.save(tmp_path / "askew.png", dpi=(254, 100))
     picture.save(tmp_path / "plain.png")
