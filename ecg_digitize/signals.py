@@ -28,6 +28,8 @@ FUSION_MAX_NOISE_MV: Final = 0.05
 _LOST_MV: Final = 0.15
 """Nor are places where they disagree by more than this, so that one lost beat neither spoils nor
 stops the rest: 0.5 dB on four scans; 0.1 to 0.2 are worth the same."""
+RHYTHM_LEADS: Final = ("I", "II", "III", "aVF", "V1", "V2", "V3", "V5")
+"""Leads that machines print as strips. V4 and V6 look like V5, aVL and aVR like I."""
 RHYTHM_ALIKE: Final = 0.4
 RHYTHM_UNLIKE: Final = 0.8
 """Difference of a short lead from the strip that repeats it, as a share of the lead: 0.1 where it
@@ -121,14 +123,14 @@ def find_rhythm(trace: Trace, *, otherwise: str | None = "II") -> str | None:
         otherwise: What a strip is that repeats none of the leads.
 
     Returns:
-        One of LEADS; None if there is no strip, or if it is hardly seen.
+        One of RHYTHM_LEADS; None if there is no strip, or if it is hardly seen.
     """
     rows_mv, strip = rows_from_trace(trace), trace.layout.strip_row
     seen = trace.confidence > _CONFIDENT
     if strip is None or seen[strip].mean() < _HARDLY:
         return None
     unlike = {}
-    for lead in LEADS:
+    for lead in RHYTHM_LEADS:
         if not trace.layout.shows(lead, short=True):
             continue
         row, columns = trace.layout.place(lead, short=True)
