@@ -48,7 +48,7 @@ class DoubtOptions(NamedTuple):
     """
 
     einthoven_mv: float = 0.1
-    squares: float = 0.5
+    squares: float = 0.8
     edge_mm: float = 2.0
     named: float = 0.75
     grid: float = 0.6

@@ -60,10 +60,10 @@ MOST_PX_PER_MM: Final = 50.0
 PLAIN_LOOKS: Final = 4
 PLAIN_AGREE: Final = 0.003
 """Share by which the scale of such a sheet changes at most from one look to the next, at last."""
-SURE_GRID: Final = 0.5
+SURE_GRID: Final = 0.8
 """Confidence in a grid below which rows may tell the scale better."""
-SCALES_APART: Final = 0.3
-"""Logarithm of a scale that is wrong by whole squares, at least,"""
+SCALES_APART: Final = (0.3, 0.08)
+"""Logarithm of a scale that is wrong, at least: by whole squares, or where no grid is sure,"""
 PULSES_AGREE: Final = 0.15
 """and by how much, likewise, the height and the width of pulses may disagree about it."""
 DARK: Final = 100
@@ -182,19 +182,22 @@ def _upright(
 
 
 def _too_large(found: FoundSheet) -> float | None:
-    """Return how many times as large as text says the pulses are: so wrong is the scale.
+    """Return how many times as large as they should be the pulses are: so wrong is the scale.
 
-    None if they agree, if text tells nothing, or if they are not as much too high as too wide.
+    None if they agree with what text tells, or if they are not as much too high as too wide. Where
+    the grid is sure, text must tell one of speed and gain; else the usual ones are believed.
     """
-    speed = found.told.mm_per_s
-    if speed is None or len(found.pulses) < 2:
+    told, is_sure = found.told, found.confidence >= SURE_GRID
+    if len(found.pulses) < 2 or (is_sure and told.mm_per_s is None and told.mm_per_mv is None):
         return None
-    wider = float(np.median([one.width_mm for one in found.pulses])) / (PULSE_S * speed)
+    width_mm = float(np.median([one.width_mm for one in found.pulses]))
     height_mm = float(np.median([one.height_mm for one in found.pulses]))
-    higher = height_mm / (found.told.mm_per_mv or COMPETITION.mm_per_mv)
-    if abs(np.log(wider)) < SCALES_APART or abs(np.log(wider / higher)) > PULSES_AGREE:
+    wider = width_mm / (PULSE_S * (told.mm_per_s or COMPETITION.mm_per_s))
+    higher = height_mm / (told.mm_per_mv or COMPETITION.mm_per_mv)
+    least = SCALES_APART[0 if is_sure else 1]
+    if abs(np.log(higher)) < least or abs(np.log(wider / higher)) > PULSES_AGREE:
         return None
-    return wider
+    return higher
 
 
 def _without_grid(page: Page, reader: Reader, families: Sequence[Family]) -> FoundSheet | None:
@@ -233,6 +236,8 @@ def _without_grid(page: Page, reader: Reader, families: Sequence[Family]) -> Fou
         if abs(longer - 1) < PLAIN_AGREE:
             break
     found = look(px_per_mm, PLACES)
+    if found is not None and (times := _too_large(found)) is not None:
+        found = look(px_per_mm * times, PLACES)
     return found if found is None or _names_agree(found.sheet) else None
 
 
