@@ -142,7 +142,7 @@ def doubts_about_sheet(
         options: See there.
     """
     match, layout = found.sheet.match, paper.layout
-    said = [f"it is another sheet than the competition's, and was read as {layout.name}"]
+    said = []
     if not found.confidence:
         said.append("no grid was seen, and its lengths are those of rows of ten seconds")
     elif found.confidence < options.squares:
@@ -163,9 +163,12 @@ def doubts_about_sheet(
     if guessed:
         said.append(f"a strip's name was not read, and it is taken for {' and '.join(guessed)}")
     said += about_scale
-    begin_mm = float(found.sheet.places.starts_mm[0])
+    places = found.sheet.places
+    if not places.is_usual():
+        said.append(f"the rows are {places.length_mm:.0f} mm long, where machines print 250 or 125")
+    begin_mm = float(places.starts_mm[0])
     width_mm = found.flat.frame.width_px / found.flat.frame.px_per_mm_xy[0]
-    end_mm = max(begin_mm + found.sheet.places.strip_mm, found.sheet.places.end_mm)
+    end_mm = max(begin_mm + places.strip_mm, places.end_mm)
     if begin_mm < options.edge_mm or end_mm > width_mm - options.edge_mm:
         said.append("the rows reach the edge of the picture, and may be cut there")
     if left := {lead for _, lead in left_mm}:
@@ -233,6 +236,22 @@ def quality_doubts(quality: Float32, *, options: QualityOptions = QUALITY) -> It
         yield f"{', '.join(lead for lead, is_low in zip(LEADS, low, strict=True) if is_low)} " + (
             "is likely wrong" if low.sum() == 1 else "are likely wrong"
         )
+
+
+def layout_doubts(
+    layout: Layout, quality: Float32, others: Sequence[str], *, options: QualityOptions = QUALITY
+) -> Iterator[str]:
+    """Say what a sheet was read as, unless its leads are likely right and nothing else is doubted.
+
+    Args:
+        layout: Of the sheet.
+        quality: (12,) probabilities that the leads are right.
+        others: What else speaks against its reading.
+        options: See there.
+    """
+    known = quality[np.isfinite(quality)]
+    if others or not known.size or np.median(known) < options.trusted:
+        yield f"it is another sheet than the competition's, and was read as {layout.name}"
 
 
 def most_wrong(quality: Float32, *, options: QualityOptions = QUALITY) -> bool:

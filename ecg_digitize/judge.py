@@ -17,6 +17,7 @@ from ecg_digitize.doubts import (
     is_another_sheet,
     is_astray,
     is_hopeless,
+    layout_doubts,
     most_wrong,
     page_doubts,
     quality_doubts,
@@ -140,9 +141,10 @@ def judged_sheet(
         about_scale=calibration.doubts,
         einthoven_mv=read.einthoven_mv,
     )
+    doubts = (*doubts, *page_doubts(page, found.names), *quality_doubts(quality))
     judged = replace(
         recording,
-        doubts=(*doubts, *page_doubts(page, found.names), *quality_doubts(quality)),
+        doubts=(*layout_doubts(upright.layout, quality, doubts), *doubts),
         is_rejected=is_hopeless(sheet.grid, upright, read.einthoven_mv) or most_wrong(quality),
         quality=quality,
     )

@@ -71,6 +71,7 @@ class QualityOptions(NamedTuple):
         *(-0.025, -0.594, -0.921, -1.274, -0.64, 0.0, 0.0, 0.0, 0.0, -0.329),
     )
     right: float = 0.9  # leads of at least this probability are called ok
+    trusted: float = 0.7  # and sheets without doubts of which half the leads are above this one
     wrong: float = 0.3  # below this one they are said to be wrong
     rejected: float = 0.15  # and below this one, in the median of its leads, a sheet is rejected
 

@@ -135,7 +135,7 @@ def _find(page: Page, reader: Reader, families: Sequence[Family]) -> FoundSheet 
                 break
             flat, names = laid
             found = sheet_of(image, flat, names, reader, families=families, confidence=confidence)
-            if found is None or (times := _too_large(found)) is None:
+            if found is None or (times := times_too_large(found)) is None:
                 break
             page_from_sheet = page_from_sheet @ np.diag([times, times, 1.0])
     doubted = found is None or not has_enough(found.names) or not found.sheet.places.is_usual()
@@ -181,7 +181,7 @@ def _upright(
     return best[1], best[2]
 
 
-def _too_large(found: FoundSheet) -> float | None:
+def times_too_large(found: FoundSheet) -> float | None:
     """Return how many times as large as they should be the pulses are: so wrong is the scale.
 
     None if they agree with what text tells, or if they are not as much too high as too wide. Where
@@ -236,7 +236,7 @@ def _without_grid(page: Page, reader: Reader, families: Sequence[Family]) -> Fou
         if abs(longer - 1) < PLAIN_AGREE:
             break
     found = look(px_per_mm, PLACES)
-    if found is not None and (times := _too_large(found)) is not None:
+    if found is not None and (times := times_too_large(found)) is not None:
         found = look(px_per_mm * times, PLACES)
     return found if found is None or _names_agree(found.sheet) else None
 

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from ecg_digitize.alignment import set_in_time
-from ecg_digitize.doubts import doubts_about, is_another_sheet, is_hopeless, page_doubts
+from ecg_digitize.doubts import (
+    doubts_about,
+    is_another_sheet,
+    is_hopeless,
+    layout_doubts,
+    most_wrong,
+    page_doubts,
+    quality_doubts,
+)
 from ecg_digitize.errors import InputError
 from ecg_digitize.formats.csv import read_csv
 from ecg_digitize.frames import TIME_ORIGIN_MM, crossings_mm
@@ -17,6 +25,7 @@ from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.models import Models, load_models
 from ecg_digitize.pipeline import digitize_page
+from ecg_digitize.quality import DEFAULTS as QUALITY
 from ecg_digitize.sheet.match import PlacedName
 from ecg_digitize.stage1.pulses import Pulse
 from ecg_digitize.synth.page import default_style, draw_page
@@ -193,6 +202,18 @@ def test_sheets_of_other_layouts_are_read(models: Models, name: str, layout: str
     truth = read_csv(CASES / f"{name}.truth.csv")
     assert read.recording.layout.name == layout
     assert image_snr(truth.signals_mv, read.recording.signals_mv, fs_hz=truth.fs_hz).snr_db > 18
+
+
+def test_a_sheet_is_trusted_where_most_leads_are_likely_right_and_nothing_is_doubted() -> None:
+    good = np.full(12, QUALITY.trusted + 0.05, np.float32)
+    good[6:] = np.nan  # six leads are printed
+    poor = good - 0.1
+    assert not list(layout_doubts(COMPETITION, good, ()))
+    assert len(list(layout_doubts(COMPETITION, good, ("there is ink left over",)))) == 1
+    assert len(list(layout_doubts(COMPETITION, poor, ()))) == 1
+    assert not most_wrong(good)
+    assert most_wrong(np.full(12, QUALITY.rejected - 0.05, np.float32))
+    assert list(quality_doubts(np.full(12, 0.1, np.float32))) == ["all leads are likely wrong"]
 
 
 def test_further_pages_and_a_second_ecg_are_named() -> None:

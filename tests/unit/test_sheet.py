@@ -1,17 +1,20 @@
 """Rows, places and layouts of sheets that are not the competition's."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from ecg_digitize.frames import Frame, crossings_mm
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.layouts import FAMILIES, Family
-from ecg_digitize.sheet.find import are_alike, near_names
+from ecg_digitize.sheet.find import are_alike, near_names, times_too_large
 from ecg_digitize.sheet.flat import find_ink, flat_sheet, strokes_of, unframed
 from ecg_digitize.sheet.lattice import refined
 from ecg_digitize.sheet.match import PlacedName, contradicts, match_layout
 from ecg_digitize.sheet.places import find_places, ink_ends_mm
 from ecg_digitize.sheet.rows import find_rows, with_named_rows
+from ecg_digitize.sheet.text import NOTHING_TOLD, Told
 from ecg_digitize.stage1.grid import unseen_grid
 from ecg_digitize.stage1.pulses import Pulse
 from ecg_digitize.types import Mask
@@ -385,3 +388,24 @@ def test_a_grid_is_not_led_on_to_what_a_raster_makes_of_its_lines() -> None:
         image[:, at[at < 1560]] = colour
     flat = flat_sheet(image, unseen_grid(np.diag([px_per_mm, px_per_mm, 1.0])), (255.0, 160.0))
     assert refined(image, flat, reach_mm=(250.0, 150.0)) is flat.grid
+
+
+@pytest.mark.parametrize(
+    ("width_mm", "height_mm", "told", "confidence", "times"),
+    [
+        (10.0, 20.0, Told((25.0,), (), None, None), 0.95, 2.0),  # squares of half the size
+        (5.0, 10.0, Told((50.0,), (), None, None), 0.95, None),  # a pulse drawn too narrow
+        (10.0, 20.0, NOTHING_TOLD, 0.95, None),  # 50 mm/s and 20 mm/mV
+        (10.0, 20.0, NOTHING_TOLD, 0.5, 2.0),  # a grid that is not sure
+        (5.1, 10.2, NOTHING_TOLD, 0.5, None),
+    ],
+)
+def test_pulses_and_text_tell_a_wrong_scale(
+    width_mm: float, height_mm: float, told: Told, confidence: float, times: float | None
+) -> None:
+    found = SimpleNamespace(
+        pulses=[Pulse(row, 5.0, width_mm, height_mm) for row in range(3)],
+        told=told,
+        confidence=confidence,
+    )
+    assert times_too_large(found) == times
