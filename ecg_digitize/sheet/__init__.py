@@ -8,6 +8,7 @@ In the order in which they are used:
 * ``names_net``, ``names``: the lead names, wherever they stand; ``text_net``, ``text``: lines of
   text.
 * ``rows``: the baselines, where ink is densest or a name has none.
+* ``sift``: what looks like a row and is none.
 * ``match``: the layout (``ecg_digitize.layouts``) that explains names and rows.
 * ``places``: where the leads begin and end.
 * ``find``: all of the above, one after the other.

@@ -9,7 +9,7 @@ long at half the speed. Where nothing is found on a dark picture, its negative i
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,43 +31,50 @@ from ecg_digitize.sheet.places import PlaceOptions, find_places, ink_ends_mm
 from ecg_digitize.sheet.read import Sheet, start_mm
 from ecg_digitize.sheet.rows import find_rows, with_named_rows
 from ecg_digitize.sheet.scale import find_squares
+from ecg_digitize.sheet.sift import DEFAULTS as SIFT
+from ecg_digitize.sheet.sift import (
+    are_alike,
+    has_enough,
+    near_names,
+    on_picture,
+    without_text,
+)
 from ecg_digitize.sheet.text import Cut, Line, Told, cut_lines, told_by
 from ecg_digitize.stage1.pulses import DEFAULTS as PULSES
 from ecg_digitize.stage1.pulses import Pulse, find_pulses
-from ecg_digitize.types import Float64, GridMap, Image, Mask, Page
+from ecg_digitize.types import Float64, GridMap, Image, Page
 
-ENOUGH_NAMES: Final = 6
-"""A side on which so many names are read is the upright one; else the others are looked at too."""
-LEAST_NAMES: Final = 3
-"""Fewer names may be read by chance: they do not tell which side is up."""
-TRUSTED_NAME: Final = 0.5
-ALIKE_MM: Final = (12.0, 30.0)
-"""How far beyond where most rows begin and end it is asked whether a row goes on: no pulse, nor its
-foot, reaches there."""
-GOES_ON: Final = 0.8
-"""Share of ink there from which on it does; text has less."""
-LEAST_INKED: Final = 0.25
-"""Share of the columns between where most rows begin and end in which a row has ink; a line of text
-has less."""
-BEYOND_NAMES_MM: Final = 65.0
-"""How far above the first and below the last of enough names a row may lie: the name of a row may
-not have been read."""
-PLAIN_WIDTH_MM: Final = 280.0
-"""Width of a sheet without a grid, before its rows tell it."""
-LEAST_PX_PER_MM: Final = 2.0
-MOST_PX_PER_MM: Final = 50.0
-"""Resolutions between which what a file states may be that of a sheet."""
-PLAIN_LOOKS: Final = 4
-PLAIN_AGREE: Final = 0.003
-"""Share by which the scale of such a sheet changes at most from one look to the next, at last."""
-SURE_GRID: Final = 0.8
-"""Confidence in a grid below which rows may tell the scale better."""
-SCALES_APART: Final = (0.3, 0.08)
-"""Logarithm of a scale that is wrong, at least: by whole squares, or where no grid is sure,"""
-PULSES_AGREE: Final = 0.15
-"""and by how much, likewise, the height and the width of pulses may disagree about it."""
-DARK: Final = 100
-"""Median brightness, of 255, below which a picture may be white on black."""
+
+class FindOptions(NamedTuple):
+    """Constants of the search.
+
+    Attributes:
+        least_names: Fewer names may be read by chance: they do not tell which side is up.
+        trusted_name: Confidence from which a name counts.
+        sure_grid: Confidence in a grid below which rows and pulses may tell the scale better.
+        scales_apart: Logarithm of a scale that pulses say is wrong, at least: where the grid is
+            sure, by whole squares, and where it is not,
+        pulses_agree: and by how much, likewise, their height and width may disagree about it.
+        plain_width_mm: Width of a sheet without a grid, before its rows tell it.
+        plain_looks: How often it is looked at, at most, until
+        plain_agree: its scale changes by no more than this share.
+        resolution_px_per_mm: Between which what a file states may be the resolution of a sheet.
+        dark: Median brightness, of 255, below which a picture may be white on black.
+    """
+
+    least_names: int = 3
+    trusted_name: float = 0.5
+    sure_grid: float = 0.8
+    scales_apart: tuple[float, float] = (0.3, 0.08)
+    pulses_agree: float = 0.15
+    plain_width_mm: float = 280.0
+    plain_looks: int = 4
+    plain_agree: float = 0.003
+    resolution_px_per_mm: tuple[float, float] = (2.0, 50.0)
+    dark: float = 100.0
+
+
+DEFAULTS: Final = FindOptions()
 _ANY_FOOT: Final = PULSES._replace(foot_mm=8.0)
 """Some machines draw the pulse about the height of the row, not on its baseline."""
 
@@ -115,7 +122,7 @@ def find_sheet(
         None if no grid is seen, or no layout explains names and rows.
     """
     found = _find(page, reader, families)
-    if found is None and np.median(page.image[::4, ::4]) < DARK:
+    if found is None and np.median(page.image[::4, ::4]) < DEFAULTS.dark:
         negative = np.asarray(255 - page.image, np.uint8)
         return _find(replace(page, image=negative), reader, families)
     return found
@@ -139,7 +146,7 @@ def _find(page: Page, reader: Reader, families: Sequence[Family]) -> FoundSheet 
                 break
             page_from_sheet = page_from_sheet @ np.diag([times, times, 1.0])
     doubted = found is None or not has_enough(found.names) or not found.sheet.places.is_usual()
-    if confidence < SURE_GRID and doubted:
+    if confidence < DEFAULTS.sure_grid and doubted:
         return _without_grid(page, reader, families) or found
     return found
 
@@ -173,9 +180,9 @@ def _upright(
             return None
         names = placed_names(reader.names(flat.seen), flat)
         n_leads = len({name.lead for name in names})  # upright strokes are many an I
-        if best is None or n_leads > max(best[0], LEAST_NAMES - 1):
+        if best is None or n_leads > max(best[0], DEFAULTS.least_names - 1):
             best = n_leads, flat, names
-        if n_leads >= ENOUGH_NAMES:
+        if n_leads >= SIFT.enough_names:
             break
     assert best is not None
     return best[1], best[2]
@@ -187,15 +194,15 @@ def times_too_large(found: FoundSheet) -> float | None:
     None if they agree with what text tells, or if they are not as much too high as too wide. Where
     the grid is sure, text must tell one of speed and gain; else the usual ones are believed.
     """
-    told, is_sure = found.told, found.confidence >= SURE_GRID
+    told, is_sure = found.told, found.confidence >= DEFAULTS.sure_grid
     if len(found.pulses) < 2 or (is_sure and told.mm_per_s is None and told.mm_per_mv is None):
         return None
     width_mm = float(np.median([one.width_mm for one in found.pulses]))
     height_mm = float(np.median([one.height_mm for one in found.pulses]))
     wider = width_mm / (PULSE_S * (told.mm_per_s or COMPETITION.mm_per_s))
     higher = height_mm / (told.mm_per_mv or COMPETITION.mm_per_mv)
-    least = SCALES_APART[0 if is_sure else 1]
-    if abs(np.log(higher)) < least or abs(np.log(wider / higher)) > PULSES_AGREE:
+    least = DEFAULTS.scales_apart[0 if is_sure else 1]
+    if abs(np.log(higher)) < least or abs(np.log(wider / higher)) > DEFAULTS.pulses_agree:
         return None
     return higher
 
@@ -221,19 +228,20 @@ def _without_grid(page: Page, reader: Reader, families: Sequence[Family]) -> Fou
             places_options=options,
         )
 
-    if page.px_per_mm is not None and LEAST_PX_PER_MM < page.px_per_mm < MOST_PX_PER_MM:
+    low, high = DEFAULTS.resolution_px_per_mm
+    if page.px_per_mm is not None and low < page.px_per_mm < high:
         found = look(page.px_per_mm, PLACES)
         if found is not None and found.sheet.places.is_usual() and _names_agree(found.sheet):
             return found
-    px_per_mm = page.image.shape[1] / PLAIN_WIDTH_MM
-    for _ in range(PLAIN_LOOKS):
+    px_per_mm = page.image.shape[1] / DEFAULTS.plain_width_mm
+    for _ in range(DEFAULTS.plain_looks):
         found = look(px_per_mm, _AS_SEEN)
         if found is None:
             return None
         slow = found.told.mm_per_s is not None and found.told.mm_per_s < COMPETITION.mm_per_s
         longer = found.sheet.places.length_mm / PLACES.usual_mm[1 if slow else 0]
         px_per_mm *= longer
-        if abs(longer - 1) < PLAIN_AGREE:
+        if abs(longer - 1) < DEFAULTS.plain_agree:
             break
     found = look(px_per_mm, PLACES)
     if found is not None and (times := times_too_large(found)) is not None:
@@ -251,7 +259,7 @@ def placed_names(names: Sequence[Name], flat: FlatSheet) -> tuple[PlacedName, ..
     """Return the trusted of some names, where they stand on the sheet."""
     placed = []
     for name in names:
-        if name.confidence >= TRUSTED_NAME:
+        if name.confidence >= DEFAULTS.trusted_name:
             x_mm, y_mm = flat.mm_from_px(np.array(name.xy_px))
             lead = name.lead if name.sign > 0 else "-" + name.lead
             placed.append(PlacedName(lead, float(x_mm), float(y_mm), name.confidence))
@@ -278,10 +286,10 @@ def sheet_of(
     names_mm = np.array([(name.x_mm, name.y_mm) for name in names]).reshape(-1, 2)
     sure = np.array([name.confidence for name in names])
     rows_mm, weights = with_named_rows(rows_mm, weights, names_mm, sure)
-    on_picture = _on_picture(flat, rows_mm)
-    rows_mm, weights = rows_mm[on_picture], weights[on_picture]
+    seen = on_picture(flat, rows_mm)
+    rows_mm, weights = rows_mm[seen], weights[seen]
     match = match_layout(names, rows_mm, weights, families=families)
-    if match is None or (confidence < SURE_GRID and len(names) < LEAST_NAMES):
+    if match is None or (confidence < DEFAULTS.sure_grid and len(names) < DEFAULTS.least_names):
         return None  # rows alone, by a scale that is doubtful, tell nothing
     pulses = find_pulses(image, flat.grid, _rows_only(match), ink_of=find_ink, options=_ANY_FOOT)
     inked, ends_mm = ink_ends_mm(strokes.lines, match.rows_mm, pulses, px_per_mm=FLAT_PX_PER_MM)
@@ -306,60 +314,6 @@ def sheet_of(
     grid: GridMap = replace(led_on, start_mm=start_mm(places))
     sheet = Sheet(grid, match, places)
     return FoundSheet(sheet, flat, strokes, pulses, names, told, confidence, image)
-
-
-def has_enough(names: Sequence[PlacedName]) -> bool:
-    """Say whether so many names were read that they tell where on the picture the rows are."""
-    return len({name.lead for name in names}) >= ENOUGH_NAMES
-
-
-def are_alike(lines: Mask, rows_mm: Float64) -> Mask:
-    """Return (rows,) bool: which are about as long as the others.
-
-    Edges of monitors and desks go on beyond them, and lines of text are shorter.
-    """
-    inked, ends_mm = ink_ends_mm(lines, rows_mm, (), px_per_mm=FLAT_PX_PER_MM)
-    alike = np.ones(len(rows_mm), np.bool_)
-    if not np.isfinite(ends_mm).any():
-        return alike
-    begin_mm, end_mm = np.nanmedian(ends_mm, axis=0)
-    least, most = ALIKE_MM
-    for from_mm, to_mm in ((begin_mm - most, begin_mm - least), (end_mm + least, end_mm + most)):
-        low, high = (max(round(mm * FLAT_PX_PER_MM), 0) for mm in (from_mm, to_mm))
-        beyond = inked[:, low:high]
-        if beyond.shape[1] > 0.5 * (most - least) * FLAT_PX_PER_MM:
-            alike &= beyond.mean(axis=1) < GOES_ON
-    first, last = (round(float(at_mm) * FLAT_PX_PER_MM) for at_mm in (begin_mm, end_mm))
-    long = inked[:, first : last + 1].mean(axis=1) > LEAST_INKED
-    return np.asarray(alike & long, np.bool_)
-
-
-def _on_picture(flat: FlatSheet, rows_mm: Float64) -> Mask:
-    """Return (rows,) bool: which lie on the picture for the most part; its edge is no row."""
-    at_px = np.clip(np.rint(rows_mm * FLAT_PX_PER_MM), 0, len(flat.inside) - 1).astype(np.int64)
-    return np.asarray(flat.inside[at_px].mean(axis=1) > 0.5, np.bool_)
-
-
-def near_names(lines: Mask, names: Sequence[PlacedName]) -> Mask:
-    """Take away what lies far above the first lead name or far below the last: it is no row."""
-    if not has_enough(names):
-        return lines
-    y_mm = [name.y_mm for name in names]
-    first, last = min(y_mm) - BEYOND_NAMES_MM, max(y_mm) + BEYOND_NAMES_MM
-    near = lines.copy()
-    near[: max(round(first * FLAT_PX_PER_MM), 0)] = False
-    near[max(round(last * FLAT_PX_PER_MM), 0) :] = False
-    return near
-
-
-def without_text(strokes: Strokes, text: Sequence[Line]) -> Strokes:
-    """Take from what may be traces what was read as text: whole lines of it look like rows."""
-    lines = strokes.lines.copy()
-    for line in text:
-        if line.is_text:
-            left, top, width, height = (round(mm * FLAT_PX_PER_MM) for mm in line.box_mm)
-            lines[max(top, 0) : top + height, max(left, 0) : left + width] = False
-    return replace(strokes, lines=lines)
 
 
 def _rows_only(match: Match) -> Layout:

@@ -8,12 +8,13 @@ import pytest
 from ecg_digitize.frames import Frame, crossings_mm
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.layouts import FAMILIES, Family
-from ecg_digitize.sheet.find import are_alike, near_names, times_too_large
+from ecg_digitize.sheet.find import times_too_large
 from ecg_digitize.sheet.flat import find_ink, flat_sheet, strokes_of, unframed
 from ecg_digitize.sheet.lattice import refined
 from ecg_digitize.sheet.match import PlacedName, contradicts, match_layout
 from ecg_digitize.sheet.places import find_places, ink_ends_mm
 from ecg_digitize.sheet.rows import find_rows, with_named_rows
+from ecg_digitize.sheet.sift import are_alike, near_names
 from ecg_digitize.sheet.text import NOTHING_TOLD, Told
 from ecg_digitize.stage1.grid import unseen_grid
 from ecg_digitize.stage1.pulses import Pulse
