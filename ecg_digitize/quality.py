@@ -65,13 +65,13 @@ class Evidence(NamedTuple):
 class QualityOptions(NamedTuple):
     """Weights of the evidence, in its order; see the module."""
 
-    bias: float = 0.732
+    bias: float = 1.515
     weights: tuple[float, ...] = (
-        *(0.803, -0.468, -4.313, -0.539, -0.298, -1.048),
-        *(-0.025, -0.594, -0.921, -1.274, -0.64, 0.0, 0.0, 0.0, 0.0, -0.329),
+        *(0.0, -0.928, -6.158, 0.0, -0.279, -3.274, -0.234, -0.961),
+        *(-0.76, -1.128, -0.6, -0.722, -0.178, -0.868, -0.268, -0.203),
     )
-    right: float = 0.9  # leads of at least this probability are called ok
-    trusted: float = 0.7  # and sheets without doubts of which half the leads are above this one
+    right: float = 0.8  # leads of at least this probability are called ok
+    trusted: float = 0.8  # and sheets without doubts of which half the leads are above this one
     wrong: float = 0.3  # below this one they are said to be wrong
     rejected: float = 0.15  # and below this one, in the median of its leads, a sheet is rejected
 
@@ -167,7 +167,9 @@ def fit(evidence: Float64, is_right: Mask, *, ridge: float = 3e-2) -> QualityOpt
         value = np.logaddexp(0, -margin).mean() + ridge * float(w[1:] @ w[1:])
         return float(value), x.T @ slope / len(x) + 2 * ridge * np.append(0.0, w[1:])
 
-    w = np.asarray(minimize(loss, np.zeros(x.shape[1]), jac=True).x, np.float64)
+    bounds = [(None, None)] + [(None, 0.0)] * evidence.shape[1]  # none speaks for a lead
+    found = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds)
+    w = np.asarray(found.x, np.float64)
     weights = w[1:] / deviation
     bias = float(w[0] - weights @ mean)
     rounded = tuple(round(float(one), 3) for one in weights)
