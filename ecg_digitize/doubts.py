@@ -13,6 +13,7 @@ from ecg_digitize.frames import RECT, TIME_ORIGIN_MM
 from ecg_digitize.layout import COMPETITION, LEADS, NAME_KEYS, Layout
 from ecg_digitize.quality import DEFAULTS as QUALITY
 from ecg_digitize.quality import QualityOptions
+from ecg_digitize.sheet.find import DEFAULTS as FIND
 from ecg_digitize.sheet.find import FoundSheet
 from ecg_digitize.sheet.match import PlacedName
 from ecg_digitize.sheet.text import NOTHING_TOLD, Told
@@ -25,7 +26,6 @@ class DoubtOptions(NamedTuple):
 
     Attributes:
         einthoven_mv: RMS of I - II + III; lines 0.4 mm thick leave 0.02.
-        squares: Confidence in the grid of a sheet of another layout.
         edge_mm: From its rows to the edge of the picture.
         named: Share of its lead names that are read.
         grid: Mean confidence of the crossings in the picture. Real photos of the competition's
@@ -48,7 +48,6 @@ class DoubtOptions(NamedTuple):
     """
 
     einthoven_mv: float = 0.1
-    squares: float = 0.8
     edge_mm: float = 2.0
     named: float = 0.75
     grid: float = 0.6
@@ -144,8 +143,8 @@ def doubts_about_sheet(
     match, layout = found.sheet.match, paper.layout
     said = []
     if not found.confidence:
-        said.append("no grid was seen, and its lengths are those of rows of ten seconds")
-    elif found.confidence < options.squares:
+        said.append("no grid was seen, and its scale is told by its rows or its file alone")
+    elif found.confidence < FIND.sure_grid:
         said.append("the grid is hardly seen, so that all lengths are doubtful")
     if match.named < options.named * match.n_leads:
         said.append(
@@ -250,7 +249,7 @@ def layout_doubts(
         options: See there.
     """
     known = quality[np.isfinite(quality)]
-    if others or not known.size or np.median(known) < options.trusted:
+    if others or not known.size or np.median(known) < options.right:
         yield f"it is another sheet than the competition's, and was read as {layout.name}"
 
 

@@ -218,7 +218,13 @@ def _open(path: Path) -> PIL.Image.Image:
 
 def _n_pages(picture: PIL.Image.Image) -> int:
     """Return how many pages a TIFF has; other formats have further pictures for other purposes."""
-    return int(getattr(picture, "n_frames", 1)) if picture.format == "TIFF" else 1
+    if picture.format != "TIFF":
+        return 1
+    try:
+        return int(getattr(picture, "n_frames", 1))
+    except Exception as error:  # a damaged second page must not cost the first
+        _log.warning("further pages cannot be counted (%s)", error)
+        return 1
 
 
 def _px_per_mm(picture: PIL.Image.Image) -> float | None:

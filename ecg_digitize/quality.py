@@ -70,8 +70,8 @@ class QualityOptions(NamedTuple):
         *(0.0, -0.928, -6.158, 0.0, -0.279, -3.274, -0.234, -0.961),
         *(-0.76, -1.128, -0.6, -0.722, -0.178, -0.868, -0.268, -0.203),
     )
-    right: float = 0.8  # leads of at least this probability are called ok
-    trusted: float = 0.8  # and sheets without doubts of which half the leads are above this one
+    right: float = 0.8  # leads of at least this probability are called ok, and sheets without
+    # doubts of which half the leads are
     wrong: float = 0.3  # below this one they are said to be wrong
     rejected: float = 0.15  # and below this one, in the median of its leads, a sheet is rejected
 

@@ -10,6 +10,7 @@ from ecg_digitize.doubts import grid_confidence, grid_doubts, has_gaps
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM
 from ecg_digitize.geometry import jacobian
 from ecg_digitize.layout import COMPETITION, NAME_KEYS, Layout
+from ecg_digitize.sheet.find import DEFAULTS as FIND
 from ecg_digitize.sheet.find import FoundSheet, Reader, placed_names
 from ecg_digitize.sheet.flat import flat_sheet
 from ecg_digitize.sheet.match import PlacedName, contradicts
@@ -53,7 +54,7 @@ def is_square(image: Image, registration: Registration | None) -> bool:
     if unstretched(registration) is None:
         return True
     squares = find_squares(image)
-    if squares is None or squares.confidence < DOUBTS.squares:
+    if squares is None or squares.confidence < FIND.sure_grid:
         return True
     to_page, to_squares = registration.page_from_sheet, np.linalg.inv(squares.page_from_sheet)
     by_names = jacobian(np.asarray(to_squares @ to_page), CENTRE_MM)

@@ -124,7 +124,7 @@ def test_rows_tell_the_scale_of_a_sheet_without_a_grid(models: Models) -> None:
     read = digitize_page(Page(np.asarray(smaller, np.uint8), "plain"), models, passes=0)
     assert read.recording.layout.name == "6x2"
     assert image_snr(sheet.truth_mv, read.recording.signals_mv, fs_hz=500).snr_db > 15
-    assert "no grid was seen, and its lengths are those of rows of ten seconds" in read.doubts
+    assert "no grid was seen, and its scale is told by its rows or its file alone" in read.doubts
 
 
 def test_white_on_black_is_read_as_its_negative(models: Models) -> None:

@@ -283,9 +283,7 @@ def sheet_of(
     if has_enough(names):
         alike = are_alike(strokes.lines, rows_mm)
         rows_mm, weights = rows_mm[alike], weights[alike]
-    names_mm = np.array([(name.x_mm, name.y_mm) for name in names]).reshape(-1, 2)
-    sure = np.array([name.confidence for name in names])
-    rows_mm, weights = with_named_rows(rows_mm, weights, names_mm, sure)
+    rows_mm, weights = with_named_rows(rows_mm, weights, names)
     seen = on_picture(flat, rows_mm)
     rows_mm, weights = rows_mm[seen], weights[seen]
     match = match_layout(names, rows_mm, weights, families=families)

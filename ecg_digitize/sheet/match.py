@@ -111,7 +111,7 @@ def match_layout(
     """
     if not len(rows_mm):
         return None
-    on_row = _rows_of(names, rows_mm, weights, options)
+    on_row = rows_of(names, rows_mm, weights, options=options)
     found = sorted(
         _matches(names, on_row, rows_mm, weights, families, options), key=lambda m: -m.score
     )
@@ -171,8 +171,12 @@ def contradicts(
     return wrong >= max(options.contradict, options.contradict_share * (right + wrong))
 
 
-def _rows_of(
-    names: Sequence[PlacedName], rows_mm: Float64, weights: Float64, options: MatchOptions
+def rows_of(
+    names: Sequence[PlacedName],
+    rows_mm: Float64,
+    weights: Float64,
+    *,
+    options: MatchOptions = DEFAULTS,
 ) -> list[int | None]:
     """Say on which row each name stands, all of them about as far from their rows as the others."""
     if not names:

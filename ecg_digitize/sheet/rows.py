@@ -1,11 +1,13 @@
 """Where the rows of a sheet lie: ink is densest along their baselines."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from scipy.signal import find_peaks
 
+from ecg_digitize.sheet.match import PlacedName, rows_of
 from ecg_digitize.types import Float64, Mask
 
 
@@ -17,8 +19,6 @@ class RowOptions(NamedTuple):
         apart_mm: Rows are at least so far apart.
         least: Density of a row, as a share of the median one's.
         rises: How far it rises above what lies between it and denser rows, likewise.
-        name_mm: From how far above its row to how far below it a name may stand.
-        off_mm: By how much a name may be off, all standing alike.
         most_named: Share of the names that must stand by rows that were found,
         least_named: and how many of these rows there must be, for names to tell further ones.
         sure: Confidence of a name that tells a row alone.
@@ -30,8 +30,6 @@ class RowOptions(NamedTuple):
     apart_mm: float = 7.0
     least: float = 0.25
     rises: float = 0.1
-    name_mm: tuple[float, float] = (18.0, 13.0)
-    off_mm: float = 3.0
     most_named: float = 0.6
     least_named: int = 3
     sure: float = 0.8
@@ -76,8 +74,7 @@ def find_rows(
 def with_named_rows(
     rows_mm: Float64,
     weights: Float64,
-    names_mm: Float64,
-    sure: Float64,
+    names: Sequence[PlacedName],
     *,
     options: RowOptions = DEFAULTS,
 ) -> tuple[Float64, Float64]:
@@ -88,36 +85,28 @@ def with_named_rows(
     Args:
         rows_mm: (n,) sheet y of baselines, see ``find_rows``.
         weights: (n,) how dense their ink is.
-        names_mm: (names, 2) sheet xy of lead names.
-        sure: (names,) how sure each was read.
+        names: Lead names, as read.
         options: See there.
 
     Returns:
         As ``find_rows``, with the further rows where they belong.
     """
-    if len(rows_mm) < options.least_named or len(names_mm) < options.least_named:
+    if len(rows_mm) < options.least_named:
         return rows_mm, weights
-    above_mm, below_mm = options.name_mm
-    tried_mm = np.arange(-above_mm, below_mm, 0.5)
-    at_mm = names_mm[:, 1] - tried_mm[:, None]  # (tried, names) where their rows would be
-    off_mm = np.abs(at_mm[..., None] - rows_mm)
-    support = (sure * np.exp(-((off_mm.min(axis=2) / options.off_mm) ** 2))).sum(axis=1)
-    best = int(np.argmax(support * (1 - 0.003 * np.abs(tried_mm))))
-    has_row = off_mm[best].min(axis=1) < options.off_mm
-    found = np.unique(off_mm[best].argmin(axis=1)[has_row])
-    if has_row.mean() < options.most_named or len(found) < options.least_named:
+    on_row = rows_of(names, rows_mm, weights)
+    at_row = [(name, row) for name, row in zip(names, on_row, strict=True) if row is not None]
+    found = sorted({row for _, row in at_row})
+    if len(at_row) < options.most_named * len(names) or len(found) < options.least_named:
         return rows_mm, weights
-    row_of = off_mm[best].argmin(axis=1)[has_row]
-    below_mm = float(np.median(names_mm[has_row, 1] - rows_mm[row_of]))
-    columns_mm = names_mm[has_row, 0]
-    in_column = [(np.abs(columns_mm - x_mm) < options.column_mm).sum() > 1 for x_mm, _ in names_mm]
+    below_mm = float(np.median([name.y_mm - rows_mm[row] for name, row in at_row]))
+    columns_mm = np.array([name.x_mm for name, _ in at_row])
     new_mm: list[float] = []
-    for index in np.argsort(-sure):
-        row_mm = float(names_mm[index, 1] - below_mm)
-        known = np.append(rows_mm, new_mm)
-        if has_row[index] or not in_column[index] or sure[index] < options.sure:
+    for name in sorted(names, key=lambda name: -name.confidence):
+        row_mm = name.y_mm - below_mm
+        in_column = (np.abs(columns_mm - name.x_mm) < options.column_mm).sum() > 1
+        if name.confidence < options.sure or not in_column:
             continue
-        if np.abs(known - row_mm).min() > options.apart_mm:
+        if np.abs(np.append(rows_mm, new_mm) - row_mm).min() > options.apart_mm:
             new_mm.append(row_mm)
     named = np.isin(np.arange(len(rows_mm)), found)
     between = (rows_mm > rows_mm[found[0]]) & (rows_mm < rows_mm[found[-1]])

@@ -205,7 +205,7 @@ def test_sheets_of_other_layouts_are_read(models: Models, name: str, layout: str
 
 
 def test_a_sheet_is_trusted_where_most_leads_are_likely_right_and_nothing_is_doubted() -> None:
-    good = np.full(12, QUALITY.trusted + 0.05, np.float32)
+    good = np.full(12, QUALITY.right + 0.05, np.float32)
     good[6:] = np.nan  # six leads are printed
     poor = good - 0.1
     assert not list(layout_doubts(COMPETITION, good, ()))

@@ -14,7 +14,7 @@ from ecg_digitize.sheet.lattice import refined
 from ecg_digitize.sheet.match import PlacedName, contradicts, match_layout
 from ecg_digitize.sheet.places import find_places, ink_ends_mm
 from ecg_digitize.sheet.rows import find_rows, with_named_rows
-from ecg_digitize.sheet.sift import are_alike, near_names
+from ecg_digitize.sheet.sift import are_alike, near_names, on_picture
 from ecg_digitize.sheet.text import NOTHING_TOLD, Told
 from ecg_digitize.stage1.grid import unseen_grid
 from ecg_digitize.stage1.pulses import Pulse
@@ -178,11 +178,15 @@ def test_no_row_is_unlike_others_where_none_has_ink() -> None:
     assert are_alike(empty, np.array([30.0, 60.0])).all()
 
 
+def in_columns(x_mm: list[float], y_mm: list[float], sure: list[float]) -> list[PlacedName]:
+    return [PlacedName("V1", *at) for at in zip(x_mm, y_mm, sure, strict=True)]
+
+
 def test_a_name_without_a_row_tells_where_its_row_is() -> None:
     rows_mm = 30.0 + 14.0 * np.arange(12)
-    names_mm = np.column_stack([np.full(12, 19.0), rows_mm - 5.0])
+    names = in_columns([19.0] * 12, list(rows_mm - 5.0), [0.9] * 12)
     seen = np.isin(np.arange(12), (7, 9, 10), invert=True)
-    found, weights = with_named_rows(rows_mm[seen], np.ones(9), names_mm, np.full(12, 0.9))
+    found, weights = with_named_rows(rows_mm[seen], np.ones(9), names)
     np.testing.assert_allclose(found, rows_mm)
     assert (weights[~seen] < 1).all()
 
@@ -190,17 +194,36 @@ def test_a_name_without_a_row_tells_where_its_row_is() -> None:
 def test_a_faint_row_between_named_ones_is_none() -> None:
     rows_mm = np.array([10.0, 30.0, 60.0, 82.0, 90.0, 120.0])  # text at 10 and 82 mm
     weights = np.array([0.3, 1.0, 1.0, 0.3, 1.0, 1.0])
-    names_mm = np.column_stack([np.full(4, 19.0), [22.0, 52.0, 82.0, 112.0]])
-    found, _ = with_named_rows(rows_mm, weights, names_mm, np.full(4, 0.9))
+    names = in_columns([19.0] * 4, [22.0, 52.0, 82.0, 112.0], [0.9] * 4)
+    found, _ = with_named_rows(rows_mm, weights, names)
     np.testing.assert_allclose(found, [10.0, 30.0, 60.0, 90.0, 120.0])
 
 
 def test_names_read_by_chance_tell_no_rows() -> None:
     rows_mm = 30.0 + 30.0 * np.arange(4)
-    names_mm = np.column_stack([np.full(4, 19.0), rows_mm - 8.0])
-    beside = np.vstack([names_mm, [[120.0, 55.0], [19.0, 55.0]]])  # in no column; hardly read
-    found, _ = with_named_rows(rows_mm, np.ones(4), beside, np.array([0.9] * 5 + [0.6]))
+    y_mm = [*(rows_mm - 8.0), 55.0, 55.0]
+    names = in_columns([19.0] * 4 + [120.0, 19.0], y_mm, [0.9] * 5 + [0.6])
+    found, _ = with_named_rows(rows_mm, np.ones(4), names)  # one in no column, one hardly read
     np.testing.assert_allclose(found, rows_mm)
+
+
+def test_shadows_are_no_strokes() -> None:
+    ink = np.zeros((400, 1000), np.bool_)
+    ink[200:202, 100:900] = True  # a trace, and the edge of a shadow across it
+    for x in range(100, 400):
+        ink[x - 20 : x, x + 200 : x + 215] = True
+    lines = strokes_of(ink, px_per_mm=PX_PER_MM).lines
+    assert lines[200:202, 100:300].all()
+    assert lines[:190].mean() < 0.1 * ink[:190].mean()
+
+
+def test_a_row_beyond_the_picture_is_none() -> None:
+    sheet = flat_sheet(
+        np.full((600, 1000, 3), 255, np.uint8),
+        unseen_grid(np.diag([5.0, 5.0, 1.0])),
+        (220.0, 150.0),
+    )
+    assert on_picture(sheet, np.array([30.0, 100.0, 130.0])).tolist() == [True, True, False]
 
 
 def test_level_lines_as_dark_as_traces_are_not_ink() -> None:

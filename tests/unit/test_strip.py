@@ -9,10 +9,12 @@ from safetensors.torch import save_file
 from ecg_digitize.errors import WeightsError
 from ecg_digitize.layout import Layout, Row, Segment
 from ecg_digitize.manifest import Architecture
+from ecg_digitize.sheet.read import with_strips
 from ecg_digitize.stage2.decode import decode, true_trace_map
 from ecg_digitize.stage2.strip import STRIP_PX, StripNet, start_as_whole
 from ecg_digitize.stage2.whole import WholeNet
 from ecg_digitize.training.run import start_from
+from ecg_digitize.types import Trace
 
 TINY = {"backbone": "test_efficientnet", "decoder": (8, 8, 8), "detail": 4}
 ARCHITECTURE = Architecture("StripNet", TINY)
@@ -60,3 +62,19 @@ def test_ink_is_looked_for_at_the_height_of_the_strip() -> None:
     trace = decode(true_trace_map(y_px, n_bins=STRIP_PX // 2, layout=layout), image)
     assert trace.confidence.min() > 0
     assert np.abs(trace.y_px - y_px).max() < 1.0
+
+
+def test_a_strip_longer_than_its_leads_is_compared_with_them() -> None:
+    leads = tuple(Segment(lead, 2.5 * k, 2.5 * (k + 1)) for k, lead in enumerate(("I", "II")))
+    rows = (
+        Row(40.0, leads),
+        Row(80.0, (), is_strip=True),
+        Row(120.0, (Segment("V1", 0.0, 11.0),), is_strip=True),
+    )
+    layout = Layout("6x2", rows)
+    shape = layout.shape
+    beats = np.sin(np.arange(shape[1]) / 40.0).astype(np.float32)
+    y_px = (np.array(layout.zero_px)[:, None] + 40.0 * beats).astype(np.float32)
+    found = with_strips(Trace(y_px, np.ones(shape, np.float32), layout))
+    assert found.layout.rows[2].leads == ("V1",)
+    assert found.y_px.shape == shape
