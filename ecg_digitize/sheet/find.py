@@ -193,6 +193,9 @@ def times_too_large(found: FoundSheet) -> float | None:
 
     None if they agree with what text tells, or if they are not as much too high as too wide. Where
     the grid is sure, text must tell one of speed and gain; else the usual ones are believed.
+
+    Pulses are measured to a few hundredths. A sure grid is wrong by whole squares; any other is so
+    wrong as makes the rows as long as machines print them, if that is near.
     """
     told, is_sure = found.told, found.confidence >= DEFAULTS.sure_grid
     if len(found.pulses) < 2 or (is_sure and told.mm_per_s is None and told.mm_per_mv is None):
@@ -204,7 +207,11 @@ def times_too_large(found: FoundSheet) -> float | None:
     least = DEFAULTS.scales_apart[0 if is_sure else 1]
     if abs(np.log(higher)) < least or abs(np.log(wider / higher)) > DEFAULTS.pulses_agree:
         return None
-    return higher
+    exact = [float(round(higher)) if higher > 1 else 1 / round(1 / higher)]
+    if not is_sure:
+        exact += [found.sheet.places.length_mm / usual_mm for usual_mm in PLACES.usual_mm]
+    nearest = min(exact, key=lambda one: abs(np.log(one / higher)))
+    return nearest if abs(np.log(nearest / higher)) < DEFAULTS.pulses_agree else higher
 
 
 def _without_grid(page: Page, reader: Reader, families: Sequence[Family]) -> FoundSheet | None:

@@ -415,21 +415,29 @@ def test_a_grid_is_not_led_on_to_what_a_raster_makes_of_its_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("width_mm", "height_mm", "told", "confidence", "times"),
+    ("width_mm", "height_mm", "told", "confidence", "length_mm", "times"),
     [
-        (10.0, 20.0, Told((25.0,), (), None, None), 0.95, 2.0),  # squares of half the size
-        (5.0, 10.0, Told((50.0,), (), None, None), 0.95, None),  # a pulse drawn too narrow
-        (10.0, 20.0, NOTHING_TOLD, 0.95, None),  # 50 mm/s and 20 mm/mV
-        (10.0, 20.0, NOTHING_TOLD, 0.5, 2.0),  # a grid that is not sure
-        (5.1, 10.2, NOTHING_TOLD, 0.5, None),
+        (10.0, 20.9, Told((25.0,), (), None, None), 0.95, 503.0, 2.0),  # squares of half the size
+        (5.0, 10.0, Told((50.0,), (), None, None), 0.95, 250.0, None),  # a pulse drawn too narrow
+        (10.0, 20.0, NOTHING_TOLD, 0.95, 250.0, None),  # 50 mm/s and 20 mm/mV
+        (4.2, 8.5, NOTHING_TOLD, 0.5, 207.5, 0.83),  # a grid that is not sure: as rows are printed
+        (10.0, 20.7, NOTHING_TOLD, 0.0, 250.0, 2.0),  # rows of five seconds
+        (8.0, 16.0, NOTHING_TOLD, 0.0, 160.0, 1.6),  # rows of no usual length: as pulses say
+        (5.1, 10.2, NOTHING_TOLD, 0.5, 250.0, None),
     ],
 )
 def test_pulses_and_text_tell_a_wrong_scale(
-    width_mm: float, height_mm: float, told: Told, confidence: float, times: float | None
+    width_mm: float,
+    height_mm: float,
+    told: Told,
+    confidence: float,
+    length_mm: float,
+    times: float | None,
 ) -> None:
     found = SimpleNamespace(
         pulses=[Pulse(row, 5.0, width_mm, height_mm) for row in range(3)],
         told=told,
         confidence=confidence,
+        sheet=SimpleNamespace(places=SimpleNamespace(length_mm=length_mm)),
     )
-    assert times_too_large(found) == times
+    assert times_too_large(found) == (times if times is None else pytest.approx(times))
