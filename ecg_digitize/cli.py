@@ -5,13 +5,13 @@ Exit codes: 0 all done, 2 unusable arguments or inputs, 3 some pages failed.
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from ecg_digitize import __version__, commands
+from ecg_digitize.environment import set_threads
 from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.stage2.members import MEMBERS
 
@@ -20,19 +20,13 @@ TRAINED: Final = (*STAGES, "strips", "names", "text")  # each by itself
 FED: Final = STAGES[:2]  # whose training samples are a page each
 PRESET_HELP: Final = "fast: each network looks once; best: from several sides (default)"
 SOURCE_HELP: Final = "simulator (default), bank:FILE.npz, wfdb:FOLDER, deepfake; commas join"
-THREADS: Final = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
-"""The threads of torch sleep while they wait: by default they spin, and where another program has
-one of two cores, a page then takes 14 s of CPU in place of 9. The matrices that numpy multiplies
-are small: there one thread takes a tenth of the time that two take if they have to wait."""
-
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    for name, value in THREADS.items():  # before numpy and torch are imported
-        os.environ.setdefault(name, value)
+    set_threads()
     if argv[:1] == ["submit"]:  # has its own parser, which travels in the notebook
         from ecg_digitize import submission
 
