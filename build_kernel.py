@@ -35,7 +35,9 @@ OWNER_PLACEHOLDER = "INSERT_OWNER"
 
 MAX_NOTEBOOK_BYTES = 900_000  # Kaggle refuses 1,000,000
 MAX_WEIGHTS_BYTES = 40_000_000
-_PACKAGES = "PIL cv2 filelock matplotlib numba numpy pandas pyarrow safetensors scipy timm torch tqdm"
+_PACKAGES = (
+    "PIL cv2 filelock matplotlib numba numpy pandas pyarrow safetensors scipy timm torch tqdm"
+)
 IMAGE_PACKAGES = frozenset(_PACKAGES.split())
 """Third-party imports that Kaggle's image satisfies offline."""
 FREE_LICENCES = frozenset({"Apache-2.0", "BSD-3-Clause", "CC-BY-4.0", "CC0-1.0", "MIT"})

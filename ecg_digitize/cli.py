@@ -1,6 +1,7 @@
 """The command `ecg-digitize`: its arguments; `commands.py` does what they ask.
 
-Exit codes: 0 all done, 2 unusable arguments or inputs, 3 some pages failed.
+Exit codes: 0 all done, 2 unusable arguments or inputs, 3 some pages failed, 130 or 143 stopped by
+Ctrl-C or SIGTERM.
 """
 
 import argparse
@@ -82,6 +83,8 @@ def _add_using(command: Command) -> None:
     add("--gain", type=_positive, metavar="MM/MV", help="gain (default: by text and pulses)")
     add("--no-overlay", action="store_true", help="write tables only")
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 96 overlays on one sheet")
+    add("--workers", type=_count, help="processes (default: one a core, from eight pages on)")
+    add("--no-resume", action="store_true", help="read again what an earlier run has done")
     _add_model_options(add)
 
     add = command(

@@ -30,33 +30,52 @@ PAGES_FAILED: Final = 3
 
 def digitize(arguments: argparse.Namespace) -> int:
     """Write a csv and an overlay for each picture."""
-    from ecg_digitize.batch import digitize_into, find_pages
+    from ecg_digitize.batch import APART_FROM_PAGES, digitize_into, find_pages
+    from ecg_digitize.engine.seats import devices_named, seats_for
+    from ecg_digitize.engine.stop import stop_on_signals
     from ecg_digitize.many import Overrides
+    from ecg_digitize.page_files import Writing
 
     paths = [*arguments.paths, *([sample_page()] if arguments.sample else [])]
     if not paths:
         raise InputError("digitize: no pictures; name files or folders, or say --sample")
-    sources = find_pages(paths)
-    overrides = Overrides(_family(arguments.layout), arguments.speed, arguments.gain)
-    models = _models(arguments)
-    with _bar(len(sources)) as step:
+    found = find_pages(paths, out=arguments.out)
+    n_pages = len(found.pictures)
+    workers = arguments.workers or (1 if n_pages < APART_FROM_PAGES else None)
+    writing = Writing(
+        out=arguments.out,
+        weights_dir=arguments.weights,
+        preset=arguments.preset,
+        fs_hz=arguments.fs,
+        overrides=Overrides(_family(arguments.layout), arguments.speed, arguments.gain),
+        overlay=not arguments.no_overlay,
+        thumbs=arguments.contact_sheet is not None,
+    )
+    with _bar(n_pages) as step, stop_on_signals() as stop:
         report = digitize_into(
             arguments.out,
-            sources,
-            models,
-            fs_hz=arguments.fs,
-            overrides=overrides,
-            overlay=not arguments.no_overlay,
+            found.pictures,
+            writing,
+            seats=seats_for(devices_named(arguments.device), workers=workers, n_pages=n_pages),
             sheet=arguments.contact_sheet,
-            progress=lambda source, failure: step(),
+            skipped=found.skipped,
+            resume=not arguments.no_resume,
+            stop=stop,
+            progress=lambda picture, failure: step(),
         )
     for failure in report.failures:
         named = failure.error.startswith(failure.source)
         reason = failure.error if named else f"{failure.source}: {failure.error}"
         print(f"{reason} ({failure.stage})", file=sys.stderr)
-    print(f"{arguments.out}: {len(report.outputs)} of {len(sources)} pages", file=sys.stderr)
+    for path in report.skipped:
+        print(f"{path}: skipped, its suffix is not that of a picture", file=sys.stderr)
+    again = f", {report.resumed} of them by an earlier run" if report.resumed else ""
+    print(f"{arguments.out}: {len(report.outputs)} of {n_pages} pages{again}", file=sys.stderr)
     for source, doubts in report.doubts().items():
         print(f"{report.outputs[source].verdict} {source}: {'; '.join(doubts)}", file=sys.stderr)
+    if report.stopped:
+        print(f"ecg-digitize: {report.stopped}", file=sys.stderr)
+        return stop.exit_code
     return PAGES_FAILED if report.failures else DONE
 
 

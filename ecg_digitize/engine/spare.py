@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
-from ecg_digitize.models import BEST, Models, load_models
+from ecg_digitize import models as loading
+from ecg_digitize.models import BEST, Models
 from ecg_digitize.runtime import choose_device
 
 log = logging.getLogger(__name__)
@@ -20,13 +22,14 @@ def load_on(device: str, *, weights_dir: Path | None = None, preset: str = BEST)
     Raises:
         WeightsError: If the weights are missing or altered.
     """
+    load = partial(loading.load_models, weights_dir=weights_dir, preset=preset)
     try:
-        return load_models(weights_dir=weights_dir, device=choose_device(device), preset=preset)
+        return load(device=choose_device(device))
     except RuntimeError as error:  # what torch raises if a GPU is full, or has fallen off its bus
         if device == "cpu":
             raise
         log.warning("%s cannot be used (%s); going on with the CPU", device, error)
-    return load_models(weights_dir=weights_dir, device=choose_device("cpu"), preset=preset)
+    return load(device=choose_device("cpu"))
 
 
 class WithSpare:
