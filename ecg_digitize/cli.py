@@ -19,7 +19,9 @@ from ecg_digitize.stage2.members import MEMBERS
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 TRAINED: Final = (*STAGES, "strips", "names", "text")  # each by itself
 FED: Final = STAGES[:2]  # whose training samples are a page each
-PRESET_HELP: Final = "fast: each network looks once; best: from several sides (default)"
+PRESET_HELP: Final = (
+    "quick: no refinement; fast: each network looks once; best: from several sides (default)"
+)
 SOURCE_HELP: Final = "simulator (default), bank:FILE.npz, wfdb:FOLDER, deepfake; commas join"
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
@@ -102,7 +104,7 @@ def _add_using(command: Command) -> None:
     add("--repeat", type=_count, default=5, help="default: 5")
     add("--threads", type=_count, default=2, help="default: 2")
     add("--feed", choices=FED, help="time the making of its training pages instead, with")
-    add("--workers", type=_count, default=2, help="so many processes (default: 2),")
+    add("--workers", type=_count, help="so many processes (default: one a core; 2 with --feed),")
     add("--samples", type=_count, default=100, help="so many pages (default: 100) and")
     add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
     _add_json(add)
@@ -244,8 +246,8 @@ def _add_severity(add: Callable[..., Any]) -> None:
 
 
 def _add_passes(add: Callable[..., Any]) -> None:
-    help_text = "how often lines are refined (default: 1; 0: as stage 2 has them)"
-    add("--passes", type=int, choices=(0, 1, 2, 3), default=1, help=help_text)
+    help_text = "how often lines are refined (default: as the preset; 0: as stage 2 has them)"
+    add("--passes", type=int, choices=(0, 1, 2, 3), help=help_text)
 
 
 def _add_network(add: Callable[..., Any]) -> None:
@@ -258,7 +260,7 @@ def _add_json(add: Callable[..., Any]) -> None:
 
 
 def _add_model_options(add: Callable[..., Any]) -> None:
-    add("--preset", choices=("fast", "best"), default="best", help=PRESET_HELP)
+    add("--preset", choices=("quick", "fast", "best"), default="best", help=PRESET_HELP)
     add("--device", help="cpu or cuda (default: the best there is)")
     add("--weights", type=Path, metavar="DIR", help="folder of the weight files")
 

@@ -410,6 +410,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def bench(arguments: argparse.Namespace) -> int:
     """Time one picture, or the making of training samples."""
+    from ecg_digitize.engine.seats import usable_cores
     from ecg_digitize.runtime import limit_threads
     from ecg_digitize.synth.signals import open_source
     from ecg_digitize.training.bench import bench as measure
@@ -417,7 +418,7 @@ def bench(arguments: argparse.Namespace) -> int:
 
     if arguments.feed is not None:
         source = open_source(arguments.source)
-        workers, samples = arguments.workers, arguments.samples
+        workers, samples = arguments.workers or 2, arguments.samples
         with _bar(workers + samples) as step:
             feed = bench_feed(
                 arguments.feed, source, samples=samples, workers=workers, progress=step
@@ -428,13 +429,14 @@ def bench(arguments: argparse.Namespace) -> int:
     limit_threads(arguments.threads)
     image = arguments.image or sample_page()
     models = _models(arguments)
-    with _bar(2 * arguments.repeat + 1) as step:
+    with _bar((arguments.repeat + 1) * (1 + (arguments.workers or usable_cores()))) as step:
         report = measure(
             image,
             models,
             preset=arguments.preset,
             weights_dir=arguments.weights,
             repeat=arguments.repeat,
+            workers=arguments.workers,
             progress=step,
         )
     print(report.to_text(), end="")

@@ -14,6 +14,7 @@ from ecg_digitize.manifest import read_manifest
 from ecg_digitize.runtime import autocast_dtype, choose_device, placed
 from ecg_digitize.sheet.names import Name, find_names
 from ecg_digitize.sheet.text import Cut, Line, read_lines
+from ecg_digitize.stage2.refine import PASSES
 from ecg_digitize.types import Image
 from ecg_digitize.weights import load_network
 
@@ -28,9 +29,15 @@ class Preset:
     """What is spent on a page."""
 
     flips: bool  # whether the refinement sees its bands upside down and backwards too
+    passes: int = PASSES  # how often the decoded lines are refined on the ink
+    follows_lines: bool = True  # whether stage 1 follows the printed lines between the crossings
 
 
-PRESETS: Final = {"fast": Preset(flips=False), "best": Preset(flips=True)}
+PRESETS: Final = {
+    "quick": Preset(flips=False, passes=0, follows_lines=False),  # where the time is short
+    "fast": Preset(flips=False),
+    "best": Preset(flips=True),
+}
 BEST: Final = "best"
 
 

@@ -24,7 +24,6 @@ from ecg_digitize.image import read_image
 from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.manifest import MANIFEST_VARIABLE
 from ecg_digitize.signals import printed_recording
-from ecg_digitize.stage2.refine import PASSES
 from ecg_digitize.synth.dataset import make_page
 from ecg_digitize.synth.folder import true_recording
 from ecg_digitize.synth.samples import MAX_BYTES, SAMPLES
@@ -79,11 +78,6 @@ def test_the_readme_shows_commands_that_exist():
 
 def test_stages_are_called_the_same_everywhere():
     assert tuple(export.INPUTS) == tuple(run.DEFAULTS) == models.STAGES == STAGES
-
-
-def test_lines_are_refined_as_often_by_the_command_as_by_the_library():
-    for command in (["evaluate", "table.csv"], ["validate"]):
-        assert parser().parse_args(command).passes == PASSES
 
 
 def test_samples_are_small_and_have_truth():
