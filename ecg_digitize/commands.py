@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 DONE: Final = 0
 UNUSABLE: Final = 2
 PAGES_FAILED: Final = 3
+SKIPPED_NAMED: Final = 5
+"""Files that are no pictures are named on the terminal up to this number."""
 
 
 def digitize(arguments: argparse.Namespace) -> int:
@@ -67,8 +69,10 @@ def digitize(arguments: argparse.Namespace) -> int:
         named = failure.error.startswith(failure.source)
         reason = failure.error if named else f"{failure.source}: {failure.error}"
         print(f"{reason} ({failure.stage})", file=sys.stderr)
-    for path in report.skipped:
+    for path in report.skipped[:SKIPPED_NAMED]:
         print(f"{path}: skipped, its suffix is not that of a picture", file=sys.stderr)
+    if (more := len(report.skipped) - SKIPPED_NAMED) > 0:
+        print(f"{more} more files skipped; run_report.json names them", file=sys.stderr)
     again = f", {report.resumed} of them by an earlier run" if report.resumed else ""
     print(f"{arguments.out}: {len(report.outputs)} of {n_pages} pages{again}", file=sys.stderr)
     for source, doubts in report.doubts().items():

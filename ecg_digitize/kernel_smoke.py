@@ -94,6 +94,7 @@ def smoke(samples: Path, *, notebook: Path, root: Path) -> None:
         "old": (SLUG, DATASET_SLUG),
         "new": (f"competitions/{SLUG}", f"datasets/somebody/{DATASET_SLUG}"),
     }
+    written: list[bytes] = []
     for name, (competition, dataset) in layouts.items():
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="ecg-digitize-smoke-") as folder:
@@ -107,11 +108,14 @@ def smoke(samples: Path, *, notebook: Path, root: Path) -> None:
                 killed = f", killed after {n_kept} and resumed on two devices"
             _run(notebook.resolve(), home)
             _verify(home / "working", rows, resumed=bool(killed))
+            written.append((home / "working" / "submission.parquet").read_bytes())
         seconds = time.monotonic() - began
         print(
             f"smoke: {name} mounts: {len(pages)} pages and {len(BAD_PAGES)} bad{killed}, "
             f"{seconds:.0f} s"
         )
+    if len(set(written)) > 1:
+        raise SmokeError("submission.parquet: devices, cores or the kill changed its bytes")
 
 
 def _mock_competition(folder: Path, pages: list[Path]) -> list[tuple[str, str, int, int]]:

@@ -117,6 +117,10 @@ class _Progress:
         logger.warning("%s: %s: %s", image_id, failure.stage, failure.error)
         self.failures[image_id] = failure
 
+    def knows(self, request: PageRequest) -> bool:
+        """Say whether it is known what became of a page."""
+        return request.image_id in self.presets or request.image_id in self.failures
+
     def recall(self, request: PageRequest, source: Path) -> bool:
         """Say whether an earlier run has read a page."""
         kept = self.store.get(_key(request), source)
@@ -200,27 +204,14 @@ def submit(
             store.clear()
         progress = _Progress(store)
         asked = _asked(progress, requests, index_images(competition.images))
-        pace = Pace(
-            levels,
-            budget_s=time_budget_s - (time.monotonic() - began),
-            n_pages=len(asked),
-            n_workers=len(seats),
-        )
-        questions = _questions(progress, asked, pace)
-        done = work_on(questions, make, seats, stop=stop, apart=apart)
-        for number, (question, outcome) in enumerate(done, 1):
-            request = question.request
-            if isinstance(outcome, Answer):
-                pace.took(outcome.preset, sum(outcome.timings_s.values()))
-                progress.keep(request, outcome)
-            elif isinstance(outcome, Lost):
-                progress.fail(
-                    request.image_id, Failure(str(question.source), "worker", outcome.why)
-                )
-            else:
-                progress.fail(request.image_id, outcome)
-            if number % _LOG_EVERY_PAGES == 0:
-                logger.info("%d of %d pages", number, len(asked))
+        end_s = began + time_budget_s
+        try:
+            _read(progress, asked, make, seats, levels, end_s=end_s, stop=stop, apart=apart)
+        except Exception as error:
+            if apart is False:
+                raise
+            logger.warning("%s; one process goes on by itself", error)
+            _read(progress, asked, make, seats[:1], levels, end_s=end_s, stop=stop, apart=False)
         if not stop.is_wanted:
             n_rows = _write(output, rows, requests, progress)
         n_read = len(progress.presets) - progress.resumed
@@ -358,6 +349,36 @@ def _asked(
         elif not progress.recall(request, images[name]):
             asked.append((request, images[name]))
     return asked
+
+
+def _read(
+    progress: _Progress,
+    asked: Sequence[tuple[PageRequest, Path]],
+    make: MakeAsk,
+    seats: Sequence[Seat],
+    levels: Sequence[Level],
+    *,
+    end_s: float,
+    stop: Stop,
+    apart: bool | None,
+) -> None:
+    """Read the pages of which nothing is known yet; end_s: by time.monotonic."""
+    left = [(request, source) for request, source in asked if not progress.knows(request)]
+    budget_s = end_s - time.monotonic()
+    pace = Pace(levels, budget_s=budget_s, n_pages=len(left), n_workers=len(seats))
+    questions = _questions(progress, left, pace)
+    done = work_on(questions, make, seats, stop=stop, apart=apart)
+    for number, (question, outcome) in enumerate(done, 1):
+        request = question.request
+        if isinstance(outcome, Answer):
+            pace.took(outcome.preset, sum(outcome.timings_s.values()))
+            progress.keep(request, outcome)
+        elif isinstance(outcome, Lost):
+            progress.fail(request.image_id, Failure(str(question.source), "worker", outcome.why))
+        else:
+            progress.fail(request.image_id, outcome)
+        if number % _LOG_EVERY_PAGES == 0:
+            logger.info("%d of %d pages", number, len(left))
 
 
 def _questions(

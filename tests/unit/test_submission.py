@@ -263,6 +263,16 @@ def test_a_disk_that_does_not_take_pages_costs_none(tmp_path, monkeypatch):
     assert report["failures"] == []
 
 
+def test_where_no_process_can_be_started_one_goes_on_by_itself(tmp_path):
+    write_inputs(tmp_path, {"a": 250, "b": 250})
+    whole, _ = run(tmp_path)
+
+    table, report = run(tmp_path, lambda seat: fake_make(seat), apart=True)  # cannot be pickled
+
+    assert table.equals(whole)
+    assert report["failures"] == []
+
+
 def test_two_runs_do_not_write_the_same_submission(tmp_path):
     write_inputs(tmp_path, {"a": 250})
 
