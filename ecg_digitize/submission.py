@@ -30,6 +30,7 @@ from ecg_digitize.competition import (
     Competition,
     PageRequest,
     TestRow,
+    TestTable,
     find_competition,
     index_images,
     page_requests,
@@ -65,16 +66,20 @@ class RunReport:
     samples_filled: int  # samples of digitized pages that had to be interpolated
     elapsed_s: float
     timings_s: Mapping[str, float]  # stage -> seconds a digitized page, mean
+    table_failures: tuple[Failure, ...] = ()  # rows and lines of test.csv that were not answered
 
     def to_json(self) -> str:
         """Return the report as indented JSON."""
         failures = [
             {"image": image_id, "stage": failure.stage, "error": failure.error}
-            for image_id, failure in self.failures.items()
+            for image_id, failure in (
+                *self.failures.items(),
+                *((failure.source, failure) for failure in self.table_failures),
+            )
         ]
         document = {
             "pages": self.pages,
-            "digitized": self.pages - len(failures),
+            "digitized": self.pages - len(self.failures),
             "rows": self.rows,
             "samples_filled": self.samples_filled,
             "elapsed_s": round(self.elapsed_s, 3),
@@ -139,7 +144,8 @@ def submit(
         InputError: If test.csv cannot be used.
     """
     began = time.monotonic()
-    rows = read_test_table(competition.test_csv)
+    asked = read_test_table(competition.test_csv)
+    rows = asked.rows
     requests = page_requests(rows)
     logger.info("%d pages, %d leads in %s", len(requests), len(rows), competition.test_csv)
     outcomes = _outcomes(
@@ -149,7 +155,8 @@ def submit(
         deadline=began + time_budget_s,
         workers=workers,
     )
-    recordings: dict[str, Recording | None] = {}  # pages not yet written; None if one failed
+    recordings: dict[str, Recording | None]  # pages not yet written; None if one failed
+    recordings = {row.image_id: None for row in rows if row.image_id not in requests}
     failures: dict[str, Failure] = {}
     seconds: defaultdict[str, float] = defaultdict(float)
     rows_left = Counter(row.image_id for row in rows)
@@ -181,6 +188,7 @@ def submit(
         samples_filled=n_filled,
         elapsed_s=time.monotonic() - began,
         timings_s={stage: total / n_digitized for stage, total in seconds.items()},
+        table_failures=_table_failures(asked, competition.test_csv),
     )
     with replacing(report) as partial:
         partial.write_text(run_report.to_json(), encoding="utf-8")
@@ -238,7 +246,7 @@ def preview(
         Image id and the (H, W, 3) uint8 RGB overlay.
     """
     competition = competition or find_competition()
-    requests = page_requests(read_test_table(competition.test_csv))
+    requests = page_requests(read_test_table(competition.test_csv).rows)
     images = index_images(competition.images)
     digitize = pipeline_digitize(weights_dir=weights_dir, device=device)
     for request in islice(requests.values(), n_pages):
@@ -292,7 +300,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report.elapsed_s,
         len(report.failures),
     )
-    return 3 if report.failures else 0
+    return 3 if report.failures or report.table_failures else 0
 
 
 def _outcomes(
@@ -322,6 +330,17 @@ def _outcomes(
         yield name, outcome
 
 
+def _table_failures(asked: TestTable, test_csv: Path) -> tuple[Failure, ...]:
+    """Return what test.csv itself is to blame for: under its own name, or the image's."""
+    of_lines = [Failure(test_csv.name, "table", problem) for problem in asked.problems]
+    of_rows = [
+        Failure(row.image_id, "table", f"lead {row.lead}: {row.problem}")
+        for row in asked.rows
+        if row.problem is not None
+    ]
+    return (*of_lines, *of_rows)
+
+
 def _usable(request: PageRequest) -> Mapping[str, int] | None:
     """Return the lengths if the ten seconds can hold them, else None: the natural ones."""
     n_total = request.lengths.get("II", 0)
@@ -336,7 +355,7 @@ def _table(leads: Sequence[TestRow], recording: Recording | None) -> tuple[pa.Ta
     """Return the rows of consecutive leads of one page, and how many samples were filled."""
     ids, values, n_filled = [], [], 0
     for row in leads:
-        if recording is None:
+        if recording is None or row.problem is not None:
             lead_mv, filled = np.full(row.n_samples, FALLBACK_MV, dtype=np.float32), 0
         else:
             lead_mv, filled = lead_values(recording, row.lead, row.n_samples)
