@@ -298,9 +298,10 @@ def _loaded_pipeline() -> Digitize:
 
     from ecg_digitize.many import digitize
     from ecg_digitize.models import load_models
+    from ecg_digitize.runtime import choose_device
 
     torch.set_num_threads(1)
-    models = load_models(device="cpu")
+    models = load_models(device=choose_device("cpu"))
     return lambda path: digitize(path, models=models)
 
 
