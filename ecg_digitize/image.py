@@ -29,6 +29,9 @@ MAX_PIXELS: Final = 200_000_000
 _MAX_PIXELS_OF: Final = {"WEBP": 100_000_000, "JPEG2000": 75_000_000}
 """Decoders that take 16 and 20 bytes a pixel; with those of the other formats the largest picture
 stays below 2.5 GB all the way."""
+_SLOW_DECODERS: Final = ("ppm", "ppm_plain", "bmp_rle")
+_MAX_PIXELS_SLOW: Final = 10_000_000
+"""Pillow decodes PNM of odd depths and packed BMP in Python, at 2 to 6 s a megapixel."""
 WORKING_PIXELS: Final = 50_000_000
 """Larger pictures are reduced on reading. A4 at 600 dpi, 35 megapixels, stays as it is; the largest
 are halved, which leaves four times the dots that a print of 300 dpi needs."""
@@ -94,8 +97,7 @@ def read_image(path: str | Path) -> Page:
         with _limit_lifted():
             picture = _open(path)
         with closing(picture):  # frees the pixels at once, too
-            allowed = _MAX_PIXELS_OF.get(picture.format or "", MAX_PIXELS)
-            _check_size(*picture.size, source, max_pixels=allowed)
+            _check_size(*picture.size, source, max_pixels=_max_pixels(picture))
             if picture.format in ("JPEG", "MPO"):
                 _check_jpeg(*picture.size, n_bytes, source)
             with _alone_if_large(picture):
@@ -216,6 +218,12 @@ def _check_size(
             f"{height_px} = {width_px * height_px / 1e6:.0f}; scale the picture down, 300 dpi is "
             "enough"
         )
+
+
+def _max_pixels(picture: PIL.Image.Image) -> int:
+    if any(tile[0] in _SLOW_DECODERS for tile in getattr(picture, "tile", ())):
+        return _MAX_PIXELS_SLOW
+    return _MAX_PIXELS_OF.get(picture.format or "", MAX_PIXELS)
 
 
 def _check_jpeg(width_px: int, height_px: int, n_bytes: int, source: str) -> None:

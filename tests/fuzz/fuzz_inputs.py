@@ -60,6 +60,8 @@ class Outcome:
     counts: Counter[str]
     fault: Fault | None
     peak_gb: float
+    slowest_s: float
+    slowest_index: int
 
 
 # ------------------------------------------------------------------------------ pictures
@@ -214,7 +216,7 @@ def run(
     """
     end = time.monotonic() + seconds
     counts: Counter[str] = Counter()
-    fault = None
+    fault, slowest = None, (0.0, first)
     page = PIL.Image.open(SAMPLES / "sample_render.png").convert("RGB")
 
     @functools.lru_cache(maxsize=1)
@@ -239,11 +241,12 @@ def run(
             path = Path(folder) / ("test.csv" if is_table else "picture")
             path.write_bytes(data)
             whole = digitize if rng.random() < PAGE_SHARE else None
-            error = None
+            error, began = None, time.monotonic()
             try:
                 counts[_read_table(path) if is_table else _read_picture(path, whole)] += 1
             except Exception:  # which is what is looked for
                 error = traceback.format_exc()
+            slowest = max(slowest, (time.monotonic() - began, index))
             if error is None and _peak_gb() > MAX_PEAK_GB:
                 error = f"peak memory {_peak_gb():.2f} GB, at most {MAX_PEAK_GB} allowed"
             if error is not None:
@@ -252,7 +255,7 @@ def run(
                 saved.write_bytes(data)
                 fault = Fault(seed, index, saved, error)
                 break
-    return Outcome(counts, fault, _peak_gb())
+    return Outcome(counts, fault, _peak_gb(), *slowest)
 
 
 def _read_table(path: Path) -> str:
@@ -328,6 +331,7 @@ def main() -> int:
     for name, count in sorted(outcome.counts.items()):
         print(f"{count:8d} {name}")
     print(f"peak memory {outcome.peak_gb:.2f} GB")
+    print(f"slowest: input {outcome.slowest_index}, {outcome.slowest_s:.1f} s")
     if outcome.fault is not None:
         fault = outcome.fault
         print(f"FAULT: seed {fault.seed}, input {fault.index}, {fault.path}\n{fault.error}")

@@ -396,6 +396,14 @@ def test_formats_whose_decoders_need_more_memory_have_a_limit_of_their_own(
         read_image(path)
 
 
+def test_files_that_are_decoded_in_python_have_a_limit_of_their_own(tmp_path):
+    path = tmp_path / "page.ppm"
+    for depth, message in ((255, "damaged or cut off"), (254, "at most 10 megapixels")):
+        path.write_bytes(b"P6\n4000 3000\n%d\n" % depth)
+        with pytest.raises(ImageError, match=message):
+            read_image(path)
+
+
 def _white_png(path, width, height):
     """Write an RGB page without holding it."""
 
