@@ -61,7 +61,7 @@ class PageRequest:
 
     image_id: str
     fs_hz: float
-    lengths: Mapping[str, int]  # samples a lead; a strip that is not ten seconds long is left out
+    lengths: Mapping[str, int]  # samples a lead
 
 
 @dataclass(frozen=True)
@@ -151,18 +151,30 @@ def read_test_table(path: Path) -> TestTable:
 def page_requests(rows: Iterable[TestRow]) -> dict[str, PageRequest]:
     """Gather the rows of each picture, in order of first appearance; those with a problem are not.
 
-    Of a lead that is asked twice the first length counts. The length of the strip counts only if
-    it is that of ten seconds: where the other leads begin is told by it.
+    Of a lead that is asked twice the greater length counts, which holds the other.
     """
     requests: dict[str, PageRequest] = {}
     for row in rows:
         if row.problem is not None:
             continue
         known = requests.get(row.image_id) or PageRequest(row.image_id, row.fs_hz, {})
-        off = abs(row.n_samples - COMPETITION.duration_s * row.fs_hz)
-        told = {row.lead: row.n_samples} if row.lead != COMPETITION.strip_lead or off <= 1 else {}
-        requests[row.image_id] = replace(known, lengths={**told, **known.lengths})
+        n_samples = max(row.n_samples, known.lengths.get(row.lead, 0))
+        requests[row.image_id] = replace(known, lengths={**known.lengths, row.lead: n_samples})
     return requests
+
+
+def fitting_lengths(request: PageRequest) -> Mapping[str, int] | None:
+    """Return the lengths if they are those of a page of ten seconds, else None: the natural ones.
+
+    Where the leads begin follows from the strip's length. One that is not ten seconds long would
+    move all the others.
+    """
+    n_total = request.lengths.get("II", 0)
+    fits = abs(n_total - COMPETITION.duration_s * request.fs_hz) <= 1 and all(
+        COMPETITION.window(lead, n_total)[0] + request.lengths.get(lead, n_total + 1) <= n_total
+        for lead in LEADS
+    )
+    return request.lengths if fits else None
 
 
 def index_images(folder: Path) -> dict[str, Path]:

@@ -32,6 +32,7 @@ from ecg_digitize.competition import (
     TestRow,
     TestTable,
     find_competition,
+    fitting_lengths,
     index_images,
     page_requests,
     read_test_table,
@@ -219,7 +220,7 @@ def pipeline_digitize(
                 page,
                 models,
                 fs_hz=request.fs_hz,
-                lengths=_usable(request),
+                lengths=fitting_lengths(request),
                 layout=COMPETITION,
                 rhythm=COMPETITION.strip_lead,
             )
@@ -339,16 +340,6 @@ def _table_failures(asked: TestTable, test_csv: Path) -> tuple[Failure, ...]:
         if row.problem is not None
     ]
     return (*of_lines, *of_rows)
-
-
-def _usable(request: PageRequest) -> Mapping[str, int] | None:
-    """Return the lengths if the ten seconds can hold them, else None: the natural ones."""
-    n_total = request.lengths.get("II", 0)
-    fits = all(
-        COMPETITION.window(lead, n_total)[0] + request.lengths.get(lead, n_total + 1) <= n_total
-        for lead in LEADS
-    )
-    return request.lengths if fits else None
 
 
 def _table(leads: Sequence[TestRow], recording: Recording | None) -> tuple[pa.Table, int]:

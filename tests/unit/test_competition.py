@@ -10,6 +10,7 @@ from ecg_digitize.competition import (
     MAX_NAME_CHARS,
     MAX_ROWS,
     TestRow,
+    fitting_lengths,
     page_requests,
     read_test_table,
 )
@@ -116,7 +117,7 @@ def test_a_lead_asked_twice_is_answered_twice(table):
     asked = table("a,I,500,10", "a,I,500,20")
     assert [row.n_samples for row in asked.rows] == [10, 20]
     assert asked.problems == ("line 3: lead I of image a is asked again, and answered again",)
-    assert page_requests(asked.rows)["a"].lengths == {"I": 10}
+    assert page_requests(asked.rows)["a"].lengths == {"I": 20}
 
 
 def test_an_image_is_read_at_the_rate_that_most_of_its_rows_have(table):
@@ -129,10 +130,21 @@ def test_an_image_is_read_at_the_rate_that_most_of_its_rows_have(table):
     assert rates == {"a": 500.0, "b": 250.0}
 
 
-@pytest.mark.parametrize(("n_rows", "counts"), [(10250, True), (10251, True), (20000, False)])
-def test_a_strip_of_another_length_does_not_move_the_other_leads(table, n_rows, counts):
-    request = page_requests(table("a,I,1025,2562", f"a,II,1025,{n_rows}").rows)["a"]
-    assert request.lengths == {"I": 2562, **({"II": n_rows} if counts else {})}
+@pytest.mark.parametrize(
+    ("n_strip", "n_other", "fit"),
+    [
+        (10250, 2562, True),
+        (10251, 2562, True),
+        (20000, 2562, False),
+        (8000, 2000, False),
+        (10250, 9000, False),
+    ],
+)
+def test_a_strip_of_another_length_does_not_move_the_other_leads(table, n_strip, n_other, fit):
+    rows = (f"a,{lead},1025,{n_strip if lead == 'II' else n_other}" for lead in LEADS)
+    request = page_requests(table(*rows).rows)["a"]
+    assert request.lengths["II"] == n_strip
+    assert fitting_lengths(request) == (request.lengths if fit else None)
 
 
 def test_page_requests_never_raise():
