@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from ecg_digitize.competition import PageRequest
+from ecg_digitize.competition import PageRequest, fitting_lengths
 from ecg_digitize.engine.seats import Seat
 from ecg_digitize.engine.spare import WithSpare, load_on
 from ecg_digitize.files import sha256_of
@@ -79,7 +79,7 @@ def digitize_asked(page: Page, question: Question, models: Models) -> Digitizati
         page,
         replace(models, preset=PRESETS[question.preset]),
         fs_hz=question.request.fs_hz,
-        lengths=_usable(question.request),
+        lengths=fitting_lengths(question.request),
         layout=COMPETITION,
         rhythm=COMPETITION.strip_lead,
     )
@@ -134,13 +134,3 @@ def lead_values(recording: Recording, lead: str, n_samples: int) -> tuple[Float3
     elif n_bad:
         values[bad] = np.interp(np.flatnonzero(bad), np.flatnonzero(~bad), values[~bad])
     return values, n_bad
-
-
-def _usable(request: PageRequest) -> Mapping[str, int] | None:
-    """Return the lengths if the ten seconds can hold them, else None: the natural ones."""
-    n_total = request.lengths.get("II", 0)
-    fits = all(
-        COMPETITION.window(lead, n_total)[0] + request.lengths.get(lead, n_total + 1) <= n_total
-        for lead in LEADS
-    )
-    return request.lengths if fits else None

@@ -9,27 +9,18 @@ them at the end, in the order of the table.
 
 import argparse
 import functools
-import json
 import logging
 import sys
 import time
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from ecg_digitize.answers import FALLBACK_MV, Answer, Answering, Question, digitize_asked
+from ecg_digitize.answers import Answer, Answering, Question, digitize_asked
 from ecg_digitize.competition import (
     Competition,
     PageRequest,
-    TestRow,
     find_competition,
     index_images,
     page_requests,
@@ -39,16 +30,18 @@ from ecg_digitize.engine.pace import Level, Pace
 from ecg_digitize.engine.seats import Seat, devices_named, seats_for
 from ecg_digitize.engine.spare import load_on
 from ecg_digitize.engine.stop import Stop, stop_on_signals
-from ecg_digitize.engine.store import PageStore, Stored, open_store, settings_hash
+from ecg_digitize.engine.store import open_store, settings_hash
 from ecg_digitize.engine.workers import Lost, Make, work_on
 from ecg_digitize.environment import set_threads
 from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.files import replacing
+from ecg_digitize.formats.submission import write_submission
 from ecg_digitize.image import read_image
 from ecg_digitize.many import attempt
 from ecg_digitize.models import BEST, PRESETS, Models
 from ecg_digitize.render.overlay import draw_overlay
-from ecg_digitize.types import Failure, Float32, Image
+from ecg_digitize.submission_state import Progress, RunReport, table_failures
+from ecg_digitize.types import Failure, Image
 
 logger = logging.getLogger(__name__)
 
@@ -56,103 +49,9 @@ TIME_BUDGET_S: Final = 8.5 * 3600
 """Half an hour below Kaggle's limit, for start-up and the pages under way."""
 LEVELS: Final = (Level("best", 1.0), Level("fast", 0.8), Level("quick", 0.6))
 """What is spent on a page, best first; the shares are those of CPU time on one core."""
-SCHEMA: Final = pa.schema([("id", pa.string()), ("value", pa.float32())])
 _LOG_EVERY_PAGES: Final = 25
 
 MakeAsk = Make[Question, Answer | Failure]
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """What a run did, written as run_report.json."""
-
-    pages: int
-    rows: int  # that were written
-    failures: Mapping[str, Failure]  # image id -> why its rows are zeros, in the table's order
-    presets: Mapping[str, str]  # image id -> what was spent on it, in the table's order
-    resumed: int  # pages that an earlier run had read
-    samples_filled: int  # samples of digitized pages that had to be interpolated
-    elapsed_s: float
-    timings_s: Mapping[str, float]  # stage -> seconds a page, mean over those of this run
-    seats: Sequence[Seat] = ()
-    stopped: str | None = None  # by what, if the run ended early; then there is no submission
-
-    def to_json(self) -> str:
-        """Return the report as indented JSON."""
-        failures = [
-            {"image": image_id, "stage": failure.stage, "error": failure.error}
-            for image_id, failure in self.failures.items()
-        ]
-        document = {
-            "pages": self.pages,
-            "digitized": len(self.presets),
-            "resumed": self.resumed,
-            "stopped": self.stopped,
-            "rows": self.rows,
-            "samples_filled": self.samples_filled,
-            "elapsed_s": round(self.elapsed_s, 3),
-            "timings_s": {stage: round(value, 4) for stage, value in self.timings_s.items()},
-            "workers": [vars(seat) for seat in self.seats],
-            "pages_by_preset": dict(Counter(self.presets.values())),
-            "failures": failures,
-            "presets": dict(self.presets),
-        }
-        return json.dumps(document, indent=2) + "\n"
-
-
-@dataclass
-class _Progress:
-    """What is known of the pages while a run goes on."""
-
-    store: PageStore
-    failures: dict[str, Failure] = field(default_factory=dict)
-    presets: dict[str, str] = field(default_factory=dict)
-    held: dict[str, Stored] = field(default_factory=dict)  # pages that the disk did not take
-    resumed: int = 0
-    n_filled: int = 0
-    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    def fail(self, image_id: str, failure: Failure) -> None:
-        """Note why a page has no values."""
-        logger.warning("%s: %s: %s", image_id, failure.stage, failure.error)
-        self.failures[image_id] = failure
-
-    def knows(self, request: PageRequest) -> bool:
-        """Say whether it is known what became of a page."""
-        return request.image_id in self.presets or request.image_id in self.failures
-
-    def recall(self, request: PageRequest, source: Path) -> bool:
-        """Say whether an earlier run has read a page."""
-        kept = self.store.get(_key(request), source)
-        if kept is None:
-            return False
-        self._note(request.image_id, kept)
-        self.resumed += 1
-        return True
-
-    def keep(self, request: PageRequest, answer: Answer) -> None:
-        """Keep what was read of a page: on disk, or in memory if the disk is full."""
-        meta = {"preset": answer.preset, "n_filled": answer.n_filled}
-        kept = Stored(meta, answer.values_mv)
-        try:
-            self.store.put(_key(request), answer.picture_sha256, meta=kept.meta, arrays=kept.arrays)
-        except OSError as error:
-            logger.warning("%s: cannot be kept on disk (%s)", request.image_id, error)
-            self.held[request.image_id] = kept
-        self._note(request.image_id, kept)
-        for stage, value in answer.timings_s.items():
-            self.seconds[stage] += value
-
-    def values_mv(self, request: PageRequest) -> Mapping[str, Float32] | None:
-        """Return what was read of a page; None if it failed."""
-        if request.image_id not in self.presets:
-            return None
-        kept = self.held.get(request.image_id) or self.store.get(_key(request), None)
-        return None if kept is None else kept.arrays
-
-    def _note(self, image_id: str, kept: Stored) -> None:
-        self.presets[image_id] = kept.meta["preset"]
-        self.n_filled += kept.meta["n_filled"]
 
 
 def submit(
@@ -165,6 +64,7 @@ def submit(
     levels: Sequence[Level] = LEVELS,
     time_budget_s: float = TIME_BUDGET_S,
     settings: Mapping[str, Any] | None = None,
+    weights_dir: Path | None = None,
     resume: bool = True,
     stop: Stop | None = None,
     apart: bool | None = None,
@@ -183,6 +83,7 @@ def submit(
         levels: What may be spent on a page, best first; the time decides page by page.
         time_budget_s: Pages not begun after this many seconds get the fallback.
         settings: What else the values depend on; an earlier run's pages are used if it is equal.
+        weights_dir: Folder of the weights that make uses; None searches the usual places.
         resume: Use the pages of an earlier run that was stopped.
         stop: Once it is wanted, the pages under way are finished and only the report is written.
         apart: See ``work_on``.
@@ -193,17 +94,17 @@ def submit(
     """
     began = time.monotonic()
     stop = stop or Stop()
-    rows = read_test_table(competition.test_csv)
-    requests = page_requests(rows)
-    logger.info("%d pages, %d leads in %s", len(requests), len(rows), competition.test_csv)
-    digest = settings_hash({"levels": [level.name for level in levels], **(settings or {})})
-    folder = output.parent / f".{output.name}.pages"
+    table = read_test_table(competition.test_csv)
+    requests = page_requests(table.rows)
+    logger.info("%d pages, %d leads in %s", len(requests), len(table.rows), competition.test_csv)
+    told = {"levels": [level.name for level in levels], **(settings or {})}
+    digest = settings_hash(told, weights_dir=weights_dir)
     n_rows = 0
-    with open_store(folder, settings=digest) as store:
+    with open_store(output.parent / f".{output.name}.pages", settings=digest) as store:
         if not resume:
             store.clear()
-        progress = _Progress(store)
-        asked = _asked(progress, requests, index_images(competition.images))
+        progress = Progress(store, requests)
+        asked = _asked(progress, index_images(competition.images))
         end_s = began + time_budget_s
         try:
             _read(progress, asked, make, seats, levels, end_s=end_s, stop=stop, apart=apart)
@@ -213,19 +114,13 @@ def submit(
             logger.warning("%s; one process goes on by itself", error)
             _read(progress, asked, make, seats[:1], levels, end_s=end_s, stop=stop, apart=False)
         if not stop.is_wanted:
-            n_rows = _write(output, rows, requests, progress)
-        n_read = len(progress.presets) - progress.resumed
-        run_report = RunReport(
-            pages=len(requests),
+            n_rows = write_submission(output, table.rows, progress.values_mv)
+        run_report = progress.report(
             rows=n_rows,
-            failures=_in_order(progress.failures, requests),
-            presets=_in_order(progress.presets, requests),
-            resumed=progress.resumed,
-            samples_filled=progress.n_filled,
+            table_failures=table_failures(table, competition.test_csv),
             elapsed_s=time.monotonic() - began,
-            timings_s={stage: total / n_read for stage, total in progress.seconds.items()},
             seats=seats,
-            stopped=_stopped(stop, progress, requests),
+            stop=stop,
         )
         with replacing(report) as partial:
             partial.write_text(run_report.to_json(), encoding="utf-8")
@@ -253,7 +148,7 @@ def preview(
         Image id and the (H, W, 3) uint8 RGB overlay.
     """
     competition = competition or find_competition()
-    requests = page_requests(read_test_table(competition.test_csv))
+    requests = page_requests(read_test_table(competition.test_csv).rows)
     images = index_images(competition.images)
     models = load_on(devices_named(device)[0], weights_dir=weights_dir)
     for request in islice(requests.values(), n_pages):
@@ -304,6 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 levels=LEVELS[names.index(arguments.preset) :],
                 time_budget_s=arguments.time_budget_s,
                 settings={"devices": sorted({seat.device.partition(":")[0] for seat in seats})},
+                weights_dir=arguments.weights,
                 resume=not arguments.no_resume,
                 stop=stop,
                 apart=True,
@@ -325,7 +221,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report.elapsed_s,
         len(report.failures),
     )
-    return 3 if report.failures else 0
+    return 3 if report.failures or report.table_failures else 0
 
 
 def _drawn(request: PageRequest, source: Path, models: Models) -> Image:
@@ -333,17 +229,10 @@ def _drawn(request: PageRequest, source: Path, models: Models) -> Image:
     return draw_overlay(page, digitize_asked(page, Question(request, source, BEST), models))
 
 
-def _key(request: PageRequest) -> str:
-    """Return what tells a page's values from others: the page, the rate and the lengths."""
-    return json.dumps([request.image_id, request.fs_hz, dict(request.lengths)])
-
-
-def _asked(
-    progress: _Progress, requests: Mapping[str, PageRequest], images: Mapping[str, Path]
-) -> list[tuple[PageRequest, Path]]:
+def _asked(progress: Progress, images: Mapping[str, Path]) -> list[tuple[PageRequest, Path]]:
     """Return the pages that are to be read, and note which need not or cannot."""
     asked = []
-    for name, request in requests.items():
+    for name, request in progress.requests.items():
         if name not in images:
             progress.fail(name, Failure(name, "read", f"no {name}.png, nor of another known kind"))
         elif not progress.recall(request, images[name]):
@@ -352,7 +241,7 @@ def _asked(
 
 
 def _read(
-    progress: _Progress,
+    progress: Progress,
     asked: Sequence[tuple[PageRequest, Path]],
     make: MakeAsk,
     seats: Sequence[Seat],
@@ -382,7 +271,7 @@ def _read(
 
 
 def _questions(
-    progress: _Progress, asked: Sequence[tuple[PageRequest, Path]], pace: Pace
+    progress: Progress, asked: Sequence[tuple[PageRequest, Path]], pace: Pace
 ) -> Iterator[Question]:
     """Yield pages when workers are free for them, with what may be spent on each."""
     for request, source in asked:
@@ -392,57 +281,6 @@ def _questions(
             progress.fail(name, Failure(name, "time", "not begun within the time budget"))
         else:
             yield Question(request, source, level.name)
-
-
-def _in_order(found: Mapping[str, Any], requests: Mapping[str, PageRequest]) -> dict[str, Any]:
-    return {name: found[name] for name in requests if name in found}
-
-
-def _stopped(stop: Stop, progress: _Progress, requests: Mapping[str, PageRequest]) -> str | None:
-    if not stop.is_wanted:
-        return None
-    n_done = len(progress.presets) + len(progress.failures)
-    return stop.to_text(n_done=n_done, n_pages=len(requests))
-
-
-def _write(
-    output: Path,
-    rows: Sequence[TestRow],
-    requests: Mapping[str, PageRequest],
-    progress: _Progress,
-) -> int:
-    """Write the submission and return its number of rows."""
-    n_rows = 0
-    with (
-        replacing(output) as partial,
-        pq.ParquetWriter(partial, SCHEMA, use_dictionary=False) as writer,
-    ):
-        for image_id, block in groupby(rows, key=lambda row: row.image_id):
-            table = _table(list(block), progress.values_mv(requests[image_id]))
-            writer.write_table(table, row_group_size=max(1, table.num_rows))
-            n_rows += table.num_rows
-    return n_rows
-
-
-def _table(leads: Sequence[TestRow], values_mv: Mapping[str, Float32] | None) -> pa.Table:
-    """Return the rows of consecutive leads of one page."""
-    ids, values = [], []
-    for row in leads:
-        lead_mv = None if values_mv is None else values_mv.get(row.lead)
-        if lead_mv is None:
-            lead_mv = np.full(row.n_samples, FALLBACK_MV, dtype=np.float32)
-        # Arrow joins the parts outside Python: 37 million strings are never objects, and a page of
-        # 37,500 rows is made and written in 8 ms.
-        prefix, suffix = pa.scalar(f"{row.image_id}_"), pa.scalar(f"_{row.lead}")
-        ids.append(pc.binary_join_element_wise(prefix, _numbers(row.n_samples), suffix, ""))
-        values.append(lead_mv)
-    columns = [pa.chunked_array(ids, pa.string()), pa.chunked_array(values, pa.float32())]
-    return pa.table(columns, schema=SCHEMA)
-
-
-@functools.lru_cache(maxsize=32)
-def _numbers(count: int) -> pa.Array:
-    return pc.cast(pa.array(np.arange(count)), pa.string())
 
 
 if __name__ == "__main__":

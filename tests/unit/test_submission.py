@@ -18,8 +18,6 @@ from ecg_digitize.competition import (
     Competition,
     find_competition,
     index_images,
-    page_requests,
-    read_test_table,
 )
 from ecg_digitize.engine.stop import Stop
 from ecg_digitize.engine.store import PageStore
@@ -316,26 +314,24 @@ def test_missing_competition_says_where_it_looked(tmp_path, monkeypatch):
     assert main(["--images", str(tmp_path)]) == 2
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("id,lead,fs\n1,I,500\n", "number_of_rows"),
-        ("id,lead,fs,number_of_rows\n1,I,0,5\n", "line 2"),
-        ("id,lead,fs,number_of_rows\n1,X,500,5\n", "'X'"),
-        ("id,lead,fs,number_of_rows\n1,I,500,1.5\n", "1.5"),
-        ("id,lead,fs,number_of_rows\n1,I,500\n", "line 2"),
-    ],
-)
-def test_unusable_tables_are_refused(tmp_path, text, complaint):
-    (tmp_path / "test.csv").write_text(text)
-    with pytest.raises(InputError, match=complaint):
-        read_test_table(tmp_path / "test.csv")
+def test_bad_rows_of_the_table_cost_no_others(tmp_path):
+    write_inputs(tmp_path, {"a": 250, "b": 250})
+    with (tmp_path / "test.csv").open("a", newline="") as stream:
+        stream.write('a,X,250,3\nlost,I,1e6,4\nb,II,250,-1\n"b,I,250,5\nb,I,250,2\n')
 
+    table, report = run(tmp_path)
 
-def test_a_lead_asked_twice_is_refused(tmp_path):
-    write_inputs(tmp_path, {"a": 250}, leads=("I", "I"))
-    with pytest.raises(InputError, match="repeated"):
-        page_requests(read_test_table(tmp_path / "test.csv"))
+    values = table["value"].to_numpy()
+    assert len(values) == 2 * (11 * 625 + 2500) + 3 + 4 + 2
+    assert table["id"].to_pylist()[-9:] == [
+        *("a_0_X", "a_1_X", "a_2_X", "lost_0_I", "lost_1_I", "lost_2_I", "lost_3_I"),
+        *("b_0_I", "b_1_I"),
+    ]
+    assert (values[-9:-2] == 0).all()
+    assert values[-1] != 0
+    assert report["pages"] == report["digitized"] == 2
+    told = [(item["image"], item["stage"]) for item in report["failures"]]
+    assert told == [(name, "table") for name in ("test.csv",) * 3 + ("a", "lost")]
 
 
 def test_ids_keep_zeros_and_other_kinds_of_pictures_are_found(tmp_path):
