@@ -103,6 +103,7 @@ def _add_using(command: Command) -> None:
     add("image", type=Path, nargs="?", help="default: the sample page")
     add("--repeat", type=_count, default=5, help="default: 5")
     add("--threads", type=_count, default=2, help="default: 2")
+    add("--floors-at-most", type=_positive, metavar="N", help="exit with 3 if a page takes more")
     add("--feed", choices=FED, help="time the making of its training pages instead, with")
     add("--workers", type=_count, help="so many processes (default: one a core; 2 with --feed),")
     add("--samples", type=_count, default=100, help="so many pages (default: 100) and")

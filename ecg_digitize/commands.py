@@ -445,6 +445,10 @@ def bench(arguments: argparse.Namespace) -> int:
         )
     print(report.to_text(), end="")
     _write_json(arguments.json, report.to_json())
+    most = arguments.floors_at_most
+    if most is not None and report.page_floors > most:
+        print(f"a page takes {report.page_floors:.0f} floors, allowed {most:.0f}", file=sys.stderr)
+        return PAGES_FAILED
     return DONE
 
 

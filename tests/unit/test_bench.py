@@ -37,7 +37,7 @@ def test_bench_tells_stages_floor_memory_and_starts(tmp_path, capsys):
     image, report_file = tmp_path / "page_000000.png", tmp_path / "bench.json"
     options = ["--repeat", "1", "--threads", "1", "--workers", "1", "--json", str(report_file)]
 
-    assert main(["bench", str(image), *options]) == 0
+    assert main(["bench", str(image), *options, "--floors-at-most", "0.5"]) == 3
 
     report = json.loads(report_file.read_text())
     stages = {
@@ -57,7 +57,9 @@ def test_bench_tells_stages_floor_memory_and_starts(tmp_path, capsys):
     for start in (report["cold"], report["warm"]):
         assert 0 < start["ready_s"] < start["first_page_s"]
         assert start["cpu_s"] > 0
-    assert "floor" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "floor" in said.out
+    assert "allowed 0" in said.err
 
 
 def test_bench_counts_the_samples_that_training_would_get(tmp_path, capsys):
