@@ -52,6 +52,7 @@ class BatchReport:
     elapsed_s: float
     timings_s: Mapping[str, float]  # stage -> seconds a digitized page, mean
     overrides: Overrides = NO_OVERRIDES
+    engine: str = "torch"  # what ran the networks
 
     def to_json(self) -> str:
         """Return the report as indented JSON."""
@@ -61,6 +62,7 @@ class BatchReport:
             "elapsed_s": round(self.elapsed_s, 3),
             "timings_s": {stage: round(value, 4) for stage, value in self.timings_s.items()},
             "overrides": self.overrides.to_json(),
+            "engine": self.engine,
             "outputs": {source: vars(output) for source, output in self.outputs.items()},
             "failures": [asdict(failure) for failure in self.failures],
         }
@@ -160,6 +162,7 @@ def digitize_into(
         elapsed_s=time.monotonic() - began,
         timings_s={stage: total / len(outputs) for stage, total in seconds.items()},
         overrides=overrides,
+        engine=models.engine,
     )
     if sheet is not None and thumbs:
         save_png(sheet, contact_sheet(thumbs))

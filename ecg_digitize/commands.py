@@ -458,12 +458,18 @@ def _models(arguments: argparse.Namespace, *, unused: Collection[str] = ()) -> "
 
     if getattr(arguments, "passes", None) == 0:
         unused = (*unused, "refine")
-    return models.load_models(
+    on_openvino = arguments.engine == "openvino"
+    loaded = models.load_models(
         weights_dir=arguments.weights,
-        device=runtime.choose_device(arguments.device),
+        device=runtime.choose_device(arguments.device or ("cpu" if on_openvino else None)),
         stages=[stage for stage in models.STAGES if stage not in unused],
         preset=arguments.preset,
     )
+    if not on_openvino:
+        return loaded
+    from ecg_digitize import openvino
+
+    return openvino.on_openvino(loaded)
 
 
 @contextmanager

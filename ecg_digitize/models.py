@@ -47,6 +47,7 @@ class Models:
     text: nn.Module | None = None  # what they tell in words,
     strips: nn.Module | None = None  # and their rows
     preset: Preset = PRESETS[BEST]
+    engine: str = "torch"  # what runs them: "torch" or "openvino"
 
 
 def load_models(
@@ -85,7 +86,7 @@ def load_models(
     if set(stages) == set(STAGES) and set(READERS) <= set(entries):
         for stage in READERS:
             networks[stage] = placed(load_network(entries[stage], weights_dir=weights_dir), device)
-    return Models(**networks, device=device, preset=PRESETS[preset])
+    return Models(**networks, device=device, preset=PRESETS[preset], engine="torch")
 
 
 @dataclass(frozen=True)

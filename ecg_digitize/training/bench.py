@@ -38,10 +38,13 @@ import json, os, sys, time
 from pathlib import Path
 from ecg_digitize import digitize_page, load_models, read_image
 from ecg_digitize.runtime import choose_device, limit_threads
-began, image, threads, device, preset, weights_dir = json.loads(sys.argv[1])
+began, image, threads, device, engine, preset, weights_dir = json.loads(sys.argv[1])
 limit_threads(threads)
 folder = Path(weights_dir) if weights_dir else None
 models = load_models(device=choose_device(device), preset=preset, weights_dir=folder)
+if engine == "openvino":
+    from ecg_digitize.openvino import on_openvino
+    models = on_openvino(models)
 ready_s = time.time() - began
 digitize_page(read_image(Path(image)), models)
 print(json.dumps([ready_s, time.time() - began, sum(os.times()[:2])]))
@@ -74,6 +77,7 @@ class BenchReport:
     repeat: int
     threads: int  # of torch
     device: str
+    engine: str  # "torch" or "openvino"
     stages_ms: Mapping[str, float]  # "read", then the pipeline's stages
     page_ms: float  # all of them
     floor_ms: float  # decode of the file plus one remap to the rect frame
@@ -91,8 +95,8 @@ class BenchReport:
         """Return the report as a table to read."""
         width, height = self.size_px
         lines = [
-            f"{self.image}: {width} x {height} px, {self.repeat} times on {self.device}, "
-            f"{self.threads} threads",
+            f"{self.image}: {width} x {height} px, {self.repeat} times by {self.engine} on "
+            f"{self.device}, {self.threads} threads",
             *(f"  {stage:<10}{value:9.1f} ms" for stage, value in self.stages_ms.items()),
             f"  {'page':<10}{self.page_ms:9.1f} ms",
             f"  {'floor':<10}{self.floor_ms:9.1f} ms   (decode the file, remap once)",
@@ -206,7 +210,8 @@ def bench(
     batch_s = time.perf_counter() - start
     threads = torch.get_num_threads()
     with tempfile.TemporaryDirectory(prefix="ecg-digitize-bench-") as cache:
-        how = [str(image), threads, str(models.device), preset, weights_dir and str(weights_dir)]
+        folder = weights_dir and str(weights_dir)
+        how = [str(image), threads, str(models.device), models.engine, preset, folder]
         cold, warm = (_start(how, numba_cache=cache) for _ in range(2))
     return BenchReport(
         image=str(image),
@@ -214,6 +219,7 @@ def bench(
         repeat=repeat,
         threads=threads,
         device=str(models.device),
+        engine=models.engine,
         stages_ms={stage: _median_ms(values) for stage, values in stages_s.items()},
         page_ms=_median_ms(pages_s),
         floor_ms=_median_ms(floors_s),
