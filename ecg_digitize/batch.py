@@ -1,46 +1,49 @@
 """Many pictures into one folder: a csv and an overlay each, and a report of what failed."""
 
 import json
+import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
-
+from ecg_digitize.engine.seats import Seat
+from ecg_digitize.engine.stop import Stop
+from ecg_digitize.engine.store import PageStore, open_store, settings_hash
+from ecg_digitize.engine.workers import Lost, Make, work_on
 from ecg_digitize.errors import InputError
-from ecg_digitize.files import replacing
-from ecg_digitize.formats.csv import write_csv
-from ecg_digitize.image import find_images, read_image
-from ecg_digitize.layout import LEADS, Layout
-from ecg_digitize.many import NO_OVERRIDES, Overrides, attempt, attempt_page, ordered_map
-from ecg_digitize.models import Models
-from ecg_digitize.render.overlay import draw_overlay, save_png
-from ecg_digitize.render.sheet import contact_sheet, thumbnail
-from ecg_digitize.types import Digitization, Failure, Image, Page, Recording
+from ecg_digitize.files import replacing, short_name
+from ecg_digitize.image import SUFFIXES
+from ecg_digitize.many import NO_OVERRIDES, Overrides
+from ecg_digitize.models import TORCH
+from ecg_digitize.page_files import (
+    OVERLAY_SUFFIX,
+    PageDone,
+    PageOutput,
+    Picture,
+    Writing,
+    caption,
+)
+from ecg_digitize.render.overlay import save_png
+from ecg_digitize.render.sheet import contact_sheet
+from ecg_digitize.types import Failure, Image
 
-OVERLAY_SUFFIX: Final = ".overlay.png"
 REPORT_NAME: Final = "run_report.json"
+STORE_NAME: Final = ".ecg_digitize"
+"""Folder below the outputs for what a later run needs to know of them."""
 MAX_SHEET_PAGES: Final = 96
-SHEET_THUMB_PX: Final = (700, 460)
+APART_FROM_PAGES: Final = 8
+"""From so many pages on, what several processes gain is more than what their start costs."""
 
 
 @dataclass(frozen=True)
-class PageOutput:
-    """What a digitized page gave."""
+class FoundPages:
+    """What lies in the folders that were named."""
 
-    csv: str
-    layout: str  # what it was read as
-    rhythm: str | None  # the lead that spans all of the page
-    windows_s: Mapping[str, tuple[float, float]]  # where each lead begins and ends
-    mm_per_s: float
-    mm_per_mv: float
-    einthoven_mv: float | None  # see Digitization
-    verdict: str  # "ok", "check" or "reject", see Recording
-    doubts: tuple[str, ...]
-    quality: Mapping[str, float]  # lead -> probability that it is right, see quality.py
+    pictures: tuple[Picture, ...]
+    skipped: tuple[Path, ...]  # files that are no pictures, by their suffix
 
 
 @dataclass(frozen=True)
@@ -50,21 +53,27 @@ class BatchReport:
     outputs: Mapping[str, PageOutput]  # by picture, in the order given
     failures: tuple[Failure, ...]
     elapsed_s: float
-    timings_s: Mapping[str, float]  # stage -> seconds a digitized page, mean
+    timings_s: Mapping[str, float]  # stage -> seconds a page, mean over those of this run
     overrides: Overrides = NO_OVERRIDES
-    engine: str = "torch"  # what ran the networks
+    engine: str = TORCH  # what ran the networks
+    resumed: int = 0  # pages that an earlier run had done
+    skipped: tuple[Path, ...] = ()
+    stopped: str | None = None  # by what, if the run ended early
 
     def to_json(self) -> str:
         """Return the report as indented JSON."""
         document = {
             "pages": len(self.outputs) + len(self.failures),
             "digitized": len(self.outputs),
+            "resumed": self.resumed,
+            "stopped": self.stopped,
             "elapsed_s": round(self.elapsed_s, 3),
             "timings_s": {stage: round(value, 4) for stage, value in self.timings_s.items()},
             "overrides": self.overrides.to_json(),
             "engine": self.engine,
             "outputs": {source: vars(output) for source, output in self.outputs.items()},
             "failures": [asdict(failure) for failure in self.failures],
+            "skipped": [str(path) for path in self.skipped],
         }
         return json.dumps(document, indent=2) + "\n"
 
@@ -73,149 +82,196 @@ class BatchReport:
         return {source: one.doubts for source, one in self.outputs.items() if one.doubts}
 
 
-def find_pages(paths: Iterable[str | Path]) -> list[Path]:
-    """Expand files and folders to pictures, leaving out overlays that an earlier run left there.
+def find_pages(paths: Iterable[str | Path], *, out: Path | None = None) -> FoundPages:
+    """Find pictures: files as they are named, folders with all that is below them.
+
+    Hidden files and folders, and overlays that an earlier run left there, are no pictures. Each
+    picture's outputs are named as it is, below a folder like its own, and numbered where that is
+    taken; upper and lower case count as equal, as they do on Windows and macOS.
+
+    Args:
+        paths: Files and folders.
+        out: A folder that is not looked into, even if it lies in one of them.
 
     Raises:
         InputError: A folder holds no picture.
     """
-    named = [Path(path) for path in paths]
-    found = find_images(named)
-    return [path for path in found if path in named or not path.name.endswith(OVERLAY_SUFFIX)]
+    found: dict[Path, Path] = {}  # picture -> its name below the outputs, with suffix
+    skipped: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.setdefault(path, Path(path.name))
+            continue
+        inside = [file for file in _below(path, out) if not file.name.endswith(OVERLAY_SUFFIX)]
+        pictures = [file for file in inside if file.suffix.lower() in SUFFIXES]
+        if not pictures:
+            raise InputError(
+                f"{path}: no pictures in this folder, nor below it (looked for "
+                f"{' '.join(SUFFIXES)})"
+            )
+        skipped += [file for file in inside if file.suffix.lower() not in SUFFIXES]
+        for file in pictures:
+            found.setdefault(file, file.relative_to(path))
+    names = _names(found.values())
+    pairs = zip(found, names, strict=True)
+    return FoundPages(tuple(Picture(source, name) for source, name in pairs), tuple(skipped))
 
 
 def digitize_into(
     out: Path,
-    sources: Sequence[Path],
-    models: Models,
+    pictures: Sequence[Picture],
+    writing: Writing,
     *,
-    fs_hz: float = 500.0,
-    overrides: Overrides = NO_OVERRIDES,
-    overlay: bool = True,
+    make: Make[Picture, PageDone | Failure] | None = None,
+    seats: Sequence[Seat] = (Seat("cpu", 1),),
     sheet: Path | None = None,
-    progress: Callable[[Path, Failure | None], None] | None = None,
+    skipped: Sequence[Path] = (),
+    resume: bool = True,
+    stop: Stop | None = None,
+    progress: Callable[[Picture, Failure | None], None] | None = None,
 ) -> BatchReport:
     """Digitize pictures into a folder; a page that fails is reported and the others go on.
 
     Args:
         out: Folder for NAME.csv, NAME.overlay.png and run_report.json, made if need be.
-        sources: Picture files.
-        models: See `models.load_models`.
-        fs_hz: Samples a second of the tables.
-        overrides: What is told of all pages, whatever they show.
-        overlay: Draw the decoded trace on each picture.
-        sheet: PNG for the first overlays, all on one sheet.
-        progress: Called after each picture with its path and, if it failed, why.
+        pictures: See ``find_pages``.
+        writing: What is written of a page.
+        make: Prepares a worker in place of ``writing``.
+        seats: Where the workers run; several are processes of their own.
+        sheet: PNG for the first overlays, all on one sheet; needs ``writing.thumbs``.
+        skipped: Files to name in the report.
+        resume: Take what an earlier run wrote of the same picture with the same settings as done.
+        stop: Once it is wanted, the pages under way are finished and the report is written.
+        progress: Called after each picture with it and, if it failed, why.
 
     Returns:
         The report, which was also written.
 
     Raises:
-        InputError: The folder cannot be made.
+        InputError: The folder cannot be made, or another run is writing there.
+        EcgDigitizeError: No worker can be made.
     """
     began = time.monotonic()
+    stop = stop or Stop()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot be the output folder ({error}); name another") from error
-    outputs: dict[str, PageOutput] = {}
-    thumbs: list[tuple[str, Image]] = []
-    failures: list[Failure] = []
-    seconds: defaultdict[str, float] = defaultdict(float)
-    pages = ordered_map(_read, sources, workers=2)
-    for source, name, page in zip(sources, output_names(sources), pages, strict=True):
-        result: Digitization | Failure
-        if isinstance(page, Failure):
-            result = page
-        else:
-            result = attempt_page(page, models, fs_hz=fs_hz, overrides=overrides)
-        if isinstance(page, Page) and isinstance(result, Digitization):
-            drawn = draw_overlay(page, result) if overlay or sheet else None
-            result = _write(result, out, name, drawn if overlay else None)
-            if drawn is not None and isinstance(result, Digitization):
-                thumbs.append((_caption(name, result), thumbnail(drawn, size_px=SHEET_THUMB_PX)))
-                del thumbs[MAX_SHEET_PAGES:]
-        failure = result if isinstance(result, Failure) else None
-        if isinstance(result, Digitization):
-            apart_mv = result.einthoven_mv
-            outputs[str(source)] = PageOutput(
-                csv=str(out / f"{name}.csv"),
-                layout=result.recording.layout.name,
-                rhythm=result.recording.rhythm,
-                windows_s=_windows_s(result.recording.layout),
-                mm_per_s=result.recording.layout.mm_per_s,
-                mm_per_mv=result.recording.layout.mm_per_mv,
-                einthoven_mv=round(apart_mv, 4) if np.isfinite(apart_mv) else None,
-                verdict=result.recording.verdict,
-                doubts=result.doubts,
-                quality=_quality(result.recording),
-            )
-            for stage, value in result.timings_s.items():
-                seconds[stage] += value
-        if failure is not None:
-            failures.append(failure)
-        if progress is not None:
-            progress(source, failure)
-    report = BatchReport(
-        outputs=outputs,
-        failures=tuple(failures),
-        elapsed_s=time.monotonic() - began,
-        timings_s={stage: total / len(outputs) for stage, total in seconds.items()},
-        overrides=overrides,
-        engine=models.engine,
+    devices = sorted({seat.device.partition(":")[0] for seat in seats})
+    settings = settings_hash(
+        {
+            "preset": writing.preset,
+            "fs_hz": writing.fs_hz,
+            "overrides": writing.overrides.to_json(),
+            "engine": writing.engine,
+            "thumbs": writing.thumbs,
+            "devices": devices,
+        },
+        weights_dir=writing.weights_dir,
     )
-    if sheet is not None and thumbs:
-        save_png(sheet, contact_sheet(thumbs))
-    with replacing(out / REPORT_NAME) as partial:
-        partial.write_text(report.to_json(), encoding="utf-8")
+    outcomes: dict[Picture, PageDone | Failure] = {}
+    seconds: defaultdict[str, float] = defaultdict(float)
+    with open_store(out / STORE_NAME, settings=settings) as store:
+        if not resume:
+            store.clear()
+        for picture in pictures:
+            if (known := _known(store, picture, writing)) is not None:
+                outcomes[picture] = known
+                if progress is not None:
+                    progress(picture, None)
+        resumed = len(outcomes)
+        left = [picture for picture in pictures if picture not in outcomes]
+        for picture, result in work_on(left, make or writing, seats, stop=stop):
+            outcome = _told(picture, result)
+            outcomes[picture] = outcome
+            if isinstance(outcome, PageDone):
+                _keep(store, picture, outcome)
+                for stage, value in outcome.timings_s.items():
+                    seconds[stage] += value
+            if progress is not None:
+                progress(picture, outcome if isinstance(outcome, Failure) else None)
+        in_order = [(picture, outcomes[picture]) for picture in pictures if picture in outcomes]
+        done = {p: one for p, one in in_order if isinstance(one, PageDone)}
+        text = stop.to_text(n_done=len(in_order), n_pages=len(pictures))
+        report = BatchReport(
+            outputs={str(picture.source): one.output for picture, one in done.items()},
+            failures=tuple(one for _, one in in_order if isinstance(one, Failure)),
+            elapsed_s=time.monotonic() - began,
+            timings_s={stage: sum_s / (len(done) - resumed) for stage, sum_s in seconds.items()},
+            overrides=writing.overrides,
+            engine=writing.engine,
+            resumed=resumed,
+            skipped=tuple(skipped),
+            stopped=text if stop.is_wanted else None,
+        )
+        if sheet is not None and (thumbs := _thumbs(done)):
+            save_png(sheet, contact_sheet(thumbs))
+        with replacing(out / REPORT_NAME) as partial:
+            partial.write_text(report.to_json(), encoding="utf-8")
     return report
 
 
-def output_names(sources: Iterable[Path]) -> list[str]:
-    """Name each picture's outputs: its own name without suffix, numbered where that is taken.
+def _below(folder: Path, out: Path | None) -> Iterator[Path]:
+    """Yield the files below a folder, sorted, without hidden ones and those in hidden folders."""
+    left_out = None if out is None else out.resolve()
+    for here, folders, files in os.walk(folder):
+        if Path(here).resolve() == left_out:
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(here) / name for name in sorted(files) if not name.startswith("."))
 
-    Upper and lower case count as equal, as they do on the file systems of Windows and macOS.
-    """
+
+def _names(paths: Iterable[Path]) -> list[str]:
+    """Return names without suffix, each once, short enough for what is added to them."""
     taken: set[str] = set()
     names = []
-    for source in sources:
-        name, number = source.stem, 1
+    for path in paths:
+        stem = short_name(path.stem, spare_bytes=len(OVERLAY_SUFFIX) + len("-9999"))
+        name, number = path.with_name(stem).as_posix(), 1
         while name.casefold() in taken:
             number += 1
-            name = f"{source.stem}-{number}"
+            name = path.with_name(f"{stem}-{number}").as_posix()
         taken.add(name.casefold())
         names.append(name)
     return names
 
 
-def _read(source: Path) -> Page | Failure:
-    return attempt(lambda: read_image(source), str(source))
-
-
-def _windows_s(layout: Layout) -> dict[str, tuple[float, float]]:
-    segments = ((lead, layout.segment(lead)) for lead in layout.leads)
-    return {lead: (round(one.start_s, 4), round(one.stop_s, 4)) for lead, one in segments}
-
-
-def _quality(recording: Recording) -> dict[str, float]:
-    if recording.quality is None:
-        return {}
-    pairs = zip(LEADS, recording.quality, strict=True)
-    return {lead: round(float(right), 3) for lead, right in pairs if np.isfinite(right)}
-
-
-def _caption(name: str, result: Digitization) -> str:
-    strip = f"strip {result.recording.rhythm}  I - II + III {result.einthoven_mv:.3f} mV"
-    return f"{name}  {result.recording.verdict}  {strip}"
-
-
-def _write(
-    result: Digitization, out: Path, name: str, drawn: Image | None
-) -> Digitization | Failure:
-    try:
-        write_csv(result.recording, out / f"{name}.csv")
-        if drawn is not None:
-            save_png(out / f"{name}{OVERLAY_SUFFIX}", drawn)
-    except (OSError, InputError) as error:
-        return Failure(result.source, "write", f"{error}; free space or name another folder")
+def _told(picture: Picture, result: PageDone | Failure | Lost) -> PageDone | Failure:
+    if isinstance(result, Lost):
+        return Failure(str(picture.source), "worker", result.why)
     return result
+
+
+def _known(store: PageStore, picture: Picture, writing: Writing) -> PageDone | None:
+    """Return what an earlier run did of a picture, if its files are there."""
+    stem = writing.out / picture.name
+    files = [stem.with_name(f"{stem.name}.csv")]
+    files += [stem.with_name(stem.name + OVERLAY_SUFFIX)] if writing.overlay else []
+    kept = store.get(picture.name, picture.source) if all(map(Path.is_file, files)) else None
+    if kept is None:
+        return None
+    return PageDone(_output_from(kept.meta), {}, "", kept.arrays.get("thumb"))
+
+
+def _keep(store: PageStore, picture: Picture, done: PageDone) -> None:
+    """Note that a page is done; on a full disk it is only read again next time."""
+    arrays = {} if done.thumb is None else {"thumb": done.thumb}
+    try:
+        store.put(picture.name, done.picture_sha256, meta=asdict(done.output), arrays=arrays)
+    except OSError:
+        return
+
+
+def _output_from(meta: Mapping[str, Any]) -> PageOutput:
+    windows_s = {lead: (start, stop) for lead, (start, stop) in meta["windows_s"].items()}
+    return PageOutput(**{**meta, "windows_s": windows_s, "doubts": tuple(meta["doubts"])})
+
+
+def _thumbs(done: Mapping[Picture, PageDone]) -> list[tuple[str, Image]]:
+    shown = [
+        (caption(picture.name, one.output), one.thumb)
+        for picture, one in done.items()
+        if one.thumb is not None
+    ]
+    return shown[:MAX_SHEET_PAGES]

@@ -1,39 +1,36 @@
 """The command `ecg-digitize`: its arguments; `commands.py` does what they ask.
 
-Exit codes: 0 all done, 2 unusable arguments or inputs, 3 some pages failed.
+Exit codes: 0 all done, 2 unusable arguments or inputs, 3 some pages failed, 130 or 143 stopped by
+Ctrl-C or SIGTERM.
 """
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from ecg_digitize import __version__, commands
+from ecg_digitize.environment import set_threads
 from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.stage2.members import MEMBERS
 
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 TRAINED: Final = (*STAGES, "strips", "names", "text")  # each by itself
 FED: Final = STAGES[:2]  # whose training samples are a page each
-PRESET_HELP: Final = "fast: each network looks once; best: from several sides (default)"
-ENGINE_HELP: Final = "openvino: two to four times faster on a CPU, see docs/cpu.md (default: torch)"
+PRESET_HELP: Final = (
+    "quick: no refinement; fast: each network looks once; best: from several sides (default)"
+)
+ENGINE_HELP: Final = "what runs the networks on a CPU, see docs/cpu.md (default: torch)"
 SOURCE_HELP: Final = "simulator (default), bank:FILE.npz, wfdb:FOLDER, deepfake; commas join"
-THREADS: Final = {"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"}
-"""The threads of torch sleep while they wait: by default they spin, and where another program has
-one of two cores, a page then takes 14 s of CPU in place of 9. The matrices that numpy multiplies
-are small: there one thread takes a tenth of the time that two take if they have to wait."""
-
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    for name, value in THREADS.items():  # before numpy and torch are imported
-        os.environ.setdefault(name, value)
+    set_threads()
     if argv[:1] == ["submit"]:  # has its own parser, which travels in the notebook
         from ecg_digitize import submission
 
@@ -89,6 +86,8 @@ def _add_using(command: Command) -> None:
     add("--gain", type=_positive, metavar="MM/MV", help="gain (default: by text and pulses)")
     add("--no-overlay", action="store_true", help="write tables only")
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 96 overlays on one sheet")
+    add("--workers", type=_count, help="processes (default: one a core, from eight pages on)")
+    add("--no-resume", action="store_true", help="read again what an earlier run has done")
     _add_model_options(add)
 
     add = command(
@@ -106,7 +105,7 @@ def _add_using(command: Command) -> None:
     add("--repeat", type=_count, default=5, help="default: 5")
     add("--threads", type=_count, default=2, help="default: 2")
     add("--feed", choices=FED, help="time the making of its training pages instead, with")
-    add("--workers", type=_count, default=2, help="so many processes (default: 2),")
+    add("--workers", type=_count, help="so many processes (default: one a core; 2 with --feed),")
     add("--samples", type=_count, default=100, help="so many pages (default: 100) and")
     add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
     _add_json(add)
@@ -248,8 +247,8 @@ def _add_severity(add: Callable[..., Any]) -> None:
 
 
 def _add_passes(add: Callable[..., Any]) -> None:
-    help_text = "how often lines are refined (default: 1; 0: as stage 2 has them)"
-    add("--passes", type=int, choices=(0, 1, 2, 3), default=1, help=help_text)
+    help_text = "how often lines are refined (default: as the preset; 0: as stage 2 has them)"
+    add("--passes", type=int, choices=(0, 1, 2, 3), help=help_text)
 
 
 def _add_network(add: Callable[..., Any]) -> None:
@@ -262,7 +261,7 @@ def _add_json(add: Callable[..., Any]) -> None:
 
 
 def _add_model_options(add: Callable[..., Any]) -> None:
-    add("--preset", choices=("fast", "best"), default="best", help=PRESET_HELP)
+    add("--preset", choices=("quick", "fast", "best"), default="best", help=PRESET_HELP)
     add("--device", help="cpu or cuda (default: the best there is)")
     add("--engine", choices=("torch", "openvino"), default="torch", help=ENGINE_HELP)
     add("--weights", type=Path, metavar="DIR", help="folder of the weight files")

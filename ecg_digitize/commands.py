@@ -26,37 +26,63 @@ if TYPE_CHECKING:
 DONE: Final = 0
 UNUSABLE: Final = 2
 PAGES_FAILED: Final = 3
+SKIPPED_NAMED: Final = 5
+"""Files that are no pictures are named on the terminal up to this number."""
 
 
 def digitize(arguments: argparse.Namespace) -> int:
     """Write a csv and an overlay for each picture."""
-    from ecg_digitize.batch import digitize_into, find_pages
+    from ecg_digitize.batch import APART_FROM_PAGES, digitize_into, find_pages
+    from ecg_digitize.engine.seats import devices_named, seats_for
+    from ecg_digitize.engine.stop import stop_on_signals
     from ecg_digitize.many import Overrides
+    from ecg_digitize.openvino import device_for
+    from ecg_digitize.page_files import Writing
 
     paths = [*arguments.paths, *([sample_page()] if arguments.sample else [])]
     if not paths:
         raise InputError("digitize: no pictures; name files or folders, or say --sample")
-    sources = find_pages(paths)
-    overrides = Overrides(_family(arguments.layout), arguments.speed, arguments.gain)
-    models = _models(arguments)
-    with _bar(len(sources)) as step:
+    found = find_pages(paths, out=arguments.out)
+    n_pages = len(found.pictures)
+    workers = arguments.workers or (1 if n_pages < APART_FROM_PAGES else None)
+    devices = devices_named(device_for(arguments.engine, arguments.device))
+    writing = Writing(
+        out=arguments.out,
+        weights_dir=arguments.weights,
+        preset=arguments.preset,
+        engine=arguments.engine,
+        fs_hz=arguments.fs,
+        overrides=Overrides(_family(arguments.layout), arguments.speed, arguments.gain),
+        overlay=not arguments.no_overlay,
+        thumbs=arguments.contact_sheet is not None,
+    )
+    with _bar(n_pages) as step, stop_on_signals() as stop:
         report = digitize_into(
             arguments.out,
-            sources,
-            models,
-            fs_hz=arguments.fs,
-            overrides=overrides,
-            overlay=not arguments.no_overlay,
+            found.pictures,
+            writing,
+            seats=seats_for(devices, workers=workers, n_pages=n_pages),
             sheet=arguments.contact_sheet,
-            progress=lambda source, failure: step(),
+            skipped=found.skipped,
+            resume=not arguments.no_resume,
+            stop=stop,
+            progress=lambda picture, failure: step(),
         )
     for failure in report.failures:
         named = failure.error.startswith(failure.source)
         reason = failure.error if named else f"{failure.source}: {failure.error}"
         print(f"{reason} ({failure.stage})", file=sys.stderr)
-    print(f"{arguments.out}: {len(report.outputs)} of {len(sources)} pages", file=sys.stderr)
+    for path in report.skipped[:SKIPPED_NAMED]:
+        print(f"{path}: skipped, its suffix is not that of a picture", file=sys.stderr)
+    if (more := len(report.skipped) - SKIPPED_NAMED) > 0:
+        print(f"{more} more files skipped; run_report.json names them", file=sys.stderr)
+    again = f", {report.resumed} of them by an earlier run" if report.resumed else ""
+    print(f"{arguments.out}: {len(report.outputs)} of {n_pages} pages{again}", file=sys.stderr)
     for source, doubts in report.doubts().items():
         print(f"{report.outputs[source].verdict} {source}: {'; '.join(doubts)}", file=sys.stderr)
+    if report.stopped:
+        print(f"ecg-digitize: {report.stopped}", file=sys.stderr)
+        return stop.exit_code
     return PAGES_FAILED if report.failures else DONE
 
 
@@ -391,6 +417,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def bench(arguments: argparse.Namespace) -> int:
     """Time one picture, or the making of training samples."""
+    from ecg_digitize.engine.seats import usable_cores
     from ecg_digitize.runtime import limit_threads
     from ecg_digitize.synth.signals import open_source
     from ecg_digitize.training.bench import bench as measure
@@ -398,7 +425,7 @@ def bench(arguments: argparse.Namespace) -> int:
 
     if arguments.feed is not None:
         source = open_source(arguments.source)
-        workers, samples = arguments.workers, arguments.samples
+        workers, samples = arguments.workers or 2, arguments.samples
         with _bar(workers + samples) as step:
             feed = bench_feed(
                 arguments.feed, source, samples=samples, workers=workers, progress=step
@@ -409,13 +436,14 @@ def bench(arguments: argparse.Namespace) -> int:
     limit_threads(arguments.threads)
     image = arguments.image or sample_page()
     models = _models(arguments)
-    with _bar(2 * arguments.repeat + 1) as step:
+    with _bar((arguments.repeat + 1) * (1 + (arguments.workers or usable_cores()))) as step:
         report = measure(
             image,
             models,
             preset=arguments.preset,
             weights_dir=arguments.weights,
             repeat=arguments.repeat,
+            workers=arguments.workers,
             progress=step,
         )
     print(report.to_text(), end="")
@@ -454,22 +482,17 @@ def model_card(arguments: argparse.Namespace) -> int:
 
 
 def _models(arguments: argparse.Namespace, *, unused: Collection[str] = ()) -> "Models":
-    from ecg_digitize import models, runtime
+    from ecg_digitize import models, openvino, runtime
 
     if getattr(arguments, "passes", None) == 0:
         unused = (*unused, "refine")
-    on_openvino = arguments.engine == "openvino"
     loaded = models.load_models(
         weights_dir=arguments.weights,
-        device=runtime.choose_device(arguments.device or ("cpu" if on_openvino else None)),
+        device=runtime.choose_device(openvino.device_for(arguments.engine, arguments.device)),
         stages=[stage for stage in models.STAGES if stage not in unused],
         preset=arguments.preset,
     )
-    if not on_openvino:
-        return loaded
-    from ecg_digitize import openvino
-
-    return openvino.on_openvino(loaded)
+    return openvino.on_engine(arguments.engine, loaded)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from typing import Literal
 INPUT_ROOT_VARIABLE = "ECG_DIGITIZE_INPUT_ROOT"
 """Environment variable that stands in for /kaggle/input."""
 
+_MAX_NAME_BYTES = 255
+
 
 def input_root() -> Path:
     """Return the folder below which Kaggle mounts what a notebook may read."""
@@ -77,6 +79,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def short_name(name: str, *, spare_bytes: int) -> str:
+    """Return a file name to which so many bytes can be added, its end being a hash if need be.
+
+    File systems hold names of 255 bytes.
+    """
+    content = name.encode("utf-8", "surrogateescape")
+    room = _MAX_NAME_BYTES - spare_bytes
+    if len(content) <= room:
+        return name
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    return f"{content[: room - 13].decode('utf-8', 'ignore')}-{digest}"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a path to write to; on success it becomes `path`, on an error it vanishes.
@@ -87,7 +102,7 @@ def replacing(path: Path) -> Iterator[Path]:
         path: File to make or replace; its folder is made if need be.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = path.with_name(f".{short_name(path.name, spare_bytes=32)}.partial-{os.getpid()}")
     try:
         yield partial
         partial.replace(path)

@@ -2,7 +2,8 @@
 
 `build_kernel.py --smoke DIR` calls `smoke`. The notebook's cells run one after the other in a
 process that cannot import the repository's package, on a mock of /kaggle/input that holds the
-pages of DIR and two bad ones.
+pages of DIR and two bad ones. In the new layout it has two devices, each of them the CPU, one core
+fewer than there are, and is killed after its first page: the next run must go on.
 """
 
 import csv
@@ -20,6 +21,7 @@ from typing import Any, NoReturn
 from unittest import mock
 
 BAD_PAGES = ("zz_missing", "zz_truncated")
+KEPT = ".submission.parquet.pages/*.npz"
 TIMEOUT_S = 1800
 
 
@@ -92,6 +94,7 @@ def smoke(samples: Path, *, notebook: Path, root: Path) -> None:
         "old": (SLUG, DATASET_SLUG),
         "new": (f"competitions/{SLUG}", f"datasets/somebody/{DATASET_SLUG}"),
     }
+    written: list[bytes] = []
     for name, (competition, dataset) in layouts.items():
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="ecg-digitize-smoke-") as folder:
@@ -99,10 +102,20 @@ def smoke(samples: Path, *, notebook: Path, root: Path) -> None:
             rows = _mock_competition(home / "input" / competition, pages)
             _mock_dataset(home / "input" / dataset, root)
             (home / "working").mkdir()
+            killed = ""
+            if name == "new":
+                n_kept = _run_until_killed(notebook.resolve(), home)
+                killed = f", killed after {n_kept} and resumed on two devices"
             _run(notebook.resolve(), home)
-            _verify(home / "working", rows)
+            _verify(home / "working", rows, resumed=bool(killed))
+            written.append((home / "working" / "submission.parquet").read_bytes())
         seconds = time.monotonic() - began
-        print(f"smoke: {name} mounts: {len(pages)} pages and {len(BAD_PAGES)} bad, {seconds:.0f} s")
+        print(
+            f"smoke: {name} mounts: {len(pages)} pages and {len(BAD_PAGES)} bad{killed}, "
+            f"{seconds:.0f} s"
+        )
+    if len(set(written)) > 1:
+        raise SmokeError("submission.parquet: devices, cores or the kill changed its bytes")
 
 
 def _mock_competition(folder: Path, pages: list[Path]) -> list[tuple[str, str, int, int]]:
@@ -138,6 +151,36 @@ def _mock_dataset(folder: Path, root: Path) -> None:
 
 
 def _run(notebook: Path, home: Path) -> None:
+    with _started(notebook, home) as process:
+        try:
+            said, _ = process.communicate(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise SmokeError(f"the notebook took longer than {TIMEOUT_S} s") from None
+    if process.returncode:
+        raise SmokeError(f"the notebook failed:\n{said}")
+
+
+def _run_until_killed(notebook: Path, home: Path) -> int:
+    """Run the notebook, kill it once it has kept a page, and return how many it has kept."""
+    devices = {"ECG_DIGITIZE_DEVICE": "cpu,cpu"}
+    with _started(notebook, home, one_core_fewer=True, more=devices) as process:
+        until = time.monotonic() + TIMEOUT_S
+        while process.poll() is None and time.monotonic() < until:
+            if kept := list((home / "working").glob(KEPT)):
+                process.kill()
+                process.communicate()
+                return len(kept)
+            time.sleep(0.05)
+        process.kill()
+        raise SmokeError(
+            f"the notebook ended before it could be killed:\n{process.communicate()[0]}"
+        )
+
+
+def _started(
+    notebook: Path, home: Path, *, one_core_fewer: bool = False, more: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -146,17 +189,14 @@ def _run(notebook: Path, home: Path) -> None:
     # A strange home keeps caches of downloaded models, which Kaggle does not have, out of reach.
     made = {"HOME": str(home), "MPLBACKEND": "agg", "ECG_DIGITIZE_INPUT_ROOT": str(home / "input")}
     command = [sys.executable, "-I", str(Path(__file__).resolve()), str(notebook)]
-    done = subprocess.run(
-        [*_without_network(), *command],
+    return subprocess.Popen(
+        [*_without_network(), *command, *(["one core fewer"] if one_core_fewer else [])],
         cwd=home / "working",
-        env=kept | made,
-        capture_output=True,
+        env=kept | made | (more or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=TIMEOUT_S,
-        check=False,
     )
-    if done.returncode:
-        raise SmokeError(f"the notebook failed:\n{done.stdout}{done.stderr}")
 
 
 def _without_network() -> list[str]:
@@ -171,7 +211,7 @@ def _succeeds(command: list[str]) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def _verify(working: Path, rows: list[tuple[str, str, int, int]]) -> None:
+def _verify(working: Path, rows: list[tuple[str, str, int, int]], *, resumed: bool) -> None:
     import numpy as np
     import pyarrow.parquet as pq
 
@@ -179,6 +219,10 @@ def _verify(working: Path, rows: list[tuple[str, str, int, int]]) -> None:
     listed = sorted(failure["image"] for failure in report["failures"])
     if listed != sorted(BAD_PAGES):
         raise SmokeError(f"run_report.json lists {report['failures']}, must list {BAD_PAGES}")
+    if bool(report["resumed"]) != resumed:
+        raise SmokeError(f"run_report.json: {report['resumed']} pages are from an earlier run")
+    if left := list(working.glob(KEPT)):
+        raise SmokeError(f"{left[0]}: left behind")
     table = pq.read_table(working / "submission.parquet")
     want = [f"{name}_{k}_{lead}" for name, lead, _, count in rows for k in range(count)]
     if table["id"].to_pylist() != want:
@@ -192,5 +236,12 @@ def _verify(working: Path, rows: list[tuple[str, str, int, int]]) -> None:
             raise SmokeError(f"{name}: lead {lead} spans {np.ptp(lead_mv)} mV")
 
 
+def _leave_one_core() -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cores[:-1] or cores)
+
+
 if __name__ == "__main__":
+    if sys.argv[2:] and hasattr(os, "sched_setaffinity"):
+        _leave_one_core()
     execute(Path(sys.argv[1]))

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -51,7 +52,11 @@ def digitize_many(
         return attempt(lambda: read_image(Path(source)), str(source))
 
     for page in ordered_map(read, sources, workers=workers):
-        yield page if isinstance(page, Failure) else attempt_page(page, models, fs_hz=fs_hz)
+        if isinstance(page, Failure):
+            yield page
+        else:
+            work = partial(digitize_told, page, models, fs_hz=fs_hz)
+            yield attempt(work, page.source)
 
 
 @dataclass(frozen=True)
@@ -72,20 +77,17 @@ class Overrides:
 NO_OVERRIDES: Final = Overrides()
 
 
-def attempt_page(
+def digitize_told(
     page: Page, models: Models, *, fs_hz: float, overrides: Overrides = NO_OVERRIDES
-) -> Digitization | Failure:
-    """Digitize a page, see ``digitize_page``; what goes wrong comes back as a Failure."""
-    return attempt(
-        lambda: digitize_page(
-            page,
-            models,
-            fs_hz=fs_hz,
-            layout=overrides.family,
-            mm_per_s=overrides.mm_per_s,
-            mm_per_mv=overrides.mm_per_mv,
-        ),
-        page.source,
+) -> Digitization:
+    """Digitize a page of which somebody told something, see ``digitize_page``."""
+    return digitize_page(
+        page,
+        models,
+        fs_hz=fs_hz,
+        layout=overrides.family,
+        mm_per_s=overrides.mm_per_s,
+        mm_per_mv=overrides.mm_per_mv,
     )
 
 

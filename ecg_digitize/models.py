@@ -14,6 +14,7 @@ from ecg_digitize.manifest import read_manifest
 from ecg_digitize.runtime import autocast_dtype, choose_device, placed
 from ecg_digitize.sheet.names import Name, find_names
 from ecg_digitize.sheet.text import Cut, Line, read_lines
+from ecg_digitize.stage2.refine import PASSES
 from ecg_digitize.types import Image
 from ecg_digitize.weights import load_network
 
@@ -28,10 +29,18 @@ class Preset:
     """What is spent on a page."""
 
     flips: bool  # whether the refinement sees its bands upside down and backwards too
+    passes: int = PASSES  # how often the decoded lines are refined on the ink
+    follows_lines: bool = True  # whether stage 1 follows the printed lines between the crossings
 
 
-PRESETS: Final = {"fast": Preset(flips=False), "best": Preset(flips=True)}
+PRESETS: Final = {
+    "quick": Preset(flips=False, passes=0, follows_lines=False),  # where the time is short
+    "fast": Preset(flips=False),
+    "best": Preset(flips=True),
+}
 BEST: Final = "best"
+TORCH: Final = "torch"
+"""What runs the networks if nothing else is asked for; `openvino.py` has the other."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class Models:
     text: nn.Module | None = None  # what they tell in words,
     strips: nn.Module | None = None  # and their rows
     preset: Preset = PRESETS[BEST]
-    engine: str = "torch"  # what runs them: "torch" or "openvino"
+    engine: str = TORCH  # what runs them
 
 
 def load_models(
@@ -86,7 +95,7 @@ def load_models(
     if set(stages) == set(STAGES) and set(READERS) <= set(entries):
         for stage in READERS:
             networks[stage] = placed(load_network(entries[stage], weights_dir=weights_dir), device)
-    return Models(**networks, device=device, preset=PRESETS[preset], engine="torch")
+    return Models(**networks, device=device, preset=PRESETS[preset], engine=TORCH)
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,14 @@ from torch import nn
 from ecg_digitize import __version__
 from ecg_digitize.errors import InputError, WeightsError
 from ecg_digitize.files import replacing
-from ecg_digitize.models import READERS, STAGES, Models
+from ecg_digitize.models import READERS, STAGES, TORCH, Models
 from ecg_digitize.nets import encoder, lite, unet
 from ecg_digitize.runtime import autocast_dtype
 from ecg_digitize.weights import check_input
 
 logger = logging.getLogger(__name__)
 
+OPENVINO: Final = "openvino"
 CACHE_VARIABLE: Final = "ECG_DIGITIZE_CACHE"
 """Environment variable that names another folder for the converted networks."""
 
@@ -59,6 +60,16 @@ class Compiled(nn.Module):
         return tensors if len(tensors) > 1 else tensors[0]
 
 
+def on_engine(engine: str, models: Models) -> Models:
+    """Return models run by "torch", as they are loaded, or by "openvino"."""
+    return models if engine == TORCH else on_openvino(models)
+
+
+def device_for(engine: str, requested: str | None) -> str | None:
+    """Return the device to ask for: OpenVINO takes the CPU also where there is a GPU."""
+    return requested or ("cpu" if engine == OPENVINO else None)
+
+
 def on_openvino(
     models: Models, *, threads: int | None = None, cache_dir: Path | None = None
 ) -> Models:
@@ -87,7 +98,7 @@ def on_openvino(
         for stage, network in networks.items()
         if hasattr(network, "example_input_shape")  # stages that were not asked for have none
     }
-    return replace(models, **compiled, engine="openvino")
+    return replace(models, **compiled, engine=OPENVINO)
 
 
 def cache_folder() -> Path:

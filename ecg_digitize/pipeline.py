@@ -30,7 +30,6 @@ from ecg_digitize.signals import to_recording
 from ecg_digitize.stage1.ends import start_by_ink
 from ecg_digitize.stage1.pulses import calibrated
 from ecg_digitize.stage1.rectify import rectify
-from ecg_digitize.stage2.refine import PASSES
 from ecg_digitize.stages import find_grid, find_sheet, read_rectified
 from ecg_digitize.types import Digitization, Page, Registration
 from ecg_digitize.usual import (
@@ -58,7 +57,7 @@ def digitize_page(
     lengths: Mapping[str, int] | None = None,
     rhythm: str | None = None,
     fusion: bool = True,
-    passes: int = PASSES,
+    passes: int | None = None,
 ) -> Digitization:
     """Digitize one page.
 
@@ -76,7 +75,7 @@ def digitize_page(
         rhythm: The lead of the rhythm strip; None takes the one that it repeats, if any.
         fusion: Blend limb leads that follow from each other where they agree; what it is worth
             is in docs/ablation.md. Other sheets' leads are never blended: it cost 1 to 2.5 dB.
-        passes: How often the decoded lines are refined on the ink; see refine.PASSES.
+        passes: How often the decoded lines are refined on the ink; None: as the preset says.
 
     Returns:
         The recording and what every stage found on the way.
@@ -151,7 +150,7 @@ class _Wanted:
     lengths: Mapping[str, int] | None
     rhythm: str | None
     fusion: bool
-    passes: int
+    passes: int | None
 
 
 def _digitize_usual(

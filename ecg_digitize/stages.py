@@ -24,7 +24,7 @@ from ecg_digitize.stage1.ripples import follow_ripples
 from ecg_digitize.stage1.rows import place_rows
 from ecg_digitize.stage1.timing import follow_lines
 from ecg_digitize.stage2.decode import decode
-from ecg_digitize.stage2.refine import PASSES, REACH_PX, bands_from, flipped, refine_input
+from ecg_digitize.stage2.refine import REACH_PX, bands_from, flipped, refine_input
 from ecg_digitize.stage2.whole import column_probability, trace_map_of
 from ecg_digitize.types import (
     Float32,
@@ -115,6 +115,8 @@ def find_grid(page: Page, registration: Registration, models: Models) -> GridMap
     found, seen_as = see_lattice(page, registration, models)
     if not np.isfinite(found.residual_px) and (flat := as_scanned(registration)):
         return unseen_grid(flat.page_from_sheet)
+    if not models.preset.follows_lines:
+        return place_rows(page, found, registration)
     grid = refine_grid(page.image, found, page_from_sheet=seen_as.page_from_sheet)
     placed_grid = place_rows(page, follow_lines(page.image, grid), registration)
     return follow_ripples(page.image, placed_grid)
@@ -170,7 +172,7 @@ def read_rectified(
     rectified: RectifiedPage,
     models: Models,
     *,
-    passes: int = PASSES,
+    passes: int | None = None,
     lap: Callable[[str], None] = lambda _: None,
     network: nn.Module | None = None,
 ) -> Trace:
@@ -179,7 +181,7 @@ def read_rectified(
     Args:
         rectified: The page, or a strip of it.
         models: The networks.
-        passes: How often lines are refined.
+        passes: How often lines are refined; None: as the preset says.
         lap: Called with the name of each step when it is done.
         network: What finds the traces; None is models.stage2, which knows pages of four rows.
     """
@@ -204,10 +206,10 @@ def find_traces(
 
 def refine_trace(
     rectified: RectifiedPage, trace_map: TraceMap, trace: Trace, models: Models, *,
-    passes: int = PASSES,
+    passes: int | None = None,
 ) -> Trace:  # fmt: skip
     """Stage 2: the decoded lines, moved onto the centre of the ink around them."""
-    for _ in range(passes):
+    for _ in range(models.preset.passes if passes is None else passes):
         line_px, pixels, clues = refine_input(rectified, trace_map, trace)
         both = (False, True) if models.preset.flips else (False,)
         flips = itertools.product(both, repeat=2)

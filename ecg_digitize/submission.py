@@ -2,221 +2,131 @@
 
 Every row of test.csv gets a finite value, whatever happens to a page: one that is missing,
 unreadable, fails in a stage or is not begun within the time budget gets zeros, and the report
-says which and why. Zeros because the metric removes each lead's offset: any constant scores the
-same 0.16 dB, and only a wrong shape can score less.
+says which and why. Workers read the pages side by side (``engine/``); finished pages lie in a
+folder beside the submission, so that a run that was killed goes on. The submission is written from
+them at the end, in the order of the table.
 """
 
 import argparse
 import functools
-import json
 import logging
 import sys
-import threading
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from itertools import groupby, islice
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
+from ecg_digitize.answers import Answer, Answering, Question, digitize_asked
 from ecg_digitize.competition import (
     Competition,
     PageRequest,
-    TestRow,
     find_competition,
     index_images,
     page_requests,
     read_test_table,
 )
+from ecg_digitize.engine.pace import Level, Pace
+from ecg_digitize.engine.seats import Seat, devices_named, seats_for
+from ecg_digitize.engine.spare import load_on
+from ecg_digitize.engine.stop import Stop, stop_on_signals
+from ecg_digitize.engine.store import open_store, settings_hash
+from ecg_digitize.engine.workers import Lost, Make, work_on
+from ecg_digitize.environment import set_threads
 from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.files import replacing
+from ecg_digitize.formats.submission import write_submission
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import COMPETITION, LEADS
-from ecg_digitize.many import attempt, ordered_map
-from ecg_digitize.models import BEST, PRESETS, load_models
-from ecg_digitize.pipeline import digitize_page
+from ecg_digitize.many import attempt
+from ecg_digitize.models import BEST, PRESETS, Models
 from ecg_digitize.render.overlay import draw_overlay
-from ecg_digitize.runtime import choose_device
-from ecg_digitize.types import Digitization, Failure, Float32, Image, Recording
+from ecg_digitize.submission_state import Progress, RunReport, table_failures
+from ecg_digitize.types import Failure, Image
 
 logger = logging.getLogger(__name__)
 
 TIME_BUDGET_S: Final = 8.5 * 3600
 """Half an hour below Kaggle's limit, for start-up and the pages under way."""
-FALLBACK_MV: Final = 0.0
-SCHEMA: Final = pa.schema([("id", pa.string()), ("value", pa.float32())])
+LEVELS: Final = (Level("best", 1.0), Level("fast", 0.8), Level("quick", 0.6))
+"""What is spent on a page, best first; the shares are those of CPU time on one core."""
 _LOG_EVERY_PAGES: Final = 25
 
-
-@dataclass(frozen=True)
-class RunReport:
-    """What a run did, written as run_report.json."""
-
-    pages: int
-    rows: int
-    failures: Mapping[str, Failure]  # image id -> why its rows are zeros
-    samples_filled: int  # samples of digitized pages that had to be interpolated
-    elapsed_s: float
-    timings_s: Mapping[str, float]  # stage -> seconds a digitized page, mean
-
-    def to_json(self) -> str:
-        """Return the report as indented JSON."""
-        failures = [
-            {"image": image_id, "stage": failure.stage, "error": failure.error}
-            for image_id, failure in self.failures.items()
-        ]
-        document = {
-            "pages": self.pages,
-            "digitized": self.pages - len(failures),
-            "rows": self.rows,
-            "samples_filled": self.samples_filled,
-            "elapsed_s": round(self.elapsed_s, 3),
-            "timings_s": {stage: round(value, 4) for stage, value in self.timings_s.items()},
-            "failures": failures,
-        }
-        return json.dumps(document, indent=2) + "\n"
-
-
-Digitize = Callable[[Path, PageRequest], Digitization]
-"""Reads and digitizes one picture; called from several threads; raises on failure."""
-
-
-def lead_values(recording: Recording, lead: str, n_samples: int) -> tuple[Float32, int]:
-    """Cut one lead's printed window out of a recording, finite and of the wanted length.
-
-    Args:
-        recording: NaN outside the windows.
-        lead: One of LEADS.
-        n_samples: Wanted; a window that is shorter is continued with its last value.
-
-    Returns:
-        (n_samples,) float32 mV, and how many of them had to be filled in.
-    """
-    signal = recording.signals_mv[LEADS.index(lead)]
-    start, _ = COMPETITION.window(lead, signal.size)
-    values = np.full(n_samples, np.nan, dtype=np.float32)
-    window = signal[start : start + n_samples]
-    values[: window.size] = window
-    bad = ~np.isfinite(values)
-    n_bad = int(bad.sum())
-    if n_bad == n_samples:
-        values[:] = FALLBACK_MV
-    elif n_bad:
-        values[bad] = np.interp(np.flatnonzero(bad), np.flatnonzero(~bad), values[~bad])
-    return values, n_bad
+MakeAsk = Make[Question, Answer | Failure]
 
 
 def submit(
     competition: Competition,
-    digitize: Digitize,
+    make: MakeAsk,
     *,
     output: Path,
     report: Path,
+    seats: Sequence[Seat] = (Seat("cpu", 1),),
+    levels: Sequence[Level] = LEVELS,
     time_budget_s: float = TIME_BUDGET_S,
-    workers: int = 2,
+    settings: Mapping[str, Any] | None = None,
+    weights_dir: Path | None = None,
+    resume: bool = True,
+    stop: Stop | None = None,
+    apart: bool | None = None,
 ) -> RunReport:
     """Digitize every picture of test.csv and write the submission and the report.
 
-    Pages are worked on by `workers` threads, a few ahead of the writer; memory holds those pages
-    and the values of rows not yet written. Both files appear whole or not at all.
+    A worker holds one page, this process the values of the pages that the disk did not take. Both
+    files appear whole or not at all.
 
     Args:
         competition: The inputs.
-        digitize: What turns one picture into signals.
+        make: Prepares a worker; what that returns turns one picture into values.
         output: The parquet file: id string, value float32 (mV), in test.csv's order.
         report: The JSON report.
+        seats: Where the workers run.
+        levels: What may be spent on a page, best first; the time decides page by page.
         time_budget_s: Pages not begun after this many seconds get the fallback.
-        workers: Threads.
+        settings: What else the values depend on; an earlier run's pages are used if it is equal.
+        weights_dir: Folder of the weights that make uses; None searches the usual places.
+        resume: Use the pages of an earlier run that was stopped.
+        stop: Once it is wanted, the pages under way are finished and only the report is written.
+        apart: See ``work_on``.
 
     Raises:
-        InputError: If test.csv cannot be used.
+        InputError: If test.csv cannot be used, or another run is writing the same submission.
+        EcgDigitizeError: If no worker can be made.
     """
     began = time.monotonic()
-    rows = read_test_table(competition.test_csv)
-    requests = page_requests(rows)
-    logger.info("%d pages, %d leads in %s", len(requests), len(rows), competition.test_csv)
-    outcomes = _outcomes(
-        requests.values(),
-        index_images(competition.images),
-        digitize,
-        deadline=began + time_budget_s,
-        workers=workers,
-    )
-    recordings: dict[str, Recording | None] = {}  # pages not yet written; None if one failed
-    failures: dict[str, Failure] = {}
-    seconds: defaultdict[str, float] = defaultdict(float)
-    rows_left = Counter(row.image_id for row in rows)
-    n_rows = n_filled = 0
-    with ExitStack() as stack:
-        partial = stack.enter_context(replacing(output))
-        writer = stack.enter_context(pq.ParquetWriter(partial, SCHEMA, use_dictionary=False))
-        for image_id, block in groupby(rows, key=lambda row: row.image_id):
-            while image_id not in recordings:
-                done, outcome = next(outcomes)
-                if isinstance(outcome, Failure):
-                    failures[done], recordings[done] = outcome, None
-                else:
-                    recordings[done] = outcome.recording
-                    for stage, value in outcome.timings_s.items():
-                        seconds[stage] += value
-            leads = list(block)
-            table, filled = _table(leads, recordings[image_id])
-            writer.write_table(table, row_group_size=max(1, table.num_rows))
-            n_rows, n_filled = n_rows + table.num_rows, n_filled + filled
-            rows_left[image_id] -= len(leads)
-            if not rows_left[image_id]:
-                del recordings[image_id]
-    n_digitized = len(requests) - len(failures)
-    run_report = RunReport(
-        pages=len(requests),
-        rows=n_rows,
-        failures=failures,
-        samples_filled=n_filled,
-        elapsed_s=time.monotonic() - began,
-        timings_s={stage: total / n_digitized for stage, total in seconds.items()},
-    )
-    with replacing(report) as partial:
-        partial.write_text(run_report.to_json(), encoding="utf-8")
+    stop = stop or Stop()
+    table = read_test_table(competition.test_csv)
+    requests = page_requests(table.rows)
+    logger.info("%d pages, %d leads in %s", len(requests), len(table.rows), competition.test_csv)
+    told = {"levels": [level.name for level in levels], **(settings or {})}
+    digest = settings_hash(told, weights_dir=weights_dir)
+    n_rows = 0
+    with open_store(output.parent / f".{output.name}.pages", settings=digest) as store:
+        if not resume:
+            store.clear()
+        progress = Progress(store, requests)
+        asked = _asked(progress, index_images(competition.images))
+        end_s = began + time_budget_s
+        try:
+            _read(progress, asked, make, seats, levels, end_s=end_s, stop=stop, apart=apart)
+        except Exception as error:
+            if apart is False:
+                raise
+            logger.warning("%s; one process goes on by itself", error)
+            _read(progress, asked, make, seats[:1], levels, end_s=end_s, stop=stop, apart=False)
+        if not stop.is_wanted:
+            n_rows = write_submission(output, table.rows, progress.values_mv)
+        run_report = progress.report(
+            rows=n_rows,
+            table_failures=table_failures(table, competition.test_csv),
+            elapsed_s=time.monotonic() - began,
+            seats=seats,
+            stop=stop,
+        )
+        with replacing(report) as partial:
+            partial.write_text(run_report.to_json(), encoding="utf-8")
+        if not stop.is_wanted:
+            store.remove()
     return run_report
-
-
-def pipeline_digitize(
-    *, weights_dir: Path | None = None, device: str | None = None, preset: str = BEST
-) -> Digitize:
-    """Load the networks and return the function that reads and digitizes one picture.
-
-    Args:
-        weights_dir: Folder of the weight files; None searches the usual places.
-        device: "cpu", "cuda" or None for the best there is.
-        preset: A key of `models.PRESETS`.
-
-    Raises:
-        InputError: If there is no such preset.
-        WeightsError: If the weights are missing or altered.
-    """
-    models = load_models(weights_dir=weights_dir, device=choose_device(device), preset=preset)
-    one_at_a_time = threading.Lock()  # the networks; reading the next pictures goes on beside it
-
-    def digitize(source: Path, request: PageRequest) -> Digitization:
-        page = read_image(source)
-        with one_at_a_time:
-            return digitize_page(
-                page,
-                models,
-                fs_hz=request.fs_hz,
-                lengths=_usable(request),
-                layout=COMPETITION,
-                rhythm=COMPETITION.strip_lead,
-            )
-
-    return digitize
 
 
 def preview(
@@ -231,28 +141,31 @@ def preview(
     Args:
         competition: The inputs; None is `find_competition()`.
         n_pages: Pages of test.csv to try; those that fail are left out and logged.
-        weights_dir: As for `pipeline_digitize`.
-        device: As for `pipeline_digitize`.
+        weights_dir: Folder of the weight files; None searches the usual places.
+        device: "cpu", "cuda" or None for the best there is.
 
     Yields:
         Image id and the (H, W, 3) uint8 RGB overlay.
     """
     competition = competition or find_competition()
-    requests = page_requests(read_test_table(competition.test_csv))
+    requests = page_requests(read_test_table(competition.test_csv).rows)
     images = index_images(competition.images)
-    digitize = pipeline_digitize(weights_dir=weights_dir, device=device)
+    models = load_on(devices_named(device)[0], weights_dir=weights_dir)
     for request in islice(requests.values(), n_pages):
         if (source := images.get(request.image_id)) is None:
             continue
-        result = attempt(functools.partial(digitize, source, request), str(source))
-        if isinstance(result, Failure):
-            logger.warning("%s: %s: %s", request.image_id, result.stage, result.error)
+        drawn = attempt(functools.partial(_drawn, request, source, models), str(source))
+        if isinstance(drawn, Failure):
+            logger.warning("%s: %s: %s", request.image_id, drawn.stage, drawn.error)
         else:
-            yield request.image_id, draw_overlay(read_image(source), result)
+            yield request.image_id, drawn
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `python -m ecg_digitize.submission`; returns 0, 2 (unusable) or 3 (some pages failed)."""
+    """Run `python -m ecg_digitize.submission` and return its exit code.
+
+    0: all done, 2: unusable, 3: some pages failed, 130 or 143: stopped by Ctrl-C or SIGTERM.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m ecg_digitize.submission",
         description="Digitize the pictures of test.csv into submission.parquet.",
@@ -263,27 +176,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--output", type=Path, default=Path("submission.parquet"))
     add("--report", type=Path, default=Path("run_report.json"))
     add("--weights", type=Path, metavar="DIR", help="folder of the weight files")
-    add("--device", help="cpu or cuda (default: the best there is)")
-    add("--preset", choices=tuple(PRESETS), default=BEST, help="default: %(default)s")
-    add("--workers", type=int, default=2, help="threads (default: %(default)s)")
+    add("--device", help="cpu, cuda, or several as cuda:0,cuda:1 (default: the best there are)")
+    add("--preset", choices=tuple(PRESETS), default=BEST, help="at most (default: %(default)s)")
+    add("--workers", type=int, help="processes (default: one a core)")
     add("--time-budget-s", type=float, default=TIME_BUDGET_S, help="default: %(default)s")
+    add("--no-resume", action="store_true", help="read again what a stopped run has read")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("ecg_digitize").setLevel(logging.INFO)  # Jupyter may own the root logger
+    set_threads()
+    names = [level.name for level in LEVELS]
     try:
-        report = submit(
-            find_competition(test_csv=arguments.test_csv, images=arguments.images),
-            pipeline_digitize(
-                weights_dir=arguments.weights, device=arguments.device, preset=arguments.preset
-            ),
-            output=arguments.output,
-            report=arguments.report,
-            time_budget_s=arguments.time_budget_s,
-            workers=max(1, arguments.workers),
-        )
+        seats = seats_for(devices_named(arguments.device), workers=arguments.workers)
+        logger.info("%d workers: %s", len(seats), ", ".join(seat.device for seat in seats))
+        with stop_on_signals() as stop:
+            report = submit(
+                find_competition(test_csv=arguments.test_csv, images=arguments.images),
+                Answering(arguments.weights),
+                output=arguments.output,
+                report=arguments.report,
+                seats=seats,
+                levels=LEVELS[names.index(arguments.preset) :],
+                time_budget_s=arguments.time_budget_s,
+                settings={"devices": sorted({seat.device.partition(":")[0] for seat in seats})},
+                weights_dir=arguments.weights,
+                resume=not arguments.no_resume,
+                stop=stop,
+                apart=True,
+            )
     except EcgDigitizeError as error:
         logger.error("%s", error)
         return 2
+    except OSError as error:
+        logger.error("%s; free space or name another folder, and run the same command", error)
+        return 2
+    if report.stopped:
+        logger.warning("%s", report.stopped)
+        return stop.exit_code
     logger.info(
         "%s: %d rows of %d pages in %.0f s, %d pages failed",
         arguments.output,
@@ -292,67 +221,66 @@ def main(argv: Sequence[str] | None = None) -> int:
         report.elapsed_s,
         len(report.failures),
     )
-    return 3 if report.failures else 0
+    return 3 if report.failures or report.table_failures else 0
 
 
-def _outcomes(
-    requests: Collection[PageRequest],
-    images: Mapping[str, Path],
-    digitize: Digitize,
-    *,
-    deadline: float,
-    workers: int,
-) -> Iterator[tuple[str, Digitization | Failure]]:
-    """Yield each page's id and what became of it, in order."""
+def _drawn(request: PageRequest, source: Path, models: Models) -> Image:
+    page = read_image(source)
+    return draw_overlay(page, digitize_asked(page, Question(request, source, BEST), models))
 
-    def work(request: PageRequest) -> tuple[str, Digitization | Failure]:
-        name = request.image_id
-        if time.monotonic() > deadline:
-            return name, Failure(name, "time", "not begun within the time budget")
+
+def _asked(progress: Progress, images: Mapping[str, Path]) -> list[tuple[PageRequest, Path]]:
+    """Return the pages that are to be read, and note which need not or cannot."""
+    asked = []
+    for name, request in progress.requests.items():
         if name not in images:
-            return name, Failure(name, "read", f"no {name}.png, nor of another known kind")
-        source = images[name]
-        return name, attempt(functools.partial(digitize, source, request), str(source))
-
-    for number, (name, outcome) in enumerate(ordered_map(work, requests, workers=workers), 1):
-        if isinstance(outcome, Failure):
-            logger.warning("%s: %s: %s", name, outcome.stage, outcome.error)
-        if number % _LOG_EVERY_PAGES == 0:
-            logger.info("%d of %d pages", number, len(requests))
-        yield name, outcome
+            progress.fail(name, Failure(name, "read", f"no {name}.png, nor of another known kind"))
+        elif not progress.recall(request, images[name]):
+            asked.append((request, images[name]))
+    return asked
 
 
-def _usable(request: PageRequest) -> Mapping[str, int] | None:
-    """Return the lengths if the ten seconds can hold them, else None: the natural ones."""
-    n_total = request.lengths.get("II", 0)
-    fits = all(
-        COMPETITION.window(lead, n_total)[0] + request.lengths.get(lead, n_total + 1) <= n_total
-        for lead in LEADS
-    )
-    return request.lengths if fits else None
-
-
-def _table(leads: Sequence[TestRow], recording: Recording | None) -> tuple[pa.Table, int]:
-    """Return the rows of consecutive leads of one page, and how many samples were filled."""
-    ids, values, n_filled = [], [], 0
-    for row in leads:
-        if recording is None:
-            lead_mv, filled = np.full(row.n_samples, FALLBACK_MV, dtype=np.float32), 0
+def _read(
+    progress: Progress,
+    asked: Sequence[tuple[PageRequest, Path]],
+    make: MakeAsk,
+    seats: Sequence[Seat],
+    levels: Sequence[Level],
+    *,
+    end_s: float,
+    stop: Stop,
+    apart: bool | None,
+) -> None:
+    """Read the pages of which nothing is known yet; end_s: by time.monotonic."""
+    left = [(request, source) for request, source in asked if not progress.knows(request)]
+    budget_s = end_s - time.monotonic()
+    pace = Pace(levels, budget_s=budget_s, n_pages=len(left), n_workers=len(seats))
+    questions = _questions(progress, left, pace)
+    done = work_on(questions, make, seats, stop=stop, apart=apart)
+    for number, (question, outcome) in enumerate(done, 1):
+        request = question.request
+        if isinstance(outcome, Answer):
+            pace.took(outcome.preset, sum(outcome.timings_s.values()))
+            progress.keep(request, outcome)
+        elif isinstance(outcome, Lost):
+            progress.fail(request.image_id, Failure(str(question.source), "worker", outcome.why))
         else:
-            lead_mv, filled = lead_values(recording, row.lead, row.n_samples)
-        # Arrow joins the parts outside Python: 37 million strings are never objects, and a page of
-        # 37,500 rows is made and written in 8 ms.
-        prefix, suffix = pa.scalar(f"{row.image_id}_"), pa.scalar(f"_{row.lead}")
-        ids.append(pc.binary_join_element_wise(prefix, _numbers(row.n_samples), suffix, ""))
-        values.append(lead_mv)
-        n_filled += filled
-    columns = [pa.chunked_array(ids, pa.string()), pa.chunked_array(values, pa.float32())]
-    return pa.table(columns, schema=SCHEMA), n_filled
+            progress.fail(request.image_id, outcome)
+        if number % _LOG_EVERY_PAGES == 0:
+            logger.info("%d of %d pages", number, len(left))
 
 
-@functools.lru_cache(maxsize=32)
-def _numbers(count: int) -> pa.Array:
-    return pc.cast(pa.array(np.arange(count)), pa.string())
+def _questions(
+    progress: Progress, asked: Sequence[tuple[PageRequest, Path]], pace: Pace
+) -> Iterator[Question]:
+    """Yield pages when workers are free for them, with what may be spent on each."""
+    for request, source in asked:
+        level = pace.choose()
+        if level is None:
+            name = request.image_id
+            progress.fail(name, Failure(name, "time", "not begun within the time budget"))
+        else:
+            yield Question(request, source, level.name)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How long one page takes, stage by stage, next to the floor that no digitizer gets below.
 
-How long a start takes before the first page, cold and warm; and how fast training samples come,
-which must not keep a network waiting.
+How long a start takes before the first page, cold and warm; how many pages a batch makes and what
+its workers hold; and how fast training samples come, which must not keep a network waiting.
 """
 
 import json
@@ -21,30 +21,32 @@ from typing import Any
 import cv2
 import torch
 
+from ecg_digitize.engine.seats import Seat, seats_for
+from ecg_digitize.engine.spare import load_on
+from ecg_digitize.engine.workers import Lost, work_on
 from ecg_digitize.frames import RECT
 from ecg_digitize.geometry import mesh_maps
 from ecg_digitize.image import read_image
-from ecg_digitize.many import digitize_many
 from ecg_digitize.models import BEST, Models
+from ecg_digitize.openvino import on_engine
 from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import stream
 from ecg_digitize.training.run import script_of
 from ecg_digitize.training.validate import VALIDATION_SEED
-from ecg_digitize.types import Digitization, GridMap, Page
+from ecg_digitize.types import GridMap, Page
 
 _START = """\
 import json, os, sys, time
 from pathlib import Path
 from ecg_digitize import digitize_page, load_models, read_image
+from ecg_digitize.openvino import on_engine
 from ecg_digitize.runtime import choose_device, limit_threads
 began, image, threads, device, engine, preset, weights_dir = json.loads(sys.argv[1])
 limit_threads(threads)
 folder = Path(weights_dir) if weights_dir else None
 models = load_models(device=choose_device(device), preset=preset, weights_dir=folder)
-if engine == "openvino":
-    from ecg_digitize.openvino import on_openvino
-    models = on_openvino(models)
+models = on_engine(engine, models)
 ready_s = time.time() - began
 digitize_page(read_image(Path(image)), models)
 print(json.dumps([ready_s, time.time() - began, sum(os.times()[:2])]))
@@ -69,6 +71,53 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Many pages by several workers, as `digitize` and `submit` read them."""
+
+    workers: int
+    threads: int  # of each worker
+    pages: int  # that were counted, after the first one of each worker
+    start_s: float  # until every worker has done its first page
+    pages_per_s: float  # after that
+    worker_memory_mb: float | None  # the most that one of them ever held
+
+    def seconds_for(self, n_pages: int) -> float:
+        """Return what so many pages take, the start included."""
+        return self.start_s + max(0, n_pages - self.workers) / self.pages_per_s
+
+    def to_text(self, page_s: float) -> str:
+        """Return lines to read; page_s: what a page takes by itself."""
+        totals = ", ".join(f"{n}: {self.seconds_for(n):.0f} s" for n in (1, 10, 100, 1000))
+        held = "" if self.worker_memory_mb is None else f", each {self.worker_memory_mb:.0f} MB"
+        gain = self.pages_per_s * page_s
+        return (
+            f"  {self.pages_per_s:.2f} pages/s in a batch, {gain:.2f} times one page after the "
+            f"other ({self.workers} workers of {self.threads} threads{held})\n"
+            f"  pages in so many seconds, by that and the start of {self.start_s:.0f} s: {totals}"
+        )
+
+
+@dataclass(frozen=True)
+class BatchWork:
+    """Prepares a worker, see ``engine.workers.Make``."""
+
+    weights_dir: Path | None
+    preset: str
+    engine: str
+
+    def __call__(self, seat: Seat) -> Callable[[Path], float | None]:
+        """Load the networks; return what digitizes a picture and tells the memory held so far."""
+        loaded = load_on(seat.device, weights_dir=self.weights_dir, preset=self.preset)
+        models = on_engine(self.engine, loaded)
+
+        def work(image: Path) -> float | None:
+            digitize_page(read_image(image), models)
+            return peak_memory_mb()
+
+        return work
+
+
+@dataclass(frozen=True)
 class BenchReport:
     """Times of one picture; medians over the repeats, without start-up and the first page."""
 
@@ -81,7 +130,8 @@ class BenchReport:
     stages_ms: Mapping[str, float]  # "read", then the pipeline's stages
     page_ms: float  # all of them
     floor_ms: float  # decode of the file plus one remap to the rect frame
-    pages_per_s: float  # of a batch, where reading overlaps the networks
+    page_floors: float  # page_ms / floor_ms: what does not depend on the machine's speed
+    batch: Batch
     peak_memory_mb: float | None  # of the process so far; None where the system does not tell
     cold: Start  # as after an installation: numba has compiled nothing yet
     warm: Start  # as ever after
@@ -100,7 +150,8 @@ class BenchReport:
             *(f"  {stage:<10}{value:9.1f} ms" for stage, value in self.stages_ms.items()),
             f"  {'page':<10}{self.page_ms:9.1f} ms",
             f"  {'floor':<10}{self.floor_ms:9.1f} ms   (decode the file, remap once)",
-            f"  {self.pages_per_s:.2f} pages/s in a batch",
+            f"  {self.page_floors:.0f} floors a page",
+            self.batch.to_text(self.page_ms / 1000),
             self.cold.to_text("cold"),
             self.warm.to_text("warm"),
         ]
@@ -168,6 +219,7 @@ def bench(
     preset: str = BEST,
     weights_dir: Path | None = None,
     repeat: int = 5,
+    workers: int | None = None,
     progress: Callable[[], None] | None = None,
 ) -> BenchReport:
     """Digitize one picture again and again, in this process and in two fresh ones.
@@ -178,7 +230,8 @@ def bench(
         preset: What they were loaded with.
         weights_dir: Where they were loaded from.
         repeat: Times that count, after one that does not: it compiles and fills caches.
-        progress: Called after each of the `2 * repeat + 1` pages.
+        workers: Of the batch; None is one a core.
+        progress: Called after each page.
 
     Returns:
         The times.
@@ -202,13 +255,10 @@ def bench(
             floors_s.append(read_s + _remap_s(page, result.grid))
         if progress is not None:
             progress()
-    start = time.perf_counter()
-    for outcome in digitize_many([image] * repeat, models):
-        assert isinstance(outcome, Digitization)  # it was one in the loop above
-        if progress is not None:
-            progress()
-    batch_s = time.perf_counter() - start
     threads = torch.get_num_threads()
+    seats = seats_for((str(models.device),), workers=workers)
+    make = BatchWork(weights_dir, preset, models.engine)
+    batch = _batch(image, make, seats, repeat=repeat, progress=progress)
     with tempfile.TemporaryDirectory(prefix="ecg-digitize-bench-") as cache:
         folder = weights_dir and str(weights_dir)
         how = [str(image), threads, str(models.device), models.engine, preset, folder]
@@ -223,7 +273,8 @@ def bench(
         stages_ms={stage: _median_ms(values) for stage, values in stages_s.items()},
         page_ms=_median_ms(pages_s),
         floor_ms=_median_ms(floors_s),
-        pages_per_s=repeat / batch_s,
+        page_floors=_median_ms(pages_s) / _median_ms(floors_s),
+        batch=batch,
         peak_memory_mb=peak_memory_mb(),
         cold=cold,
         warm=warm,
@@ -234,6 +285,36 @@ def bench(
             "torch": torch.__version__,
             "opencv": cv2.__version__,
         },
+    )
+
+
+def _batch(
+    image: Path,
+    make: BatchWork,
+    seats: Sequence[Seat],
+    *,
+    repeat: int,
+    progress: Callable[[], None] | None,
+) -> Batch:
+    """Digitize one picture by all workers, `repeat` times each after the first."""
+    began, ready, held_mb = time.perf_counter(), 0.0, []
+    n_pages = len(seats) * (repeat + 1)
+    done = work_on([image] * n_pages, make, seats, apart=True)
+    for number, (_, memory_mb) in enumerate(done, 1):
+        assert not isinstance(memory_mb, Lost)  # it was digitized in this process before
+        held_mb.append(memory_mb or 0.0)
+        if number == len(seats):
+            ready = time.perf_counter()
+        if progress is not None:
+            progress()
+    counted = n_pages - len(seats)
+    return Batch(
+        workers=len(seats),
+        threads=seats[0].threads,
+        pages=counted,
+        start_s=ready - began,
+        pages_per_s=counted / (time.perf_counter() - ready),
+        worker_memory_mb=max(held_mb) or None,
     )
 
 

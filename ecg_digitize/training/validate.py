@@ -18,7 +18,6 @@ from ecg_digitize.signals import printed_recording, to_recording
 from ecg_digitize.stage1.rectify import rectify
 from ecg_digitize.stage1.rows import levelled
 from ecg_digitize.stage2.decode import decode, true_trace_map
-from ecg_digitize.stage2.refine import PASSES
 from ecg_digitize.stages import read_rectified
 from ecg_digitize.synth.dataset import KINDS, SyntheticPage, make_page
 from ecg_digitize.synth.page import default_style, draw_page
@@ -155,7 +154,7 @@ def validate_pages(
     max_megapixels: float = 5.0,
     severity: float = 1.0,
     true_geometry: bool = False,
-    passes: int = PASSES,
+    passes: int | None = None,
     progress: Callable[[PageCheck], None] | None = None,
 ) -> ValidationReport:
     """Digitize fresh synthetic pages of all kinds and compare with what is known of them.
@@ -173,7 +172,7 @@ def validate_pages(
         max_megapixels: Size limit of photos.
         severity: How bad the pages look, see ``make_page``.
         true_geometry: Rectify by the labels, so that only stage 2 and what follows is judged.
-        passes: How often the decoded lines are refined.
+        passes: How often the decoded lines are refined; None: as the preset says.
         progress: Called after each page.
 
     Returns:
@@ -268,7 +267,7 @@ def pages_of_each_kind(
 
 
 def check_page(
-    index: int, page: SyntheticPage, models: Models, *, passes: int = PASSES
+    index: int, page: SyntheticPage, models: Models, *, passes: int | None = None
 ) -> PageCheck:
     """Send a page through all stages."""
     picture = Page(page.image, f"page {index}")
@@ -292,7 +291,7 @@ def check_page(
 
 
 def check_stage2(
-    index: int, page: SyntheticPage, models: Models, *, passes: int = PASSES
+    index: int, page: SyntheticPage, models: Models, *, passes: int | None = None
 ) -> PageCheck:
     """Send a page, rectified by its labels, through stage 2."""
     trace = read_rectified(rectified_by_labels(page), models, passes=passes)

@@ -35,7 +35,7 @@ def threads():
 def test_bench_tells_stages_floor_memory_and_starts(tmp_path, capsys):
     assert main(["synth", "-o", str(tmp_path), "--count", "1", "--kind", "render"]) == 0
     image, report_file = tmp_path / "page_000000.png", tmp_path / "bench.json"
-    options = ["--repeat", "1", "--threads", "1", "--json", str(report_file)]
+    options = ["--repeat", "1", "--threads", "1", "--workers", "1", "--json", str(report_file)]
 
     assert main(["bench", str(image), *options]) == 0
 
@@ -47,7 +47,12 @@ def test_bench_tells_stages_floor_memory_and_starts(tmp_path, capsys):
     assert set(report["stages_ms"]) == stages
     assert sum(report["stages_ms"].values()) == pytest.approx(report["page_ms"])
     assert 0 < report["floor_ms"] < report["page_ms"]
-    assert report["pages_per_s"] > 0
+    assert report["page_floors"] == pytest.approx(report["page_ms"] / report["floor_ms"])
+    batch = report["batch"]
+    assert (batch["workers"], batch["pages"]) == (1, 1)
+    assert batch["pages_per_s"] > 0
+    assert batch["start_s"] > 0
+    assert 50 < batch["worker_memory_mb"] < 100_000
     assert report["threads"] == 1
     for start in (report["cold"], report["warm"]):
         assert 0 < start["ready_s"] < start["first_page_s"]

@@ -1,8 +1,10 @@
 """The command: exit codes, files and messages, with tiny networks behind it."""
 
+import errno
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,21 +14,22 @@ import pandas as pd
 import PIL.Image
 import pytest
 
-from ecg_digitize import models, pipeline
-from ecg_digitize.batch import find_pages, output_names
+from ecg_digitize import models, page_files, pipeline
+from ecg_digitize.batch import STORE_NAME, find_pages
 from ecg_digitize.cli import STAGES, main, parser
-from ecg_digitize.formats.csv import read_csv
-from ecg_digitize.frames import crossings_mm
+from ecg_digitize.engine.store import open_store
+from ecg_digitize.formats.csv import read_csv, write_csv
+from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, crossings_mm
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import LEADS
+from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.manifest import MANIFEST_VARIABLE
 from ecg_digitize.signals import printed_recording
-from ecg_digitize.stage2.refine import PASSES
 from ecg_digitize.synth.dataset import make_page
 from ecg_digitize.synth.folder import true_recording
 from ecg_digitize.synth.samples import MAX_BYTES, SAMPLES
 from ecg_digitize.synth.simulator import SimulatorSource
 from ecg_digitize.training import export, run
+from ecg_digitize.types import Digitization, GridMap, Recording, Trace
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -44,6 +47,28 @@ def pictures(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def made_readings(monkeypatch):
+    """In place of reading pages, which takes seconds: a flat line each, at once."""
+
+    def digitize_told(page, models, *, fs_hz, overrides):
+        grid = GridMap(
+            np.float32(crossings_mm() * 5), np.ones((GRID_ROWS, GRID_COLUMNS), np.float32), 0.1
+        )
+        signals_mv = np.zeros((len(LEADS), round(10 * fs_hz)), np.float32)
+        trace = Trace(*np.ones((2, *COMPETITION.shape), np.float32))
+        return Digitization(page.source, Recording(signals_mv, fs_hz), trace, grid, None, {})
+
+    monkeypatch.setattr(page_files, "digitize_told", digitize_told)
+    monkeypatch.setattr(models, "load_models", lambda **_: None)
+
+
+def visible(folder):
+    """Return what a user sees below a folder."""
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in files if not path.parts[0].startswith("."))
+
+
 def test_the_readme_shows_commands_that_exist():
     lines = re.findall(r"^(?:\.venv/bin/)?ecg-digitize (.*?)(?:\s{2,}#.*)?$", README, re.MULTILINE)
     assert len(lines) >= 4
@@ -53,11 +78,6 @@ def test_the_readme_shows_commands_that_exist():
 
 def test_stages_are_called_the_same_everywhere():
     assert tuple(export.INPUTS) == tuple(run.DEFAULTS) == models.STAGES == STAGES
-
-
-def test_lines_are_refined_as_often_by_the_command_as_by_the_library():
-    for command in (["evaluate", "table.csv"], ["validate"]):
-        assert parser().parse_args(command).passes == PASSES
 
 
 def test_samples_are_small_and_have_truth():
@@ -104,7 +124,7 @@ def test_digitize_a_batch_with_a_failure(pictures, capsys):
     code = main(["digitize", *where, "--contact-sheet", str(sheet)])
 
     assert code == 3
-    assert sorted(path.name for path in out.iterdir()) == [
+    assert visible(out) == [
         *("page-2.csv", "page-2.overlay.png", "page.csv", "page.overlay.png", "run_report.json")
     ]
     assert len(read_csv(out / "page.csv", fs_hz=500).signals_mv) == len(LEADS)
@@ -137,7 +157,7 @@ def test_digitize_without_overlay_at_another_rate(pictures):
     )
 
     assert code == 0
-    assert sorted(path.name for path in out.iterdir()) == ["page.csv", "run_report.json"]
+    assert visible(out) == ["page.csv", "run_report.json"]
     assert read_csv(out / "page.csv").fs_hz == 250
 
 
@@ -222,14 +242,97 @@ def test_submit_is_handed_on(tmp_path, monkeypatch):
 
 def test_outputs_never_collide(tmp_path):
     names = ["a/x.png", "b/X.png", "a/x.jpg", "a/x-2.png", "y.png"]
-    assert output_names(tmp_path / name for name in names) == ["x", "X-2", "x-3", "x-2-2", "y"]
+    found = find_pages(tmp_path / name for name in names)
+    assert [one.name for one in found.pictures] == ["x", "X-2", "x-3", "x-2-2", "y"]
 
 
-def test_overlays_of_an_earlier_run_are_no_pages(tmp_path):
-    for name in ("page.png", "page.overlay.png"):
+def test_folders_are_walked_and_nothing_is_left_out_in_silence(tmp_path):
+    for name in (
+        *("b.png", "a.overlay.png", "sub/deep/c.JPG", "sub/b.png", "notes.txt", "sub/d.heic"),
+        *(".hidden/e.png", ".f.png", "out/g.png", "out/g.csv"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    assert find_pages([tmp_path]) == [tmp_path / "page.png"]
-    assert find_pages([tmp_path / "page.overlay.png"]) == [tmp_path / "page.overlay.png"]
+
+    found = find_pages([tmp_path], out=tmp_path / "out")
+
+    assert [one.name for one in found.pictures] == ["b", "sub/b", "sub/deep/c"]
+    assert found.skipped == (tmp_path / "notes.txt", tmp_path / "sub/d.heic")
+    overlay = tmp_path / "a.overlay.png"
+    assert [one.source for one in find_pages([overlay]).pictures] == [overlay]
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_a_second_run_reads_only_what_is_new(pictures, capsys):
+    out, name = pictures / "out", "n" * 251 + ".png"  # as long as a name can be
+    command = ["digitize", str(pictures / "a"), "-o", str(out), "--contact-sheet"]
+    assert main([*command, str(pictures / "1.png")]) == 0
+    first = {path: (out / path).read_bytes() for path in visible(out)}
+
+    (pictures / "a" / name).write_bytes((pictures / "a" / "page.png").read_bytes())
+    assert main([*command, str(pictures / "2.png")]) == 0
+
+    assert "2 of 2 pages, 1 of them by an earlier run" in capsys.readouterr().err
+    report = json.loads((out / "run_report.json").read_text())
+    assert (report["digitized"], report["resumed"], report["stopped"]) == (2, 1, None)
+    outputs = [one["csv"] for one in report["outputs"].values()]
+    assert all(Path(csv).is_file() for csv in outputs)
+    assert (out / "page.csv").read_bytes() == first["page.csv"]
+    assert read_image(pictures / "2.png").image.shape[1] == 2 * 708
+
+    (out / "page.overlay.png").unlink()
+    assert main([*command, str(pictures / "2.png")]) == 0
+    assert "1 of them by" in capsys.readouterr().err
+    assert main([*command, str(pictures / "2.png"), "--no-resume"]) == 0
+    assert "earlier" not in capsys.readouterr().err
+    assert main([*command, str(pictures / "2.png"), "--fs", "250"]) == 0
+    assert "earlier" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_a_signal_ends_a_batch_after_the_page_under_way(pictures, monkeypatch, capsys):
+    out = pictures / "out"
+    command = ["digitize", str(pictures / "a"), str(pictures / "b/page.png"), "-o", str(out)]
+    write = page_files.Writing.write
+
+    def stopped(writing, picture, spare):
+        signal.raise_signal(signal.SIGINT)
+        return write(writing, picture, spare)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(page_files.Writing, "write", stopped)
+        assert main(command) == 130
+
+    said = "stopped by SIGINT: 1 of 2 pages are done; the same command goes on"
+    assert capsys.readouterr().err.count(said) == 1
+    report = json.loads((out / "run_report.json").read_text())
+    assert (report["digitized"], report["stopped"]) == (1, said)
+    assert main(command) == 0
+    assert "2 of 2 pages, 1 of them by an earlier run" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_two_runs_into_one_folder_are_refused(pictures, capsys):
+    out = pictures / "out"
+    with open_store(out / STORE_NAME, settings="another run's"):
+        assert main(["digitize", str(pictures / "a"), "-o", str(out)]) == 2
+    assert "another run is writing there" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_a_full_disk_costs_the_page_that_it_does_not_take(pictures, monkeypatch, capsys):
+    def full(recording, path):
+        if path.stem == "page":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write_csv(recording, path)
+
+    monkeypatch.setattr(page_files, "write_csv", full)
+    folders = [str(pictures / name) for name in ("a", "b/page.png")]
+    assert main(["digitize", *folders, "-o", str(pictures / "out")]) == 3
+    said = capsys.readouterr().err
+    assert "No space left on device" in said
+    assert "free space or name another folder (write)" in said
+    assert visible(pictures / "out") == ["page-2.csv", "page-2.overlay.png", "run_report.json"]
 
 
 @pytest.mark.usefixtures("sheet_given")

@@ -4,16 +4,19 @@ import io
 import struct
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 from PIL import TiffImagePlugin
 
+from ecg_digitize import image as image_module
 from ecg_digitize.errors import ImageError, InputError
 from ecg_digitize.image import find_images, image_from_array, read_image
 
 H, W = 160, 200
+CASES = Path(__file__).parents[3] / "shared" / "data" / "cases"
 
 
 @pytest.fixture
@@ -311,3 +314,136 @@ def test_a_file_states_its_resolution_and_its_pages(tmp_path) -> None:
     assert read_image(tmp_path / "askew.png").px_per_mm is None
     assert read_image(tmp_path / "plain.png").px_per_mm is None
     assert [read_image(tmp_path / name).n_pages for name in ("plain.png", "two.tif")] == [1, 2]
+
+
+# ------------------------------------------------------------------------ large pictures
+@pytest.fixture
+def few_pixels(monkeypatch):
+    """Let a quarter of the pixels of `colour` be what pictures are reduced to."""
+    monkeypatch.setattr("ecg_digitize.image.WORKING_PIXELS", H * W // 4)
+
+
+def _halved(array):
+    return array.reshape(H // 2, 2, W // 2, 2, -1).mean(axis=(1, 3))
+
+
+@pytest.mark.usefixtures("few_pixels")
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "bmp", "webp", "ppm", "jp2"])
+def test_large_pictures_are_halved(colour, save, suffix):
+    options = {"webp": {"lossless": True}, "jpg": {"quality": 95, "dpi": (508, 508)}}
+    path = save(colour, f"page.{suffix}", **options.get(suffix, {}))
+    page = read_image(path)
+    assert page.image.shape == (H // 2, W // 2, 3)
+    np.testing.assert_allclose(page.image, _halved(colour), atol=12 if suffix == "jpg" else 1)
+    if suffix == "jpg":
+        assert page.px_per_mm == pytest.approx(10.0)
+
+
+@pytest.mark.usefixtures("few_pixels")
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "I", "F"])
+def test_large_pictures_of_any_mode_are_halved(colour, save, mode):
+    picture = PIL.Image.fromarray(colour)
+    if mode in ("I;16", "I", "F"):
+        dtype = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+        picture = PIL.Image.fromarray(np.asarray(picture.convert("L")).astype(dtype) * dtype(257))
+    else:
+        picture = picture.convert(mode)
+    path = save(picture, "page.tif" if mode in ("CMYK", "F", "I") else "page.png")
+    image = read_image(path).image
+    want = colour if mode in ("P", "RGBA", "CMYK") else np.asarray(picture.convert("L"))
+    if mode in ("I;16", "I", "F"):
+        want = np.asarray(PIL.Image.fromarray(colour).convert("L"))
+    elif mode == "1":
+        want = np.asarray(picture) * 255.0
+    elif mode == "P":
+        want = np.asarray(picture.convert("RGB"))
+    got = np.broadcast_to(_halved(want), image.shape)
+    assert image.shape == (H // 2, W // 2, 3)
+    np.testing.assert_allclose(image, got, atol=2)
+
+
+@pytest.mark.usefixtures("few_pixels")
+@pytest.mark.parametrize("suffix", ["jpg", "tif", "png"])
+def test_large_pictures_are_turned(colour, save, suffix):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    stored = np.ascontiguousarray(np.rot90(colour))
+    path = save(stored, f"page.{suffix}", exif=exif, quality=95)
+    np.testing.assert_allclose(read_image(path).image, _halved(colour), atol=16)
+
+
+@pytest.mark.usefixtures("few_pixels")
+def test_large_negatives_stay_negatives(save):
+    ramp = np.linspace(0, 65535, W).astype(np.uint16)[None].repeat(H, 0)
+    info = TiffImagePlugin.ImageFileDirectory_v2()
+    info[262] = 0
+    image = read_image(save(ramp, "page.tif", tiffinfo=info)).image
+    assert image.shape == (H // 2, W // 2, 3)
+    assert image[0, 0, 0] > 250
+    assert image[0, -1, 0] < 5
+
+
+@pytest.mark.parametrize(("suffix", "megapixels"), [("webp", 100), ("jp2", 75)])
+def test_formats_whose_decoders_need_more_memory_have_a_limit_of_their_own(
+    colour, save, monkeypatch, suffix, megapixels
+):
+    path = save(colour, f"page.{suffix}")
+    limits = image_module._MAX_PIXELS_OF
+    of_format = {"webp": "WEBP", "jp2": "JPEG2000"}[suffix]
+    assert limits[of_format] == megapixels * 1_000_000
+    monkeypatch.setitem(limits, of_format, H * W - 1)
+    with pytest.raises(ImageError, match=f"megapixels, but got {W} x {H}"):
+        read_image(path)
+
+
+def test_files_that_are_decoded_in_python_have_a_limit_of_their_own(tmp_path):
+    path = tmp_path / "page.ppm"
+    for depth, message in ((255, "damaged or cut off"), (254, "at most 10 megapixels")):
+        path.write_bytes(b"P6\n4000 3000\n%d\n" % depth)
+        with pytest.raises(ImageError, match=message):
+            read_image(path)
+
+
+def _white_png(path, width, height):
+    """Write an RGB page without holding it."""
+
+    def chunk(kind, body):
+        sum_ = struct.pack(">I", zlib.crc32(kind + body))
+        return struct.pack(">I", len(body)) + kind + body + sum_
+
+    pack = zlib.compressobj(1)
+    row = b"\0" + b"\xff" * (3 * width)
+    body = b"".join(pack.compress(row) for _ in range(height)) + pack.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", body), chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def test_two_hundred_megapixels_are_read_within_the_memory(tmp_path, run_python):
+    _white_png(tmp_path / "page.png", 16_000, 12_500)
+    code = """
+import resource
+from ecg_digitize.image import read_image
+print(read_image(PATH).image.shape)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+""".replace("PATH", repr(str(tmp_path / "page.png")))
+    shape, peak_kb = run_python(code).stdout.splitlines()
+    assert shape == "(6250, 8000, 3)"
+    assert int(peak_kb) < 2_000_000
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="needs the shared pictures")
+def test_a_header_that_says_huge_is_refused():
+    with pytest.raises(ImageError, match="says 20000 x 10000 px, but 118572 bytes"):
+        read_image(CASES / "header_says_huge.jpg")
+
+
+@pytest.mark.parametrize("letter", ["a", "é"])
+def test_names_of_255_bytes_are_read(colour, tmp_path, letter):
+    stem = letter * (251 // len(letter.encode()))
+    path = tmp_path / f"{stem}{'x' * (251 - len(stem.encode()))}.png"
+    assert len(path.name.encode()) == 255
+    PIL.Image.fromarray(colour).save(path)
+    assert read_image(path).source == str(path)
+    with pytest.raises(ImageError, match="there is no such file"):
+        read_image(tmp_path / f"{'a' * 300}.png")

@@ -1,29 +1,31 @@
 """submission.py on tiny pictures and a digitizer that only needs their name."""
 
 import csv
+import errno
 import json
+import signal
 import time
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from ecg_digitize.answers import answer, lead_values
 from ecg_digitize.competition import (
     SLUG,
     Competition,
-    PageRequest,
     find_competition,
     index_images,
-    page_requests,
-    read_test_table,
 )
-from ecg_digitize.errors import ImageError, InputError, StageError
+from ecg_digitize.engine.stop import Stop
+from ecg_digitize.engine.store import PageStore
+from ecg_digitize.errors import InputError, StageError
 from ecg_digitize.files import INPUT_ROOT_VARIABLE
 from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.many import ordered_map
-from ecg_digitize.submission import lead_values, main, submit
+from ecg_digitize.submission import main, submit
 from ecg_digitize.types import Digitization, GridMap, Recording, Registration, Trace
 
 
@@ -49,13 +51,9 @@ def ramp_recording(fs_hz, n_total):
     return Recording(signals_mv, fs_hz)
 
 
-def fake_digitize(source: Path, request: PageRequest) -> Digitization:
-    """Read the picture with PIL, then give ramps."""
-    try:
-        with Image.open(source) as picture:
-            picture.load()
-    except OSError as error:
-        raise ImageError(f"{source}: {error}") from error
+def fake_digitize(page, question):
+    """Give ramps."""
+    source, request = question.source, question.request
     if source.stem.startswith("hopeless"):
         raise StageError("stage1", "no grid found")
     if source.stem.startswith("buggy"):
@@ -72,7 +70,7 @@ def write_inputs(folder, pages, *, lengths=None, leads=LEADS):
     rows = []
     for name, fs in pages.items():
         if not name.startswith("missing"):
-            noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+            noise = np.random.default_rng(0).integers(0, 255, (150, 200, 3), dtype=np.uint8)
             Image.fromarray(noise).save(folder / "test" / f"{name}.png")
         if name.startswith("truncated"):
             path = folder / "test" / f"{name}.png"
@@ -85,10 +83,14 @@ def write_inputs(folder, pages, *, lengths=None, leads=LEADS):
     return rows
 
 
-def run(folder, **options):
+def fake_make(seat):
+    return partial(answer, digitize=fake_digitize)
+
+
+def run(folder, make=fake_make, **options):
     competition = Competition(folder / "test.csv", folder / "test")
     output, report = folder / "out" / "submission.parquet", folder / "out" / "run_report.json"
-    submit(competition, fake_digitize, output=output, report=report, **options)
+    submit(competition, make, output=output, report=report, **options)
     return pq.read_table(output), json.loads(report.read_text())
 
 
@@ -100,7 +102,7 @@ def test_every_row_in_order_and_bad_pages_are_listed(tmp_path):
     pages = {"slow": 250, "007": 256, "truncated": 500, "missing": 250, "hopeless": 250, "z": 500}
     rows = write_inputs(tmp_path, {**pages, "buggy": 250})
 
-    table, report = run(tmp_path, workers=3)
+    table, report = run(tmp_path)
 
     assert table.schema.names == ["id", "value"]
     assert [str(kind) for kind in table.schema.types] == ["string", "float"]
@@ -117,7 +119,8 @@ def test_every_row_in_order_and_bad_pages_are_listed(tmp_path):
     assert report["digitized"] == 3
     assert report["rows"] == len(table)
     assert report["samples_filled"] == 0
-    assert report["timings_s"] == {"stage0": 0.5}
+    assert report["timings_s"]["stage0"] == 0.5
+    assert set(report["presets"].values()) == {"best"}
 
 
 def test_values_are_the_leads_windows_and_failed_pages_are_zero(tmp_path):
@@ -170,21 +173,113 @@ def test_failed_write_leaves_the_old_submission(tmp_path):
     run(tmp_path)
     before = (tmp_path / "out" / "submission.parquet").read_bytes()
 
-    def interrupted(source, request):
+    def interrupted(question):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        submit(
-            Competition(tmp_path / "test.csv", tmp_path / "test"),
-            interrupted,
-            output=tmp_path / "out" / "submission.parquet",
-            report=tmp_path / "out" / "run_report.json",
-        )
+        run(tmp_path, lambda seat: interrupted)
+    assert (tmp_path / "out" / "submission.parquet").read_bytes() == before
+    run(tmp_path)
     assert (tmp_path / "out" / "submission.parquet").read_bytes() == before
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "run_report.json",
         "submission.parquet",
     ]
+
+
+def test_a_stopped_run_reports_and_the_next_one_goes_on(tmp_path):
+    rows = write_inputs(tmp_path, {"a": 250, "b": 256, "c": 500})
+    whole, _ = run(tmp_path)
+    (tmp_path / "out" / "submission.parquet").unlink()
+    stop, asked = Stop(), []
+
+    def make(seat):
+        def ask(question):
+            asked.append(question.request.image_id)
+            if len(asked) == 2:
+                stop.number = signal.SIGTERM
+            return answer(question, digitize=fake_digitize)
+
+        return ask
+
+    competition = Competition(tmp_path / "test.csv", tmp_path / "test")
+    out = tmp_path / "out"
+    paths = {"output": out / "submission.parquet", "report": out / "run_report.json"}
+    report = submit(competition, make, stop=stop, **paths)
+
+    assert report.stopped == "stopped by SIGTERM: 2 of 3 pages are done; the same command goes on"
+    assert stop.exit_code == 143
+    assert json.loads(paths["report"].read_text())["digitized"] == 2
+    assert not paths["output"].exists()
+
+    table, document = run(tmp_path, make)
+    assert asked == ["a", "b", "c"]
+    assert document["resumed"] == 2
+    assert table.equals(whole)
+    assert table["id"].to_pylist() == expected_ids(rows)
+
+
+@pytest.mark.parametrize("changed", ["picture", "settings", "lengths", "told", "nothing"])
+def test_only_pages_that_agree_are_used_again(tmp_path, changed):
+    write_inputs(tmp_path, {"a": 250, "b": 250})
+    stop, options = Stop(), {}
+
+    def first_only(seat):
+        stop.number = signal.SIGINT
+        return partial(answer, digitize=fake_digitize)
+
+    out = tmp_path / "out"
+    paths = {"output": out / "submission.parquet", "report": out / "run_report.json"}
+    submit(Competition(tmp_path / "test.csv", tmp_path / "test"), first_only, stop=stop, **paths)
+
+    if changed == "picture":
+        with (tmp_path / "test" / "a.png").open("ab") as stream:
+            stream.write(b"more")
+    elif changed == "lengths":
+        text = (tmp_path / "test.csv").read_text()
+        (tmp_path / "test.csv").write_text(text.replace("a,I,250,625", "a,I,250,624"))
+    elif changed == "settings":
+        options = {"settings": {"devices": ["another"]}}
+    elif changed == "told":
+        options = {"resume": False}
+    _, report = run(tmp_path, **options)
+
+    assert report["resumed"] == (1 if changed == "nothing" else 0)
+    assert report["digitized"] == 2
+
+
+def test_a_disk_that_does_not_take_pages_costs_none(tmp_path, monkeypatch):
+    write_inputs(tmp_path, {"a": 250, "b": 250})
+    whole, _ = run(tmp_path)
+
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(PageStore, "put", full)
+    table, report = run(tmp_path)
+    assert table.equals(whole)
+    assert report["failures"] == []
+
+
+def test_where_no_process_can_be_started_one_goes_on_by_itself(tmp_path):
+    write_inputs(tmp_path, {"a": 250, "b": 250})
+    whole, _ = run(tmp_path)
+
+    table, report = run(tmp_path, lambda seat: fake_make(seat), apart=True)  # cannot be pickled
+
+    assert table.equals(whole)
+    assert report["failures"] == []
+
+
+def test_two_runs_do_not_write_the_same_submission(tmp_path):
+    write_inputs(tmp_path, {"a": 250})
+
+    def make(seat):
+        with pytest.raises(InputError, match="another run"):
+            run(tmp_path)
+        return partial(answer, digitize=fake_digitize)
+
+    assert run(tmp_path, make)[1]["digitized"] == 1
 
 
 def test_lead_values_bridge_gaps_and_never_leak_nan():
@@ -219,26 +314,24 @@ def test_missing_competition_says_where_it_looked(tmp_path, monkeypatch):
     assert main(["--images", str(tmp_path)]) == 2
 
 
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("id,lead,fs\n1,I,500\n", "number_of_rows"),
-        ("id,lead,fs,number_of_rows\n1,I,0,5\n", "line 2"),
-        ("id,lead,fs,number_of_rows\n1,X,500,5\n", "'X'"),
-        ("id,lead,fs,number_of_rows\n1,I,500,1.5\n", "1.5"),
-        ("id,lead,fs,number_of_rows\n1,I,500\n", "line 2"),
-    ],
-)
-def test_unusable_tables_are_refused(tmp_path, text, complaint):
-    (tmp_path / "test.csv").write_text(text)
-    with pytest.raises(InputError, match=complaint):
-        read_test_table(tmp_path / "test.csv")
+def test_bad_rows_of_the_table_cost_no_others(tmp_path):
+    write_inputs(tmp_path, {"a": 250, "b": 250})
+    with (tmp_path / "test.csv").open("a", newline="") as stream:
+        stream.write('a,X,250,3\nlost,I,1e6,4\nb,II,250,-1\n"b,I,250,5\nb,I,250,2\n')
 
+    table, report = run(tmp_path)
 
-def test_a_lead_asked_twice_is_refused(tmp_path):
-    write_inputs(tmp_path, {"a": 250}, leads=("I", "I"))
-    with pytest.raises(InputError, match="repeated"):
-        page_requests(read_test_table(tmp_path / "test.csv"))
+    values = table["value"].to_numpy()
+    assert len(values) == 2 * (11 * 625 + 2500) + 3 + 4 + 2
+    assert table["id"].to_pylist()[-9:] == [
+        *("a_0_X", "a_1_X", "a_2_X", "lost_0_I", "lost_1_I", "lost_2_I", "lost_3_I"),
+        *("b_0_I", "b_1_I"),
+    ]
+    assert (values[-9:-2] == 0).all()
+    assert values[-1] != 0
+    assert report["pages"] == report["digitized"] == 2
+    told = [(item["image"], item["stage"]) for item in report["failures"]]
+    assert told == [(name, "table") for name in ("test.csv",) * 3 + ("a", "lost")]
 
 
 def test_ids_keep_zeros_and_other_kinds_of_pictures_are_found(tmp_path):

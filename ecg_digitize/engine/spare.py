@@ -1,0 +1,59 @@
+"""Networks on a GPU, and the same ones on the CPU for a page that the GPU has no room for."""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from ecg_digitize import models as loading
+from ecg_digitize.models import BEST, Models
+from ecg_digitize.runtime import choose_device
+
+log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
+
+
+def load_on(device: str, *, weights_dir: Path | None = None, preset: str = BEST) -> Models:
+    """Load the networks on a device, or on the CPU if a GPU fails at that.
+
+    Raises:
+        WeightsError: If the weights are missing or altered.
+    """
+    load = partial(loading.load_models, weights_dir=weights_dir, preset=preset)
+    try:
+        return load(device=choose_device(device))
+    except RuntimeError as error:  # what torch raises if a GPU is full, or has fallen off its bus
+        if device == "cpu":
+            raise
+        log.warning("%s cannot be used (%s); going on with the CPU", device, error)
+    return load(device=choose_device("cpu"))
+
+
+class WithSpare:
+    """Runs a page's work on a GPU, and on the CPU where the GPU's memory does not suffice."""
+
+    def __init__(self, models: Models, load_on_cpu: Callable[[], Models]) -> None:
+        """Keep the networks.
+
+        Args:
+            models: To be used.
+            load_on_cpu: Gives the same networks on the CPU; called once, when they are needed.
+        """
+        self.models, self._load_on_cpu = models, load_on_cpu
+        self._spare: Models | None = None
+
+    def __call__(self, work: Callable[[Models], _Result]) -> _Result:
+        """Do the work; whatever else goes wrong with it is raised."""
+        try:
+            return work(self.models)
+        except torch.OutOfMemoryError as error:
+            log.warning(
+                "%s has no room for this page (%s); the CPU reads it", self.models.device, error
+            )
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self._spare = self._spare or self._load_on_cpu()
+        return work(self._spare)

@@ -1,0 +1,160 @@
+"""One picture -> its csv and its overlay; what a worker does for the command `digitize`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from ecg_digitize.engine.seats import Seat
+from ecg_digitize.engine.spare import WithSpare, load_on
+from ecg_digitize.errors import InputError
+from ecg_digitize.files import sha256_of
+from ecg_digitize.formats.csv import write_csv
+from ecg_digitize.image import read_image
+from ecg_digitize.layout import LEADS, Layout
+from ecg_digitize.many import NO_OVERRIDES, Overrides, attempt, digitize_told
+from ecg_digitize.models import BEST, TORCH, Models
+from ecg_digitize.openvino import on_engine
+from ecg_digitize.render.overlay import draw_overlay, save_png
+from ecg_digitize.render.sheet import thumbnail
+from ecg_digitize.runtime import Clock
+from ecg_digitize.types import Digitization, Failure, Image, Recording
+
+OVERLAY_SUFFIX: Final = ".overlay.png"
+SHEET_THUMB_PX: Final = (700, 460)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that is to be read."""
+
+    source: Path
+    name: str  # of its outputs below the folder, without suffix
+
+
+@dataclass(frozen=True)
+class PageOutput:
+    """What a digitized page gave; all of it can be written as JSON."""
+
+    csv: str
+    layout: str  # what it was read as
+    rhythm: str | None  # the lead that spans all of the page
+    windows_s: Mapping[str, tuple[float, float]]  # where each lead begins and ends
+    mm_per_s: float
+    mm_per_mv: float
+    einthoven_mv: float | None  # see Digitization
+    verdict: str  # "ok", "check" or "reject", see Recording
+    doubts: tuple[str, ...]
+    quality: Mapping[str, float]  # lead -> probability that it is right, see quality.py
+
+
+@dataclass(frozen=True)
+class PageDone:
+    """A page whose files are written."""
+
+    output: PageOutput
+    timings_s: Mapping[str, float]  # stage -> seconds
+    picture_sha256: str
+    thumb: Image | None  # the overlay, small, if a contact sheet is wanted
+
+
+Write = Callable[[Picture], PageDone | Failure]
+
+
+@dataclass(frozen=True)
+class Writing:
+    """Prepares a worker, see ``engine.workers.Make``."""
+
+    out: Path
+    weights_dir: Path | None = None
+    preset: str = BEST
+    engine: str = TORCH
+    fs_hz: float = 500.0
+    overrides: Overrides = NO_OVERRIDES
+    overlay: bool = True
+    thumbs: bool = False
+
+    def __call__(self, seat: Seat) -> Write:
+        """Load the networks and return what writes the files of one picture.
+
+        Raises:
+            WeightsError: If the weights are missing or altered.
+        """
+
+        def load(device: str) -> Models:
+            loaded = load_on(device, weights_dir=self.weights_dir, preset=self.preset)
+            return on_engine(self.engine, loaded)
+
+        spare = WithSpare(load(seat.device), lambda: load("cpu"))
+        return lambda picture: self.write(picture, spare)
+
+    def write(self, picture: Picture, spare: WithSpare) -> PageDone | Failure:
+        """Read a picture, digitize it and write its files; what goes wrong is told."""
+        return attempt(lambda: self._write(picture, spare), str(picture.source))
+
+    def _write(self, picture: Picture, spare: WithSpare) -> PageDone | Failure:
+        clock = Clock()
+        page = read_image(picture.source)
+        picture_sha256 = sha256_of(picture.source)
+        clock.lap("read")
+
+        def work(models: Models) -> Digitization:
+            return digitize_told(page, models, fs_hz=self.fs_hz, overrides=self.overrides)
+
+        result = spare(work)
+        clock.lap("digitize")
+        drawn = draw_overlay(page, result) if self.overlay or self.thumbs else None
+        csv = self.out / f"{picture.name}.csv"
+        try:
+            write_csv(result.recording, csv)
+            if self.overlay and drawn is not None:
+                save_png(self.out / f"{picture.name}{OVERLAY_SUFFIX}", drawn)
+        except (OSError, InputError) as error:
+            why = f"{error}; free space or name another folder"
+            return Failure(str(picture.source), "write", why)
+        clock.lap("write")
+        laps_s = clock.laps_s
+        read_s, write_s = laps_s["read"], laps_s["write"]
+        shown = drawn if self.thumbs else None
+        return PageDone(
+            output=_output(result, csv),
+            timings_s={"read": read_s, **result.timings_s, "write": write_s},
+            picture_sha256=picture_sha256,
+            thumb=None if shown is None else thumbnail(shown, size_px=SHEET_THUMB_PX),
+        )
+
+
+def caption(name: str, output: PageOutput) -> str:
+    """Return what stands below a page on a contact sheet."""
+    apart_mv = np.nan if output.einthoven_mv is None else output.einthoven_mv
+    return f"{name}  {output.verdict}  strip {output.rhythm}  I - II + III {apart_mv:.3f} mV"
+
+
+def _output(result: Digitization, csv: Path) -> PageOutput:
+    recording, apart_mv = result.recording, result.einthoven_mv
+    return PageOutput(
+        csv=str(csv),
+        layout=recording.layout.name,
+        rhythm=recording.rhythm,
+        windows_s=_windows_s(recording.layout),
+        mm_per_s=recording.layout.mm_per_s,
+        mm_per_mv=recording.layout.mm_per_mv,
+        einthoven_mv=round(apart_mv, 4) if np.isfinite(apart_mv) else None,
+        verdict=recording.verdict,
+        doubts=result.doubts,
+        quality=_quality(recording),
+    )
+
+
+def _windows_s(layout: Layout) -> dict[str, tuple[float, float]]:
+    segments = ((lead, layout.segment(lead)) for lead in layout.leads)
+    return {lead: (round(one.start_s, 4), round(one.stop_s, 4)) for lead, one in segments}
+
+
+def _quality(recording: Recording) -> dict[str, float]:
+    if recording.quality is None:
+        return {}
+    pairs = zip(LEADS, recording.quality, strict=True)
+    return {lead: round(float(right), 3) for lead, right in pairs if np.isfinite(right)}
