@@ -1,4 +1,4 @@
-"""Run the networks by OpenVINO, which takes a third of the time that torch takes on a CPU.
+"""Run the networks by OpenVINO, which takes less of a CPU's time than torch.
 
 It is optional: `pip install "ecg-digitize[cpu]"`. The networks are converted once, which takes some
 ten seconds, and kept in the user's cache folder. What this is worth is in docs/cpu.md.
