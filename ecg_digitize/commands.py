@@ -36,6 +36,7 @@ def digitize(arguments: argparse.Namespace) -> int:
     from ecg_digitize.engine.seats import devices_named, seats_for
     from ecg_digitize.engine.stop import stop_on_signals
     from ecg_digitize.many import Overrides
+    from ecg_digitize.openvino import device_for
     from ecg_digitize.page_files import Writing
 
     paths = [*arguments.paths, *([sample_page()] if arguments.sample else [])]
@@ -44,10 +45,12 @@ def digitize(arguments: argparse.Namespace) -> int:
     found = find_pages(paths, out=arguments.out)
     n_pages = len(found.pictures)
     workers = arguments.workers or (1 if n_pages < APART_FROM_PAGES else None)
+    devices = devices_named(device_for(arguments.engine, arguments.device))
     writing = Writing(
         out=arguments.out,
         weights_dir=arguments.weights,
         preset=arguments.preset,
+        engine=arguments.engine,
         fs_hz=arguments.fs,
         overrides=Overrides(_family(arguments.layout), arguments.speed, arguments.gain),
         overlay=not arguments.no_overlay,
@@ -58,7 +61,7 @@ def digitize(arguments: argparse.Namespace) -> int:
             arguments.out,
             found.pictures,
             writing,
-            seats=seats_for(devices_named(arguments.device), workers=workers, n_pages=n_pages),
+            seats=seats_for(devices, workers=workers, n_pages=n_pages),
             sheet=arguments.contact_sheet,
             skipped=found.skipped,
             resume=not arguments.no_resume,
@@ -483,16 +486,17 @@ def model_card(arguments: argparse.Namespace) -> int:
 
 
 def _models(arguments: argparse.Namespace, *, unused: Collection[str] = ()) -> "Models":
-    from ecg_digitize import models, runtime
+    from ecg_digitize import models, openvino, runtime
 
     if getattr(arguments, "passes", None) == 0:
         unused = (*unused, "refine")
-    return models.load_models(
+    loaded = models.load_models(
         weights_dir=arguments.weights,
-        device=runtime.choose_device(arguments.device),
+        device=runtime.choose_device(openvino.device_for(arguments.engine, arguments.device)),
         stages=[stage for stage in models.STAGES if stage not in unused],
         preset=arguments.preset,
     )
+    return openvino.on_engine(arguments.engine, loaded)
 
 
 @contextmanager

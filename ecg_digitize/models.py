@@ -39,6 +39,8 @@ PRESETS: Final = {
     "best": Preset(flips=True),
 }
 BEST: Final = "best"
+TORCH: Final = "torch"
+"""What runs the networks if nothing else is asked for; `openvino.py` has the other."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Models:
     text: nn.Module | None = None  # what they tell in words,
     strips: nn.Module | None = None  # and their rows
     preset: Preset = PRESETS[BEST]
+    engine: str = TORCH  # what runs them
 
 
 def load_models(
@@ -92,7 +95,7 @@ def load_models(
     if set(stages) == set(STAGES) and set(READERS) <= set(entries):
         for stage in READERS:
             networks[stage] = placed(load_network(entries[stage], weights_dir=weights_dir), device)
-    return Models(**networks, device=device, preset=PRESETS[preset])
+    return Models(**networks, device=device, preset=PRESETS[preset], engine=TORCH)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """One picture -> its csv and its overlay; what a worker does for the command `digitize`."""
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from ecg_digitize.formats.csv import write_csv
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import LEADS, Layout
 from ecg_digitize.many import NO_OVERRIDES, Overrides, attempt, digitize_told
-from ecg_digitize.models import BEST, Models
+from ecg_digitize.models import BEST, TORCH, Models
+from ecg_digitize.openvino import on_engine
 from ecg_digitize.render.overlay import draw_overlay, save_png
 from ecg_digitize.render.sheet import thumbnail
 from ecg_digitize.runtime import Clock
@@ -70,6 +70,7 @@ class Writing:
     out: Path
     weights_dir: Path | None = None
     preset: str = BEST
+    engine: str = TORCH
     fs_hz: float = 500.0
     overrides: Overrides = NO_OVERRIDES
     overlay: bool = True
@@ -81,7 +82,11 @@ class Writing:
         Raises:
             WeightsError: If the weights are missing or altered.
         """
-        load = functools.partial(load_on, weights_dir=self.weights_dir, preset=self.preset)
+
+        def load(device: str) -> Models:
+            loaded = load_on(device, weights_dir=self.weights_dir, preset=self.preset)
+            return on_engine(self.engine, loaded)
+
         spare = WithSpare(load(seat.device), lambda: load("cpu"))
         return lambda picture: self.write(picture, spare)
 

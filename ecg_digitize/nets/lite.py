@@ -52,7 +52,7 @@ class Conv2dSame(nn.Conv2d):
         pads: list[int] = []  # left, right, top, bottom: the last axis comes first
         for axis in (1, 0):
             size, kernel, stride = x.shape[2 + axis], self.kernel_size[axis], self.stride[axis]
-            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+            total = -size % stride + kernel - stride  # no kernel is smaller than its stride
             pads += (total // 2, total - total // 2)
         return super().forward(F.pad(x, pads))
 
