@@ -55,7 +55,7 @@ class BatchReport:
     elapsed_s: float
     timings_s: Mapping[str, float]  # stage -> seconds a page, mean over those of this run
     overrides: Overrides = NO_OVERRIDES
-    engine: str = TORCH  # what ran the networks
+    backend: str = TORCH  # what ran the networks
     resumed: int = 0  # pages that an earlier run had done
     skipped: tuple[Path, ...] = ()
     stopped: str | None = None  # by what, if the run ended early
@@ -70,7 +70,7 @@ class BatchReport:
             "elapsed_s": round(self.elapsed_s, 3),
             "timings_s": {stage: round(value, 4) for stage, value in self.timings_s.items()},
             "overrides": self.overrides.to_json(),
-            "engine": self.engine,
+            "backend": self.backend,
             "outputs": {source: vars(output) for source, output in self.outputs.items()},
             "failures": [asdict(failure) for failure in self.failures],
             "skipped": [str(path) for path in self.skipped],
@@ -163,7 +163,7 @@ def digitize_into(
             "preset": writing.preset,
             "fs_hz": writing.fs_hz,
             "overrides": writing.overrides.to_json(),
-            "engine": writing.engine,
+            "backend": writing.backend,
             "thumbs": writing.thumbs,
             "devices": devices,
         },
@@ -199,7 +199,7 @@ def digitize_into(
             elapsed_s=time.monotonic() - began,
             timings_s={stage: sum_s / (len(done) - resumed) for stage, sum_s in seconds.items()},
             overrides=writing.overrides,
-            engine=writing.engine,
+            backend=writing.backend,
             resumed=resumed,
             skipped=tuple(skipped),
             stopped=text if stop.is_wanted else None,

@@ -22,7 +22,7 @@ FED: Final = STAGES[:2]  # whose training samples are a page each
 PRESET_HELP: Final = (
     "quick: no refinement; fast: each network looks once; best: from several sides (default)"
 )
-ENGINE_HELP: Final = "what runs the networks on a CPU, see docs/cpu.md (default: torch)"
+BACKEND_HELP: Final = "what runs the networks on a CPU, see docs/cpu.md (default: torch)"
 SOURCE_HELP: Final = "simulator (default), bank:FILE.npz, wfdb:FOLDER, deepfake; commas join"
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
@@ -264,7 +264,7 @@ def _add_json(add: Callable[..., Any]) -> None:
 def _add_model_options(add: Callable[..., Any]) -> None:
     add("--preset", choices=("quick", "fast", "best"), default="best", help=PRESET_HELP)
     add("--device", help="cpu or cuda (default: the best there is)")
-    add("--engine", choices=("torch", "openvino"), default="torch", help=ENGINE_HELP)
+    add("--backend", choices=("torch", "openvino"), default="torch", help=BACKEND_HELP)
     add("--weights", type=Path, metavar="DIR", help="folder of the weight files")
 
 

@@ -45,12 +45,12 @@ def digitize(arguments: argparse.Namespace) -> int:
     found = find_pages(paths, out=arguments.out)
     n_pages = len(found.pictures)
     workers = arguments.workers or (1 if n_pages < APART_FROM_PAGES else None)
-    devices = devices_named(device_for(arguments.engine, arguments.device))
+    devices = devices_named(device_for(arguments.backend, arguments.device))
     writing = Writing(
         out=arguments.out,
         weights_dir=arguments.weights,
         preset=arguments.preset,
-        engine=arguments.engine,
+        backend=arguments.backend,
         fs_hz=arguments.fs,
         overrides=Overrides(_family(arguments.layout), arguments.speed, arguments.gain),
         overlay=not arguments.no_overlay,
@@ -492,11 +492,11 @@ def _models(arguments: argparse.Namespace, *, unused: Collection[str] = ()) -> "
         unused = (*unused, "refine")
     loaded = models.load_models(
         weights_dir=arguments.weights,
-        device=runtime.choose_device(openvino.device_for(arguments.engine, arguments.device)),
+        device=runtime.choose_device(openvino.device_for(arguments.backend, arguments.device)),
         stages=[stage for stage in models.STAGES if stage not in unused],
         preset=arguments.preset,
     )
-    return openvino.on_engine(arguments.engine, loaded)
+    return openvino.on_backend(arguments.backend, loaded)
 
 
 @contextmanager

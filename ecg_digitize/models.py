@@ -56,7 +56,7 @@ class Models:
     text: nn.Module | None = None  # what they tell in words,
     strips: nn.Module | None = None  # and their rows
     preset: Preset = PRESETS[BEST]
-    engine: str = TORCH  # what runs them
+    backend: str = TORCH  # what runs them
 
 
 def load_models(
@@ -95,7 +95,7 @@ def load_models(
     if set(stages) == set(STAGES) and set(READERS) <= set(entries):
         for stage in READERS:
             networks[stage] = placed(load_network(entries[stage], weights_dir=weights_dir), device)
-    return Models(**networks, device=device, preset=PRESETS[preset], engine=TORCH)
+    return Models(**networks, device=device, preset=PRESETS[preset], backend=TORCH)
 
 
 @dataclass(frozen=True)

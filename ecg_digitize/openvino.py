@@ -60,14 +60,14 @@ class Compiled(nn.Module):
         return tensors if len(tensors) > 1 else tensors[0]
 
 
-def on_engine(engine: str, models: Models) -> Models:
+def on_backend(backend: str, models: Models) -> Models:
     """Return models run by "torch", as they are loaded, or by "openvino"."""
-    return models if engine == TORCH else on_openvino(models)
+    return models if backend == TORCH else on_openvino(models)
 
 
-def device_for(engine: str, requested: str | None) -> str | None:
+def device_for(backend: str, requested: str | None) -> str | None:
     """Return the device to ask for: OpenVINO takes the CPU also where there is a GPU."""
-    return requested or ("cpu" if engine == OPENVINO else None)
+    return requested or ("cpu" if backend == OPENVINO else None)
 
 
 def on_openvino(
@@ -98,7 +98,7 @@ def on_openvino(
         for stage, network in networks.items()
         if hasattr(network, "example_input_shape")  # stages that were not asked for have none
     }
-    return replace(models, **compiled, engine=OPENVINO)
+    return replace(models, **compiled, backend=OPENVINO)
 
 
 def cache_folder() -> Path:
@@ -120,7 +120,7 @@ def _import_openvino() -> Any:
     except ImportError as error:
         raise InputError(
             f'OpenVINO is not installed ({error}); run pip install "ecg-digitize[cpu]", or leave '
-            "--engine out"
+            "--backend out"
         ) from error
 
 
@@ -204,7 +204,7 @@ def _compare(compiled: Compiled, network: nn.Module, seen: torch.Tensor, stage: 
         allowed = _MOST_OFF * float(want.abs().mean() + want.std(correction=0)) + 1e-6
         if not off <= allowed:  # so written that NaN fails too
             raise WeightsError(
-                f"{stage}: OpenVINO is off by {off:.3g}, allowed {allowed:.3g}; leave --engine out"
+                f"{stage}: OpenVINO is off by {off:.3g}, allowed {allowed:.3g}; leave --backend out"
             )
 
 

@@ -16,7 +16,7 @@ from ecg_digitize.image import read_image
 from ecg_digitize.layout import LEADS, Layout
 from ecg_digitize.many import NO_OVERRIDES, Overrides, attempt, digitize_told
 from ecg_digitize.models import BEST, TORCH, Models
-from ecg_digitize.openvino import on_engine
+from ecg_digitize.openvino import on_backend
 from ecg_digitize.render.overlay import draw_overlay, save_png
 from ecg_digitize.render.sheet import thumbnail
 from ecg_digitize.runtime import Clock
@@ -70,7 +70,7 @@ class Writing:
     out: Path
     weights_dir: Path | None = None
     preset: str = BEST
-    engine: str = TORCH
+    backend: str = TORCH
     fs_hz: float = 500.0
     overrides: Overrides = NO_OVERRIDES
     overlay: bool = True
@@ -85,7 +85,7 @@ class Writing:
 
         def load(device: str) -> Models:
             loaded = load_on(device, weights_dir=self.weights_dir, preset=self.preset)
-            return on_engine(self.engine, loaded)
+            return on_backend(self.backend, loaded)
 
         spare = WithSpare(load(seat.device), lambda: load("cpu"))
         return lambda picture: self.write(picture, spare)

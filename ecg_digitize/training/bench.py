@@ -28,7 +28,7 @@ from ecg_digitize.frames import RECT
 from ecg_digitize.geometry import mesh_maps
 from ecg_digitize.image import read_image
 from ecg_digitize.models import BEST, Models
-from ecg_digitize.openvino import on_engine
+from ecg_digitize.openvino import on_backend
 from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import stream
@@ -40,13 +40,13 @@ _START = """\
 import json, os, sys, time
 from pathlib import Path
 from ecg_digitize import digitize_page, load_models, read_image
-from ecg_digitize.openvino import on_engine
+from ecg_digitize.openvino import on_backend
 from ecg_digitize.runtime import choose_device, limit_threads
-began, image, threads, device, engine, preset, weights_dir = json.loads(sys.argv[1])
+began, image, threads, device, backend, preset, weights_dir = json.loads(sys.argv[1])
 limit_threads(threads)
 folder = Path(weights_dir) if weights_dir else None
 models = load_models(device=choose_device(device), preset=preset, weights_dir=folder)
-models = on_engine(engine, models)
+models = on_backend(backend, models)
 ready_s = time.time() - began
 digitize_page(read_image(Path(image)), models)
 print(json.dumps([ready_s, time.time() - began, sum(os.times()[:2])]))
@@ -103,12 +103,12 @@ class BatchWork:
 
     weights_dir: Path | None
     preset: str
-    engine: str
+    backend: str
 
     def __call__(self, seat: Seat) -> Callable[[Path], float | None]:
         """Load the networks; return what digitizes a picture and tells the memory held so far."""
         loaded = load_on(seat.device, weights_dir=self.weights_dir, preset=self.preset)
-        models = on_engine(self.engine, loaded)
+        models = on_backend(self.backend, loaded)
 
         def work(image: Path) -> float | None:
             digitize_page(read_image(image), models)
@@ -126,7 +126,7 @@ class BenchReport:
     repeat: int
     threads: int  # of torch
     device: str
-    engine: str  # "torch" or "openvino"
+    backend: str  # "torch" or "openvino"
     stages_ms: Mapping[str, float]  # "read", then the pipeline's stages
     page_ms: float  # all of them
     floor_ms: float  # decode of the file plus one remap to the rect frame
@@ -145,7 +145,7 @@ class BenchReport:
         """Return the report as a table to read."""
         width, height = self.size_px
         lines = [
-            f"{self.image}: {width} x {height} px, {self.repeat} times by {self.engine} on "
+            f"{self.image}: {width} x {height} px, {self.repeat} times by {self.backend} on "
             f"{self.device}, {self.threads} threads",
             *(f"  {stage:<10}{value:9.1f} ms" for stage, value in self.stages_ms.items()),
             f"  {'page':<10}{self.page_ms:9.1f} ms",
@@ -257,11 +257,11 @@ def bench(
             progress()
     threads = torch.get_num_threads()
     seats = seats_for((str(models.device),), workers=workers)
-    make = BatchWork(weights_dir, preset, models.engine)
+    make = BatchWork(weights_dir, preset, models.backend)
     batch = _batch(image, make, seats, repeat=repeat, progress=progress)
     with tempfile.TemporaryDirectory(prefix="ecg-digitize-bench-") as cache:
         folder = weights_dir and str(weights_dir)
-        how = [str(image), threads, str(models.device), models.engine, preset, folder]
+        how = [str(image), threads, str(models.device), models.backend, preset, folder]
         cold, warm = (_start(how, numba_cache=cache) for _ in range(2))
     return BenchReport(
         image=str(image),
@@ -269,7 +269,7 @@ def bench(
         repeat=repeat,
         threads=threads,
         device=str(models.device),
-        engine=models.engine,
+        backend=models.backend,
         stages_ms={stage: _median_ms(values) for stage, values in stages_s.items()},
         page_ms=_median_ms(pages_s),
         floor_ms=_median_ms(floors_s),

@@ -100,7 +100,7 @@ def test_a_network_is_converted_once_and_anew_where_its_file_is_broken(tmp_path,
 
     second = on_openvino(models, cache_dir=tmp_path, threads=1)
     assert len(converted) == 1
-    assert second.engine == "openvino"
+    assert second.backend == "openvino"
     assert second.refine.compiled.get_property("INFERENCE_NUM_THREADS") == 1
     torch.testing.assert_close(second.refine(x), first.refine(x))
 
@@ -160,21 +160,21 @@ def test_only_the_cpu_is_served():
 def test_the_command_says_how_to_install_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "openvino", None)
 
-    assert main(["bench", "--engine", "openvino"]) == 2
+    assert main(["bench", "--backend", "openvino"]) == 2
 
     assert 'pip install "ecg-digitize[cpu]"' in capsys.readouterr().err
 
 
 @needs_openvino
-def test_the_report_names_the_engine(monkeypatch, tmp_path):
+def test_the_report_names_the_backend(monkeypatch, tmp_path):
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setattr("ecg_digitize.models.load_models", lambda **_: only(refine=tiny_refine()))
     (tmp_path / "broken.png").write_text("no picture")
 
     where = [str(tmp_path / "broken.png"), "-o", str(tmp_path / "out")]
-    assert main(["digitize", *where, "--engine", "openvino"]) == 3
+    assert main(["digitize", *where, "--backend", "openvino"]) == 3
 
-    assert json.loads((tmp_path / "out" / "run_report.json").read_text())["engine"] == "openvino"
+    assert json.loads((tmp_path / "out" / "run_report.json").read_text())["backend"] == "openvino"
     assert list((tmp_path / "cache").rglob("refine-*.blob"))
 
 
