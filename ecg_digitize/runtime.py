@@ -142,6 +142,17 @@ def placed(network: nn.Module, device: torch.device) -> nn.Module:
     return network
 
 
+@torch.inference_mode()
+def run_batch(
+    network: nn.Module, x: torch.Tensor, device: torch.device
+) -> tuple[torch.Tensor, ...]:
+    """Run a network on (N, C, H, W) in the device's fast precision; outputs float32."""
+    dtype = autocast_dtype(device)
+    with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        out = network(x.to(device))
+    return tuple(t.float() for t in (out if isinstance(out, tuple) else (out,)))
+
+
 def limit_threads(n: int) -> None:
     """Let torch, OpenCV and numba use at most n threads each; numba only in the calling thread.
 
