@@ -12,7 +12,7 @@ from torch import nn
 from ecg_digitize.errors import InputError, WeightsError
 from ecg_digitize.manifest import read_manifest
 from ecg_digitize.nets.fold import fold_norms
-from ecg_digitize.runtime import autocast_dtype, choose_device, placed
+from ecg_digitize.runtime import autocast_dtype, choose_device, keep_memory, placed
 from ecg_digitize.runtime import run_batch as run_batch  # here for those who run networks
 from ecg_digitize.sheet.names import Name, find_names
 from ecg_digitize.sheet.text import Cut, Line, read_lines
@@ -73,6 +73,7 @@ def load_models(
     if preset not in PRESETS:
         raise InputError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
     device = choose_device() if device is None else device
+    keep_memory()
     entries = {entry.stage: entry for entry in read_manifest(weights_dir=weights_dir)}
     missing = [stage for stage in stages if stage not in entries]
     if missing:
