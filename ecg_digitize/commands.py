@@ -495,6 +495,7 @@ def _models(arguments: argparse.Namespace, *, unused: Collection[str] = ()) -> "
         device=runtime.choose_device(openvino.device_for(arguments.backend, arguments.device)),
         stages=[stage for stage in models.STAGES if stage not in unused],
         preset=arguments.preset,
+        is_final=arguments.backend == models.TORCH,
     )
     return openvino.on_backend(arguments.backend, loaded)
 

@@ -11,7 +11,9 @@ from torch import nn
 
 from ecg_digitize.errors import InputError, WeightsError
 from ecg_digitize.manifest import read_manifest
-from ecg_digitize.runtime import autocast_dtype, choose_device, placed
+from ecg_digitize.nets.fold import fold_norms
+from ecg_digitize.runtime import autocast_dtype, choose_device, keep_memory, placed
+from ecg_digitize.runtime import run_batch as run_batch  # here for those who run networks
 from ecg_digitize.sheet.names import Name, find_names
 from ecg_digitize.sheet.text import Cut, Line, read_lines
 from ecg_digitize.stage2.refine import PASSES
@@ -65,6 +67,7 @@ def load_models(
     device: torch.device | None = None,
     stages: Collection[str] = STAGES,
     preset: str = BEST,
+    is_final: bool = True,
 ) -> Models:
     """Load the networks the manifest names.
 
@@ -73,6 +76,8 @@ def load_models(
         device: Where they run; None chooses.
         stages: Those wanted, for training and judging a part of the way; the others are empty.
         preset: A key of PRESETS.
+        is_final: Bring them into the form that torch runs fastest; False leaves them as they were
+            trained, for what converts them.
 
     Raises:
         InputError: If there is no such preset.
@@ -81,6 +86,7 @@ def load_models(
     if preset not in PRESETS:
         raise InputError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
     device = choose_device() if device is None else device
+    keep_memory()
     entries = {entry.stage: entry for entry in read_manifest(weights_dir=weights_dir)}
     missing = [stage for stage in stages if stage not in entries]
     if missing:
@@ -89,13 +95,20 @@ def load_models(
             'train them with "python -m ecg_digitize train STAGE"'
         )
     networks: dict[str, nn.Module] = {stage: nn.Identity() for stage in STAGES}
-    for stage in stages:
+    readers = READERS if set(stages) == set(STAGES) and set(READERS) <= set(entries) else ()
+    for stage in (*stages, *readers):
         network = load_network(entries[stage], weights_dir=weights_dir)
-        networks[stage] = placed(network, device)
-    if set(stages) == set(STAGES) and set(READERS) <= set(entries):
-        for stage in READERS:
-            networks[stage] = placed(load_network(entries[stage], weights_dir=weights_dir), device)
+        networks[stage] = _ready(network, device) if is_final else network
     return Models(**networks, device=device, preset=PRESETS[preset], backend=TORCH)
+
+
+def _ready(network: nn.Module, device: torch.device) -> nn.Module:
+    """Bring a network that is not trained any more to its device, in the form it runs fastest."""
+    dtype = autocast_dtype(device) or torch.float32
+    for module in fold_norms(network).modules():
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
+            module.to(dtype)  # autocast would do so at every page
+    return placed(network, device)
 
 
 @dataclass(frozen=True)
@@ -124,16 +137,5 @@ def reader_of(models: Models) -> PrintReader | None:
 
 def run_on(network: nn.Module, image: Image, device: torch.device) -> tuple[torch.Tensor, ...]:
     """Run a network on one (H, W, 3) picture."""
-    x = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+    x = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]  # channels last
     return run_batch(network, x, device)
-
-
-@torch.inference_mode()
-def run_batch(
-    network: nn.Module, x: torch.Tensor, device: torch.device
-) -> tuple[torch.Tensor, ...]:
-    """Run a network on (N, C, H, W) in the device's fast precision; outputs float32."""
-    dtype = autocast_dtype(device)
-    with torch.autocast(device.type, dtype, enabled=dtype is not None):
-        out = network(x.to(device))
-    return tuple(t.float() for t in (out if isinstance(out, tuple) else (out,)))

@@ -19,9 +19,10 @@ import torch
 from torch import nn
 
 from ecg_digitize import __version__
+from ecg_digitize.engine.spare import load_on
 from ecg_digitize.errors import InputError, WeightsError
 from ecg_digitize.files import replacing
-from ecg_digitize.models import READERS, STAGES, TORCH, Models
+from ecg_digitize.models import BEST, READERS, STAGES, TORCH, Models
 from ecg_digitize.nets import encoder, lite, unet
 from ecg_digitize.runtime import autocast_dtype
 from ecg_digitize.weights import check_input
@@ -65,6 +66,14 @@ def on_backend(backend: str, models: Models) -> Models:
     return models if backend == TORCH else on_openvino(models)
 
 
+def load_by(
+    backend: str, device: str, *, weights_dir: Path | None = None, preset: str = BEST
+) -> Models:
+    """Load the networks for a backend; see ``engine.spare.load_on`` and ``on_openvino``."""
+    loaded = load_on(device, weights_dir=weights_dir, preset=preset, is_final=backend == TORCH)
+    return on_backend(backend, loaded)
+
+
 def device_for(backend: str, requested: str | None) -> str | None:
     """Return the device to ask for: OpenVINO takes the CPU also where there is a GPU."""
     return requested or ("cpu" if backend == OPENVINO else None)
@@ -76,7 +85,7 @@ def on_openvino(
     """Return models whose networks OpenVINO runs.
 
     Args:
-        models: The networks in torch, on the CPU.
+        models: The networks in torch, on the CPU, as they were trained.
         threads: How many OpenVINO uses; None takes as many as torch does now.
         cache_dir: Where converted networks are kept; None takes `cache_folder()`.
 

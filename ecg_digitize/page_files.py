@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from ecg_digitize.engine.seats import Seat
-from ecg_digitize.engine.spare import WithSpare, load_on
+from ecg_digitize.engine.spare import WithSpare
 from ecg_digitize.errors import InputError
 from ecg_digitize.files import sha256_of
 from ecg_digitize.formats.csv import write_csv
@@ -16,7 +17,7 @@ from ecg_digitize.image import read_image
 from ecg_digitize.layout import LEADS, Layout
 from ecg_digitize.many import NO_OVERRIDES, Overrides, attempt, digitize_told
 from ecg_digitize.models import BEST, TORCH, Models
-from ecg_digitize.openvino import on_backend
+from ecg_digitize.openvino import load_by
 from ecg_digitize.render.overlay import draw_overlay, save_png
 from ecg_digitize.render.sheet import thumbnail
 from ecg_digitize.runtime import Clock
@@ -82,12 +83,8 @@ class Writing:
         Raises:
             WeightsError: If the weights are missing or altered.
         """
-
-        def load(device: str) -> Models:
-            loaded = load_on(device, weights_dir=self.weights_dir, preset=self.preset)
-            return on_backend(self.backend, loaded)
-
-        spare = WithSpare(load(seat.device), lambda: load("cpu"))
+        load = partial(load_by, self.backend, weights_dir=self.weights_dir, preset=self.preset)
+        spare = WithSpare(load(seat.device), partial(load, "cpu"))
         return lambda picture: self.write(picture, spare)
 
     def write(self, picture: Picture, spare: WithSpare) -> PageDone | Failure:

@@ -16,13 +16,15 @@ log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
-def load_on(device: str, *, weights_dir: Path | None = None, preset: str = BEST) -> Models:
-    """Load the networks on a device, or on the CPU if a GPU fails at that.
+def load_on(
+    device: str, *, weights_dir: Path | None = None, preset: str = BEST, is_final: bool = True
+) -> Models:
+    """Load the networks on a device, or on the CPU if a GPU fails at that; see ``load_models``.
 
     Raises:
         WeightsError: If the weights are missing or altered.
     """
-    load = partial(loading.load_models, weights_dir=weights_dir, preset=preset)
+    load = partial(loading.load_models, weights_dir=weights_dir, preset=preset, is_final=is_final)
     try:
         return load(device=choose_device(device))
     except RuntimeError as error:  # what torch raises if a GPU is full, or has fallen off its bus

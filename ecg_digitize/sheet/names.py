@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ecg_digitize.layout import LEADS
+from ecg_digitize.runtime import run_batch
 from ecg_digitize.sheet.names_net import MINUS, MULTIPLE, NONE, STRIDE
 from ecg_digitize.types import Float32, Image
 
@@ -73,11 +74,10 @@ def _scores(network: nn.Module, piece: Image, device: torch.device) -> Float32:
     """Return (14, h, w) probabilities at stride 4: leads, none, minus."""
     height, width = piece.shape[:2]
     padded = np.pad(piece, ((0, -height % MULTIPLE), (0, -width % MULTIPLE), (0, 0)), mode="edge")
-    image = torch.from_numpy(np.ascontiguousarray(padded.transpose(2, 0, 1)))[None].to(device)
-    with torch.inference_mode():
-        logits = network(image)[0].float()
-        which = torch.softmax(logits[:MINUS], dim=0)
-        minus = torch.sigmoid(logits[MINUS:])
+    image = torch.from_numpy(padded).permute(2, 0, 1)[None]  # channels last
+    ((logits,),) = run_batch(network, image, device)
+    which = torch.softmax(logits[:MINUS], dim=0)
+    minus = torch.sigmoid(logits[MINUS:])
     rows, columns = -(-height // STRIDE), -(-width // STRIDE)
     scores: Float32 = torch.cat([which, minus])[:, :rows, :columns].cpu().numpy()
     return scores

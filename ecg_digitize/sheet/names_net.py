@@ -88,7 +88,7 @@ class NamesNet(nn.Module):
             (N, 14, H/4, W/4) logits: twelve leads and NONE, which share a softmax, and MINUS, which
             stands alone. Cell (i, j) covers the px 4i..4i+3, 4j..4j+3.
         """
-        x = normalized(image).contiguous(memory_format=torch.channels_last)
+        x = normalized(image.contiguous(memory_format=torch.channels_last))
         fine = self.stem(x)
         words = F.interpolate(self.down(self.words(fine)), scale_factor=2, mode="nearest")
         logits: Tensor = self.head(self.joined(torch.cat([fine, words], dim=1)))

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ecg_digitize.frames import Frame
+from ecg_digitize.runtime import run_batch
 from ecg_digitize.sheet.flat import FlatSheet
 from ecg_digitize.sheet.text_net import BLANK, HEIGHT_PX, LETTERS, SPACE, STRIDE
 from ecg_digitize.stage1.sight import darkest, seen_in
@@ -202,9 +203,8 @@ def read_lines(
         batch = np.zeros((len(some), 1, HEIGHT_PX, _width(some[-1])), np.uint8)
         for one, (seen, _) in zip(batch, some, strict=True):
             one[0, :, : seen.shape[1]] = seen
-        with torch.inference_mode():
-            logits = network(torch.from_numpy(batch).to(device)).float()
-            scores: Float32 = torch.softmax(logits, dim=1).cpu().numpy()
+        (logits,) = run_batch(network, torch.from_numpy(batch), device)
+        scores: Float32 = torch.softmax(logits, dim=1).cpu().numpy()
         for score, (seen, at) in zip(scores, some, strict=True):
             text, confidence = _decoded(score[:, : seen.shape[1] // STRIDE])
             if text.strip():

@@ -44,6 +44,6 @@ class Stage0Net(nn.Module):
             (N, 13, H/4, W/4) logits in NAME_KEYS order; (N, 4) logits of the number of
             counter-clockwise quarter turns that set the page upright.
         """
-        x = normalized(image).contiguous(memory_format=torch.channels_last)
+        x = normalized(image.contiguous(memory_format=torch.channels_last))
         features, deepest = self.body(x)
         return self.markers(features), self.orientation(deepest.mean((2, 3)))

@@ -36,6 +36,6 @@ class Stage1Net(nn.Module):
         Returns:
             (N, H, W) logits.
         """
-        x = normalized(image).contiguous(memory_format=torch.channels_last)
+        x = normalized(image.contiguous(memory_format=torch.channels_last))
         features, _ = self.body(x)
         return unfold_cells(self.crossings(features), 2, 2)[:, 0]

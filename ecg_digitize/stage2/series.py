@@ -3,12 +3,11 @@
 from typing import Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_digitize.frames import RECT
 from ecg_digitize.layout import COMPETITION
-from ecg_digitize.nets.unet import UNet, conv_block, normalized, unfold_cells
+from ecg_digitize.nets.unet import UNet, conv_block, normalized, polyphase, unfold_cells
 from ecg_digitize.stage2.whole import BIN_PX, row_prior
 
 STRIP_PX: Final = 480
@@ -115,8 +114,7 @@ class SeriesNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Score every bin; see WholeNet.forward."""
         strips = torch.stack([image[:, :, top : top + STRIP_PX] for top in STRIP_TOPS_PX], dim=1)
-        x = F.pixel_unshuffle(normalized(strips.flatten(0, 1)), 2)
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = normalized(polyphase(strips.flatten(0, 1)))
         levels = [
             level + fuse(level)
             for level, fuse in zip(self.body.encoder(x), self.fusions, strict=True)

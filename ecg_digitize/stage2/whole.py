@@ -1,12 +1,11 @@
 """Stage 2, the *whole* network: all four rows of the rectified page in one pass."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_digitize.frames import RECT, TRACE_X0_PX
 from ecg_digitize.layout import COMPETITION, Layout
-from ecg_digitize.nets.unet import UNet, conv_block, normalized, unfold_cells
+from ecg_digitize.nets.unet import UNet, conv_block, normalized, polyphase, unfold_cells
 from ecg_digitize.types import Mask, TraceMap
 
 BIN_PX = 2
@@ -77,8 +76,7 @@ class RowNet(nn.Module):
 
     def components(self, image: Tensor) -> Tensor:
         """Take (N, 3, H, W) grey levels to the (N, 12, H/2, W/2) input of the body."""
-        x = F.pixel_unshuffle(normalized(image), 2)
-        return x.contiguous(memory_format=torch.channels_last)
+        return normalized(polyphase(image))
 
     def scores(self, features: Tensor) -> Tensor:
         """Take the body's features to (N, rows, H/2, W) logits, without the prior."""

@@ -22,13 +22,12 @@ import cv2
 import torch
 
 from ecg_digitize.engine.seats import Seat, seats_for
-from ecg_digitize.engine.spare import load_on
 from ecg_digitize.engine.workers import Lost, work_on
 from ecg_digitize.frames import RECT
 from ecg_digitize.geometry import mesh_maps
 from ecg_digitize.image import read_image
 from ecg_digitize.models import BEST, Models
-from ecg_digitize.openvino import on_backend
+from ecg_digitize.openvino import load_by
 from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import stream
@@ -39,14 +38,13 @@ from ecg_digitize.types import GridMap, Page
 _START = """\
 import json, os, sys, time
 from pathlib import Path
-from ecg_digitize import digitize_page, load_models, read_image
-from ecg_digitize.openvino import on_backend
-from ecg_digitize.runtime import choose_device, limit_threads
+from ecg_digitize import digitize_page, read_image
+from ecg_digitize.openvino import load_by
+from ecg_digitize.runtime import limit_threads
 began, image, threads, device, backend, preset, weights_dir = json.loads(sys.argv[1])
 limit_threads(threads)
 folder = Path(weights_dir) if weights_dir else None
-models = load_models(device=choose_device(device), preset=preset, weights_dir=folder)
-models = on_backend(backend, models)
+models = load_by(backend, device, preset=preset, weights_dir=folder)
 ready_s = time.time() - began
 digitize_page(read_image(Path(image)), models)
 print(json.dumps([ready_s, time.time() - began, sum(os.times()[:2])]))
@@ -107,8 +105,9 @@ class BatchWork:
 
     def __call__(self, seat: Seat) -> Callable[[Path], float | None]:
         """Load the networks; return what digitizes a picture and tells the memory held so far."""
-        loaded = load_on(seat.device, weights_dir=self.weights_dir, preset=self.preset)
-        models = on_backend(self.backend, loaded)
+        models = load_by(
+            self.backend, seat.device, weights_dir=self.weights_dir, preset=self.preset
+        )
 
         def work(image: Path) -> float | None:
             digitize_page(read_image(image), models)
