@@ -33,7 +33,7 @@ needs_openvino = pytest.mark.skipif(  # asked so that OpenVINO is not imported w
 def float32(monkeypatch):
     """Compute in float32 on every CPU, so that outputs can be compared closely."""
     monkeypatch.setattr(openvino, "autocast_dtype", lambda _: None)
-    monkeypatch.setattr("ecg_digitize.models.autocast_dtype", lambda _: None)
+    monkeypatch.setattr("ecg_digitize.runtime.autocast_dtype", lambda _: None)
 
 
 def only(**networks: nn.Module) -> Models:
