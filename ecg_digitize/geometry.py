@@ -13,7 +13,7 @@ read as the interpolating bicubic B-spline of its 44 x 57 nodes, beyond its edge
 continuation; one or two squares of that are what the frames need.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -121,7 +121,7 @@ def fit_homography(src: ArrayLike, dst: ArrayLike, *, weights: ArrayLike | None 
     for _ in range(2):
         system = np.concatenate([x_rows * root[:, None], y_rows * root[:, None]])
         # Normalised points keep the 9 x 9 normal equations exact enough: 1e-8 of the picture.
-        powers, vectors = np.linalg.eigh(np.einsum("ni,nj->ij", system, system))
+        powers, vectors = np.linalg.eigh(system.T @ system)
         h = vectors[:, 0].reshape(3, 3)
         depth = a @ h[2, :2] + h[2, 2]
         root = np.sqrt(w) / np.maximum(np.abs(depth), 1e-3 * np.abs(depth).max())
@@ -221,13 +221,14 @@ def mesh_maps(table_xy_px: NDArray[np.floating], frame: Frame) -> tuple[Float32,
     Returns:
         map_x, map_y: (H, W) float32, page px.
     """
-    columns = np.arange(frame.width_px) / frame.px_per_mm_xy[0] + frame.origin_mm_xy[0]
-    rows = np.arange(frame.height_px) / frame.px_per_mm_xy[1] + frame.origin_mm_xy[1]
-    across = _spline_matrix(GRID_COLUMNS, columns / SQUARE_MM).T.astype(np.float32)
-    down = _spline_matrix(GRID_ROWS, rows / SQUARE_MM)
+    (scale_x, scale_y), (x0, y0) = frame.px_per_mm_xy, frame.origin_mm_xy
+    across = _pixels_matrix(GRID_COLUMNS, frame.width_px, scale_x, x0).T.astype(np.float32)
+    down = _pixels_matrix(GRID_ROWS, frame.height_px, scale_y, y0)
     centre = table_xy_px.reshape(-1, 2).mean(axis=0)  # keeps float32 products exact to 1e-3 px
     left = [(down @ (table_xy_px[..., k] - centre[k])).astype(np.float32) for k in (0, 1)]
-    map_x, map_y = (left[k] @ across + np.float32(centre[k]) for k in (0, 1))
+    map_x, map_y = (one @ across for one in left)
+    map_x += np.float32(centre[0])
+    map_y += np.float32(centre[1])
     return map_x, map_y
 
 
@@ -293,6 +294,12 @@ def _cardinal_splines(n: int) -> tuple[BSpline, BSpline]:
     """Return the cubic spline through n unit vectors at 0..n-1 (not-a-knot) and its slope."""
     spline = make_interp_spline(np.arange(n), np.eye(n), k=3)
     return spline, spline.derivative()
+
+
+@lru_cache(maxsize=64)  # a page looks through some frames ten times, and the next page again
+def _pixels_matrix(n: int, n_px: int, px_per_mm: float, origin_mm: float) -> Float64:
+    """Return the spline matrix of the pixels along one side of a frame."""
+    return _spline_matrix(n, (np.arange(n_px) / px_per_mm + origin_mm) / SQUARE_MM)
 
 
 def _spline_matrix(n: int, at: Float64, *, slope: bool = False) -> Float64:

@@ -11,7 +11,6 @@ from torch import nn
 
 from ecg_digitize.errors import InputError, WeightsError
 from ecg_digitize.manifest import read_manifest
-from ecg_digitize.nets.fold import fold_norms
 from ecg_digitize.runtime import autocast_dtype, choose_device, keep_memory, placed
 from ecg_digitize.runtime import run_batch as run_batch  # here for those who run networks
 from ecg_digitize.sheet.names import Name, find_names
@@ -103,9 +102,13 @@ def load_models(
 
 
 def _ready(network: nn.Module, device: torch.device) -> nn.Module:
-    """Bring a network that is not trained any more to its device, in the form it runs fastest."""
+    """Bring a network that is not trained any more to its device, in the form it runs fastest.
+
+    Batch norms stay: folding them into the convolutions saves 0.15 s of CPU a page, but three of
+    the 25 paired pages lose 0.5 to 1.5 dB by the other rounding: 23.93 dB in place of 23.98.
+    """
     dtype = autocast_dtype(device) or torch.float32
-    for module in fold_norms(network).modules():
+    for module in network.modules():
         if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
             module.to(dtype)  # autocast would do so at every page
     return placed(network, device)

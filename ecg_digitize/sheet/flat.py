@@ -10,7 +10,7 @@ from scipy.ndimage import median_filter
 from ecg_digitize import geometry
 from ecg_digitize.frames import SQUARE_MM, Frame, crossings_mm
 from ecg_digitize.stage1.grid import unseen_grid
-from ecg_digitize.stage1.sight import brightest, is_inside, seen_in, share_of_paper
+from ecg_digitize.stage1.sight import brightest, seen_inside, share_of_paper
 from ecg_digitize.types import Float32, Float64, GridMap, Image, Mask
 
 FLAT_PX_PER_MM: Final = 5.0
@@ -83,8 +83,7 @@ def flat_sheet(image: Image, grid: GridMap, size_mm: tuple[float, float]) -> Fla
     frame = Frame(
         round(size_mm[0] * scale), round(size_mm[1] * scale), (scale, scale), (0.0, 0.0)
     )  # fmt: skip
-    seen = seen_in(frame, image, grid.crossings_xy_px)
-    inside = is_inside(frame, image, grid.crossings_xy_px)
+    seen, inside = seen_inside(frame, image, grid.crossings_xy_px)
     return FlatSheet(grid, frame, seen, find_ink(seen, frame, inside), inside)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from ecg_digitize.frames import TIME_ORIGIN_MM, Frame
 from ecg_digitize.layout import Layout
 from ecg_digitize.stage1.pulses import Pulse
-from ecg_digitize.stage1.sight import ROW_MM, is_ink, is_inside, seen_in
+from ecg_digitize.stage1.sight import ROW_MM, is_ink, seen_inside
 from ecg_digitize.types import Float64, GridMap, Image
 
 
@@ -135,8 +135,8 @@ def _row_ends(
         round((options.right_mm - options.left_mm) * scale), round(2 * reach_mm * scale),
         (scale, scale), (options.left_mm, float(zero_mm[row]) - reach_mm),
     )  # fmt: skip
-    ink = is_ink(seen_in(frame, image, grid.crossings_xy_px), frame)
-    there = is_inside(frame, image, grid.crossings_xy_px)
+    seen, there = seen_inside(frame, image, grid.crossings_xy_px)
+    ink = is_ink(seen, frame)
     upright = ((ink | ~there).mean(axis=0) > options.tall).astype(np.uint8)
     inked = ink.any(axis=0) & (cv2.dilate(upright[None], np.ones((1, 5), np.uint8))[0] == 0)
     x_mm = options.left_mm + np.arange(len(inked)) / scale

@@ -86,11 +86,10 @@ def _reward(
     px_per_mm = np.ptp(page_x, axis=1).mean() / np.ptp(lines_mm)
     shifts_px = shifts_mm * px_per_mm
     column = np.rint(page_x[..., None] + shifts_px).astype(np.int64)
-    state = np.broadcast_to(np.arange(len(shifts_px)), column.shape)
     inside = (column >= 0) & (column < width_px)
-    reward = np.zeros((width_px, len(shifts_px)))
-    np.add.at(reward, (column[inside], state[inside]), evidence[inside])
-    return reward, shifts_px
+    place = column * len(shifts_px) + np.arange(len(shifts_px))
+    reward = np.bincount(place[inside], evidence[inside], width_px * len(shifts_px))
+    return np.asarray(reward.reshape(width_px, -1), np.float64), shifts_px
 
 
 def fed(xy_px: Float64, feed_px: Float32) -> Float64:

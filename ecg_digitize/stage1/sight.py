@@ -20,22 +20,23 @@ LINE_REACH_MM: Final = 0.3
 
 def seen_in(frame: Frame, image: Image, crossings_xy_px: Float32) -> Image:
     """Look at a picture through its crossings: (H, W, 3) uint8 of a frame, white outside it."""
-    maps = geometry.mesh_maps(crossings_xy_px, frame)
-    white = (255, 255, 255)
-    return np.asarray(
-        cv2.remap(
-            image, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=white
-        ),
-        np.uint8,
-    )
+    return _looked_up(image, *geometry.mesh_maps(crossings_xy_px, frame))
 
 
-def is_inside(frame: Frame, image: Image, crossings_xy_px: Float32) -> Mask:
-    """Return (H, W) bool: which pixels of a frame lie inside a picture."""
+def seen_inside(frame: Frame, image: Image, crossings_xy_px: Float32) -> tuple[Image, Mask]:
+    """Do what ``seen_in`` does, and say (H, W) bool which pixels lie inside the picture."""
     map_x, map_y = geometry.mesh_maps(crossings_xy_px, frame)
     height, width = image.shape[:2]
     inside = (map_x >= 0) & (map_x <= width - 1) & (map_y >= 0) & (map_y <= height - 1)
-    return np.asarray(inside, np.bool_)
+    return _looked_up(image, map_x, map_y), np.asarray(inside, np.bool_)
+
+
+def _looked_up(image: Image, map_x: Float32, map_y: Float32) -> Image:
+    white = (255, 255, 255)
+    seen = cv2.remap(
+        image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=white
+    )
+    return np.asarray(seen, np.uint8)
 
 
 def darkest(seen: Image) -> Image:
@@ -83,4 +84,4 @@ def share_of_paper(channel: Image, frame: Frame, window_mm: float = PAPER_MM) ->
     """Return (H, W) brightness of a channel as a share of the paper's around it."""
     width, height = (2 * round(window_mm * scale / 2) + 1 for scale in frame.px_per_mm_xy)
     paper = cv2.blur(cv2.dilate(channel, np.ones((height, width), np.uint8)), (width, height))
-    return np.asarray(channel / np.maximum(paper, 1), np.float32)
+    return np.divide(channel, np.maximum(paper, 1), dtype=np.float32)

@@ -176,11 +176,11 @@ def fit_flat(peaks: Peaks, *, scale_px: float = 1.0) -> tuple[Float64, Peaks, Bo
 def _thin_plate(node: Ints, bend_px: Float64, weight: Float64, *, stiffness: float) -> Float64:
     """Return the (44, 57, 2) field that follows (n, 2) bends at nodes and itself bends little."""
     unknown = node[:, 0] * GRID_ROWS + node[:, 1]  # column by column, so that 88 bands suffice
-    bands = stiffness * _bending_bands()
-    field = np.zeros((GRID_ROWS * GRID_COLUMNS, 2))
+    bands, n = stiffness * _bending_bands(), GRID_ROWS * GRID_COLUMNS
     bands[:, 0] += TETHER
-    np.add.at(bands[:, 0], unknown, weight)
-    np.add.at(field, unknown, weight[:, None] * bend_px)
+    bands[:, 0] += np.bincount(unknown, weight, n)  # np.add.at takes 20 times as long
+    pulled = (weight[:, None] * bend_px).T
+    field = np.array([np.bincount(unknown, along, n) for along in pulled], np.float64).T.copy()
     solve_banded(bands, field)
     return field.reshape(GRID_COLUMNS, GRID_ROWS, 2).swapaxes(0, 1)
 

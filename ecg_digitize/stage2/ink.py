@@ -110,7 +110,7 @@ def _foreign(taken: Float32, darkness: Float32, at: tuple[Index, Index], sure: M
         return foreign
     mean = cv2.blur(taken * np.maximum(darkness, 0)[..., None], COLOUR_WINDOW)[at]
     colour = mean / np.maximum(mean.sum(axis=-1, keepdims=True), 1e-4)
-    total = taken.sum(axis=-1)[at]
+    total = taken[at].sum(axis=-1)
     for row in range(len(sure)):
         of_row = sure & (np.arange(len(sure)) == row)[:, None]
         lines = of_row if of_row.sum() >= OWN_COLUMNS else sure

@@ -195,12 +195,13 @@ class RefineNet(nn.Module):
         Returns:
             (N, W) rect px, positive downwards.
         """
-        x = normalized(bands)
-        n, _, height, columns = x.shape
-        clues = x[:, PIXELS:, 0].reshape(n, -1, columns // 2, 2).transpose(2, 3).flatten(1, 2)
+        n, _, height, columns = bands.shape
+        clues = normalized(bands[:, PIXELS:, 0])
+        clues = clues.reshape(n, -1, columns // 2, 2).transpose(2, 3).flatten(1, 2)
+        x = normalized(bands[:, : PIXELS + 1])
         down = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype)
         down = down[None, None, :, None].expand(n, 1, height, columns)
-        x = torch.cat([x[:, : PIXELS + 1], down], dim=1)  # pixels, slope, row coordinate
+        x = torch.cat([x, down], dim=1)  # pixels, slope, row coordinate
         x = self.stem(x.contiguous(memory_format=torch.channels_last)).flatten(1, 2)
         x = F.relu(self.join(torch.cat([x, clues], dim=1)))
         for block in self.blocks:

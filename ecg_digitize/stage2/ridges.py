@@ -56,7 +56,7 @@ class DecodeOptions(NamedTuple):
 
 DEFAULTS = DecodeOptions()
 
-_BLOCK = 16  # columns transposed at a time: one cache line of float32
+_BLOCK = 64  # columns transposed at a time: with one cache line, 16, it takes a third longer
 
 
 @compiled

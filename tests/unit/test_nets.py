@@ -4,14 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
-from torch import nn
 
 from ecg_digitize.errors import WeightsError
 from ecg_digitize.nets.encoder import Encoder
-from ecg_digitize.nets.fold import fold_norms
 from ecg_digitize.nets.unet import UNet, polyphase, unfold_cells
-from ecg_digitize.sheet.names_net import NamesNet
-from ecg_digitize.sheet.text_net import TextNet
 from ecg_digitize.stage0.net import STRIDE, Stage0Net
 from ecg_digitize.stage1.net import Stage1Net
 from ecg_digitize.stage2.refine import RefineNet
@@ -58,24 +54,6 @@ def test_weights_survive_a_round_trip(network, tmp_path: Path):
         first, second = one(x), other(x)
 
     torch.testing.assert_close(first, second, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("network", [*NETWORKS, NamesNet, TextNet])
-def test_norms_fold_into_convolutions(network):
-    one = network()
-    for module in one.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
-        if isinstance(module, nn.Conv1d | nn.Conv2d) and not module.weight.any():
-            nn.init.normal_(module.weight, std=0.1)  # heads that start silent
-    x = torch.randint(0, 256, network.example_input_shape(), dtype=torch.uint8)
-    with torch.no_grad():
-        before = one.eval()(x)
-        after = fold_norms(one)(x)
-
-    assert not any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) for module in one.modules())
-    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-3)
 
 
 def test_phases_come_in_the_order_of_pixel_unshuffle():
