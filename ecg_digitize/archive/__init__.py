@@ -7,6 +7,7 @@ why a run goes on after a kill, and why Ray may do a shard twice. Files, in the 
 
     manifest.py  the list of pages: a table or a folder
     cloud.py     addresses such as s3://bucket/page.png
+    rows.py      what is asked of a worker, and what it answers
     record.py    one picture -> one row
     shards.py    rows -> parquet; pages that wait until their shard is full
     local.py     fill the shards with the cores and GPUs of this machine

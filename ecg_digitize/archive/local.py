@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from ecg_digitize.archive.manifest import Task
-from ecg_digitize.archive.record import Row, row_from
+from ecg_digitize.archive.rows import Row, Task, row_from
 from ecg_digitize.archive.shards import Archive
 from ecg_digitize.engine.seats import Seat
 from ecg_digitize.engine.stop import Stop

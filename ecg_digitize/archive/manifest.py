@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecg_digitize.archive.cloud import files_below, is_address, local_file, need_fsspec, resolved
+from ecg_digitize.archive.rows import Task
 from ecg_digitize.batch import find_pages
 from ecg_digitize.errors import ImageError, InputError
 from ecg_digitize.image import SUFFIXES
@@ -23,15 +24,6 @@ PATH: Final = "path"
 ID: Final = "id"
 TABLES: Final = (".csv", ".parquet")
 _SHOWN: Final = 5  # ids that are named where many are meant
-
-
-@dataclass(frozen=True)
-class Task:
-    """A page that is to be read."""
-
-    number: int  # its place in the list, from 0
-    path: str  # as the list names it
-    source: str  # where it lies: a file or an address
 
 
 @dataclass(frozen=True)

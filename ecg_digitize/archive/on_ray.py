@@ -13,16 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ecg_digitize.archive.manifest import Task
-from ecg_digitize.archive.record import Row, row_from
+from ecg_digitize.archive.rows import Row, Task, row_from
 from ecg_digitize.archive.shards import Archive
 from ecg_digitize.engine.seats import GPU_BYTES_A_WORKER, Seat
 from ecg_digitize.engine.stop import Stop
 from ecg_digitize.engine.workers import Lost, Make, work_on
 from ecg_digitize.errors import EcgDigitizeError, InputError
 
-AHEAD: Final = 1
-"""Shards that wait at an actor beside the one it works on."""
 _GPU_STEP: Final = 1e-4  # what Ray counts shares of a GPU by
 
 
@@ -110,7 +107,10 @@ def fill_on_ray(
         _Filler,
         batch_size=1,
         fn_constructor_args=(ray.put(archive), make, crew.seat),
-        concurrency=min(crew.n_actors, len(left)),
+        # No shard waits at a busy actor while another one is idle.
+        compute=ray.data.ActorPoolStrategy(
+            size=min(crew.n_actors, len(left)), max_tasks_in_flight_per_actor=1
+        ),
         num_cpus=crew.seat.threads,
         num_gpus=crew.gpus or None,
     )

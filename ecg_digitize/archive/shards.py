@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecg_digitize.archive.manifest import Manifest
-from ecg_digitize.archive.record import Row
+from ecg_digitize.archive.rows import Row
 from ecg_digitize.engine.store import PageStore
 from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.files import replacing

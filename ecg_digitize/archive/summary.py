@@ -1,7 +1,7 @@
 """What became of all pages: counts, and the name of each that failed.
 
-The names of these files begin with an underscore, so that what reads the folder as one table (pandas,
-Spark, DuckDB) passes over them.
+The names of these files begin with an underscore, so that what reads the folder as one table, as
+pandas and Spark do, passes over them.
 """
 
 import csv
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pyarrow.parquet as pq
 
-from ecg_digitize.archive.record import FAILED
+from ecg_digitize.archive.rows import FAILED
 from ecg_digitize.archive.shards import Archive
 from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.files import replacing
