@@ -1,0 +1,143 @@
+"""A thousand small pages through `digitize-many`: nothing lost, memory flat, pages an hour.
+
+    python tests/endurance/soak.py --work FOLDER [--pages 1000] [-- OPTIONS OF digitize-many]
+
+Makes the pages once, mixed types and layouts, 3 % of them broken. Prints memory of the parent and
+the workers at page 100 and at the end, the pace, and the counts. Exit code 1 if a bar is missed.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow.parquet as pq
+from small_pages import count_argument, write_small_pages
+
+from ecg_digitize.layout import LEADS
+
+BROKEN: Final = 0.03
+WARM_PAGES: Final = 100
+GROWTH: Final = 0.10
+LOOK_EVERY_S: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """Memory at a moment of the run."""
+
+    pages: int  # done
+    parent_mb: float
+    workers_mb: tuple[float, ...]
+
+    @property
+    def total_mb(self) -> float:
+        """Of all processes."""
+        return self.parent_mb + sum(self.workers_mb)
+
+
+def main() -> int:
+    """Run and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--work", type=Path, required=True, help="folder for pages and outputs")
+    parser.add_argument("--pages", type=count_argument, default=1000)
+    parser.add_argument("options", nargs="*", help="of digitize-many, after --")
+    arguments = parser.parse_args()
+    pages, out = arguments.work / f"pages-{arguments.pages}", arguments.work / "out"
+    pages.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    broken = write_small_pages(pages, count=arguments.pages, broken=BROKEN)
+    print(f"{arguments.pages} pages, {len(broken)} broken, in {time.monotonic() - began:.0f} s")
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "ecg_digitize", "digitize-many", str(pages), "-o", str(out)]
+    process = subprocess.Popen([*command, *arguments.options])
+    looks = list(_watch(process, out))
+    bad = _bars(looks, out, broken, n_pages=arguments.pages, code=process.returncode)
+    for line in bad:
+        print(f"MISSED: {line}")
+    return 1 if bad else 0
+
+
+def _bars(looks: list[Look], out: Path, broken: list[str], *, n_pages: int, code: int) -> list[str]:
+    """Print the figures and return what is not as it should be."""
+    if code not in (0, 3):
+        return [f"exit code {code}"]
+    bad = []
+    summary = json.loads((out / "_summary.json").read_text())
+    times = json.loads((out / "_times.json").read_text())
+    print(json.dumps(summary, indent=2))
+    print(f"{times['pages_an_hour']} pages an hour")
+    warm = next((look for look in looks if look.pages >= WARM_PAGES), None)
+    last = [look for look in looks if look.workers_mb][-1]
+    for name, look in (("warm", warm), ("end", last)):
+        if look is not None:
+            workers = ", ".join(f"{one:.0f}" for one in look.workers_mb)
+            print(f"{name}: page {look.pages}, parent {look.parent_mb:.0f} MB, workers {workers}")
+    if warm is None:
+        print(f"fewer than {WARM_PAGES} pages: growth is not judged")
+    elif last.total_mb > (1 + GROWTH) * warm.total_mb:
+        bad.append(f"memory grew from {warm.total_mb:.0f} to {last.total_mb:.0f} MB")
+    rows = [
+        row for shard in sorted(out.glob("shard-*")) for row in pq.read_table(shard).to_pylist()
+    ]
+    if [row["number"] for row in rows] != list(range(n_pages)):
+        bad.append("rows are missing, twice or out of order")
+    failed = {row["path"] for row in rows if row["status"] == "failed"}
+    if unnamed := set(broken) - failed:
+        bad.append(f"broken, but not named: {sorted(unnamed)}")
+    print(f"whole pages that were refused: {len(failed - set(broken))}")
+    for row in rows:
+        bad += _row_bars(row)
+    return bad
+
+
+def _row_bars(row: dict) -> list[str]:
+    """Return what is wrong with a row: samples are finite, or NaN where nothing is to be seen."""
+    signals = [np.array(row[lead]["mv"], np.float32) for lead in LEADS if row[lead] is not None]
+    if row["status"] == "failed":
+        return [f"{row['path']}: failed, but has signals"] if signals else []
+    if not signals or any(np.isinf(mv).any() or mv.size == 0 for mv in signals):
+        return [f"{row['path']}: no signals, or infinite ones"]
+    unseen = np.mean([np.isnan(mv).mean() for mv in signals])
+    return (
+        [f"{row['path']}: ok, but {unseen:.0%} is NaN"] if row["status"] == "ok" and unseen else []
+    )
+
+
+def _watch(process: "subprocess.Popen[bytes]", out: Path) -> Iterator[Look]:
+    while process.poll() is None:
+        time.sleep(LOOK_EVERY_S)
+        closed = sum(pq.read_metadata(path).num_rows for path in out.glob("shard-*.parquet"))
+        kept = sum(1 for _ in out.glob(".ecg_digitize/*/[!.]*.npz"))
+        children = [_rss_mb(child) for child in _children(process.pid)]
+        # The helper that multiprocessing starts beside the workers holds no networks.
+        workers = tuple(sorted(mb for mb in children if mb > 50))
+        if (parent_mb := _rss_mb(process.pid)) and workers:
+            yield Look(closed + kept, parent_mb, workers)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(child) for child in text.split()]
+
+
+def _rss_mb(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(x.split()[1]) / 1024 for x in lines if x.startswith("VmRSS")), 0.0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
