@@ -11,6 +11,8 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any, Final
 
 from ecg_digitize.archive.rows import Row, Task, row_from
@@ -20,6 +22,8 @@ from ecg_digitize.engine.stop import Stop
 from ecg_digitize.engine.workers import Lost, Make, work_on
 from ecg_digitize.errors import EcgDigitizeError, InputError
 
+LOOK_EVERY_S: Final = 0.5
+"""How often it is asked whether a stop is wanted."""
 _GPU_STEP: Final = 1e-4  # what Ray counts shares of a GPU by
 
 
@@ -114,13 +118,40 @@ def fill_on_ray(
         num_cpus=crew.seat.threads,
         num_gpus=crew.gpus or None,
     )
-    try:
-        for row in filled.iter_rows():
-            told(int(row["pages"]))
-            if stop.is_wanted:  # what the actors have kept is kept
-                return
-    except (ray.exceptions.RayError, SystemError) as error:
-        raise EcgDigitizeError(f"Ray gave up ({error}); the same command goes on") from error
+    for row in _heard(filled, stop):
+        told(int(row["pages"]))
+
+
+def _heard(filled: Any, stop: Stop) -> Iterator[Mapping[str, int]]:
+    """Yield what actors say as they say it; once a stop is wanted, no longer.
+
+    Ray is waited for in a thread, since a shard can take minutes, and Ctrl-C shall not. What the
+    actors have kept by then is kept.
+
+    Raises:
+        EcgDigitizeError: Ray gave up.
+    """
+    heard: SimpleQueue[Mapping[str, int] | Exception | None] = SimpleQueue()
+
+    def listen() -> None:
+        try:
+            for row in filled.iter_rows():
+                heard.put(row)
+        except Exception as error:  # Ray's own, and whatever an actor raised
+            heard.put(error)
+        heard.put(None)
+
+    Thread(target=listen, daemon=True).start()
+    while not stop.is_wanted:
+        try:
+            row = heard.get(timeout=LOOK_EVERY_S)
+        except Empty:
+            continue
+        if row is None:
+            return
+        if isinstance(row, Exception):
+            raise EcgDigitizeError(f"Ray gave up ({row}); the same command goes on") from row
+        yield row
 
 
 class _Filler:
@@ -132,7 +163,7 @@ class _Filler:
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[int]]:
         (shard,) = (int(one) for one in batch["shard"])
-        numbers: list[int] = []
+        numbers: Sequence[int] = ()
         if not self.archive.is_closed(shard):  # else an actor wrote it and died before it said so
             numbers = self.archive.left(shard)
             for number in numbers:

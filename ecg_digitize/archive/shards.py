@@ -86,11 +86,11 @@ class Archive:
         n_rows = int(footer.num_rows)
         return n_rows == len(self.numbers(shard)) and told == self.settings
 
-    def left(self, shard: int) -> list[int]:
+    def left(self, shard: int) -> Sequence[int]:
         """Return the pages of an open shard that nobody has read yet."""
         store = self._store(shard)
         if not store.folder.is_dir():
-            return list(self.numbers(shard))
+            return self.numbers(shard)
         return [number for number in self.numbers(shard) if store.get(str(number), None) is None]
 
     def keep(self, number: int, row: Row) -> None:

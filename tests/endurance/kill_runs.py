@@ -135,7 +135,7 @@ def _write_test_csv(path: Path, pages: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["id", "lead", "fs", "number_of_rows"])
-        for page in sorted(pages.glob("*.png")):
+        for page in sorted(pages.glob("page_*")):
             for lead in LEADS:
                 table.writerow([page.stem, lead, 500, 5000 if lead == "II" else 1250])
 

@@ -8,7 +8,6 @@ from typing import Final
 import cv2
 import numpy as np
 
-from ecg_digitize.render.overlay import save_png
 from ecg_digitize.synth.dataset import make_page
 from ecg_digitize.synth.sheets import make_sheet
 from ecg_digitize.synth.simulator import SimulatorSource
@@ -19,19 +18,19 @@ BREAKS: Final = ("cut", "empty", "text", "tiny")
 
 
 def write_small_pages(
-    folder: Path, *, count: int, broken: float = 0.0, seed: int = 0,
+    folder: Path, *, count: int, broken_every: int | None = None, seed: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:  # fmt: skip
     """Make those pages that are not there yet and return the names of the broken ones.
 
-    Every third is a sheet of another layout; a page is the same whatever the count.
+    Every third is a sheet of another layout, every second a JPEG; a page is the same whatever the
+    count.
     """
     source = SimulatorSource()
     names = []
     for index in range(count):
-        # By the share, so that the first sixty already hold some.
-        is_broken = int((index + 1) * broken) > int(index * broken)
-        path = folder / f"page_{index:05d}.png"
+        is_broken = broken_every is not None and index % broken_every == broken_every // 2
+        path = folder / f"page_{index:05d}{('.png', '.jpg')[index % 2]}"
         if is_broken:
             names.append(path.name)
         if path.exists():
@@ -41,24 +40,28 @@ def write_small_pages(
         scale = min(1.0, LONGEST_PX / max(image.shape[:2]))
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         if is_broken:
-            _write_broken(path, np.ascontiguousarray(image), BREAKS[len(names) % len(BREAKS)])
+            _write_broken(path, image, BREAKS[len(names) % len(BREAKS)])
         else:
-            save_png(path, np.ascontiguousarray(image))
+            path.write_bytes(_encoded(path, image))
         if progress is not None:
             progress(index)
     return names
 
 
 def _write_broken(path: Path, image: np.ndarray, how: str) -> None:
-    if how == "tiny":
-        save_png(path, image[:40, :40])
-        return
-    whole = path.with_suffix(".whole.png")
-    save_png(whole, image)
-    content = whole.read_bytes()
-    whole.unlink()
-    made = {"cut": content[: len(content) // 3], "empty": b"", "text": b"no picture, " * 99}
+    content = _encoded(path, image)
+    made = {
+        "cut": content[: len(content) // 3],
+        "empty": b"",
+        "text": b"no picture, " * 99,
+        "tiny": _encoded(path, image[:40, :40]),
+    }
     path.write_bytes(made[how])
+
+
+def _encoded(path: Path, image: np.ndarray) -> bytes:
+    options = [cv2.IMWRITE_JPEG_QUALITY, 90] if path.suffix == ".jpg" else []
+    return cv2.imencode(path.suffix, image[..., ::-1], options)[1].tobytes()
 
 
 def count_argument(text: str) -> int:

@@ -8,6 +8,7 @@ the workers at page 100 and at the end, the pace, and the counts. Exit code 1 if
 
 import argparse
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from small_pages import count_argument, write_small_pages
 
 from ecg_digitize.layout import LEADS
 
-BROKEN: Final = 0.03
+BROKEN_EVERY: Final = 33
 WARM_PAGES: Final = 100
 GROWTH: Final = 0.10
 LOOK_EVERY_S: Final = 2.0
@@ -53,12 +54,15 @@ def main() -> int:
     pages, out = arguments.work / f"pages-{arguments.pages}", arguments.work / "out"
     pages.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    broken = write_small_pages(pages, count=arguments.pages, broken=BROKEN)
+    broken = write_small_pages(pages, count=arguments.pages, broken_every=BROKEN_EVERY)
     print(f"{arguments.pages} pages, {len(broken)} broken, in {time.monotonic() - began:.0f} s")
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "ecg_digitize", "digitize-many", str(pages), "-o", str(out)]
     process = subprocess.Popen([*command, *arguments.options])
     looks = list(_watch(process, out))
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = (used.ru_utime + used.ru_stime) / arguments.pages
+    print(f"{cpu_s:.2f} seconds of CPU a page, the start of the workers among them")
     bad = _bars(looks, out, broken, n_pages=arguments.pages, code=process.returncode)
     for line in bad:
         print(f"MISSED: {line}")
