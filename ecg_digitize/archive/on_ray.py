@@ -10,13 +10,14 @@ die, Ray gives the shard to another actor, which goes on after the pages that ar
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
-from threading import Thread
+from pathlib import Path
+from threading import Event, Thread
 from typing import Any, Final
 
 from ecg_digitize.archive.rows import Row, Task, row_from
-from ecg_digitize.archive.shards import Archive
+from ecg_digitize.archive.shards import STORE_NAME, Archive
 from ecg_digitize.engine.seats import GPU_BYTES_A_WORKER, Seat
 from ecg_digitize.engine.stop import Stop
 from ecg_digitize.engine.workers import Lost, Make, work_on
@@ -105,12 +106,13 @@ def fill_on_ray(
     if not left:
         return
     ray = _ray()
+    asked = archive.out / STORE_NAME / "stop"
     # A block is a shard, so that Ray retries and holds back by shards.
     shards = ray.data.from_items([{"shard": k} for k in left], override_num_blocks=len(left))
     filled = shards.map_batches(
         _Filler,
         batch_size=1,
-        fn_constructor_args=(ray.put(archive), make, crew.seat),
+        fn_constructor_args=(ray.put(archive), asked, make, crew.seat),
         # No shard waits at a busy actor while another one is idle.
         compute=ray.data.ActorPoolStrategy(
             size=min(crew.n_actors, len(left)), max_tasks_in_flight_per_actor=1
@@ -118,59 +120,61 @@ def fill_on_ray(
         num_cpus=crew.seat.threads,
         num_gpus=crew.gpus or None,
     )
-    for row in _heard(filled, stop):
-        told(int(row["pages"]))
-
-
-def _heard(filled: Any, stop: Stop) -> Iterator[Mapping[str, int]]:
-    """Yield what actors say as they say it; once a stop is wanted, no longer.
-
-    Ray is waited for in a thread, since a shard can take minutes, and Ctrl-C shall not. What the
-    actors have kept by then is kept.
-
-    Raises:
-        EcgDigitizeError: Ray gave up.
-    """
-    heard: SimpleQueue[Mapping[str, int] | Exception | None] = SimpleQueue()
-
-    def listen() -> None:
-        try:
+    try:
+        with _handed_on(stop, asked):
             for row in filled.iter_rows():
-                heard.put(row)
-        except Exception as error:  # Ray's own, and whatever an actor raised
-            heard.put(error)
-        heard.put(None)
+                told(int(row["pages"]))
+                if stop.is_wanted:
+                    return
+    except Exception as error:  # Ray's own, and whatever an actor raised
+        raise EcgDigitizeError(f"Ray gave up ({error}); the same command goes on") from error
 
-    Thread(target=listen, daemon=True).start()
-    while not stop.is_wanted:
-        try:
-            row = heard.get(timeout=LOOK_EVERY_S)
-        except Empty:
-            continue
-        if row is None:
-            return
-        if isinstance(row, Exception):
-            raise EcgDigitizeError(f"Ray gave up ({row}); the same command goes on") from row
-        yield row
+
+@contextmanager
+def _handed_on(stop: Stop, asked: Path) -> Iterator[None]:
+    """Make a file once a stop is wanted: actors look for it before each page.
+
+    Ray gives nothing back before a shard is done, which can take minutes.
+    """
+    asked.unlink(missing_ok=True)
+    is_over = Event()
+
+    def look() -> None:
+        while not is_over.wait(LOOK_EVERY_S):
+            if stop.is_wanted:
+                asked.touch()
+                return
+
+    looking = Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        looking.join()
 
 
 class _Filler:
     """An actor of Ray's: fills one shard after the other."""
 
-    def __init__(self, archive: Any, make: Make[Task, Row], seat: Seat) -> None:
+    def __init__(self, archive: Any, asked: Path, make: Make[Task, Row], seat: Seat) -> None:
         self.archive: Archive = _ray().get(archive)
+        self.asked = asked
         self.read = _OneByOne(make, seat)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[int]]:
         (shard,) = (int(one) for one in batch["shard"])
-        numbers: Sequence[int] = ()
-        if not self.archive.is_closed(shard):  # else an actor wrote it and died before it said so
-            numbers = self.archive.left(shard)
-            for number in numbers:
-                task = self.archive.manifest.task(number)
-                self.archive.keep(number, row_from(self.read(task), task))
-            self.archive.close(shard)
-        return {"shard": [shard], "pages": [len(numbers)]}
+        if self.archive.is_closed(shard):  # an actor wrote it and died before it said so
+            return {"pages": [0]}
+        n_read = 0
+        for number in self.archive.left(shard):
+            if self.asked.exists():
+                return {"pages": [n_read]}
+            task = self.archive.manifest.task(number)
+            self.archive.keep(number, row_from(self.read(task), task))
+            n_read += 1
+        self.archive.close(shard)
+        return {"pages": [n_read]}
 
 
 class _OneByOne:

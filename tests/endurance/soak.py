@@ -26,6 +26,8 @@ from ecg_digitize.layout import LEADS
 
 BROKEN_EVERY: Final = 33
 WARM_PAGES: Final = 100
+WINDOW_PAGES: Final = 100
+"""Memory is the median over so many pages: it rises and falls by a third within each page."""
 GROWTH: Final = 0.10
 LOOK_EVERY_S: Final = 2.0
 
@@ -78,16 +80,15 @@ def _bars(looks: list[Look], out: Path, broken: list[str], *, n_pages: int, code
     times = json.loads((out / "_times.json").read_text())
     print(json.dumps(summary, indent=2))
     print(f"{times['pages_an_hour']} pages an hour")
-    warm = next((look for look in looks if look.pages >= WARM_PAGES), None)
-    last = [look for look in looks if look.workers_mb][-1]
-    for name, look in (("warm", warm), ("end", last)):
-        if look is not None:
-            workers = ", ".join(f"{one:.0f}" for one in look.workers_mb)
-            print(f"{name}: page {look.pages}, parent {look.parent_mb:.0f} MB, workers {workers}")
-    if warm is None:
-        print(f"fewer than {WARM_PAGES} pages: growth is not judged")
-    elif last.total_mb > (1 + GROWTH) * warm.total_mb:
-        bad.append(f"memory grew from {warm.total_mb:.0f} to {last.total_mb:.0f} MB")
+    for first in range(0, n_pages, WINDOW_PAGES):
+        _print_memory(looks, first)
+    if n_pages < WARM_PAGES + 2 * WINDOW_PAGES:
+        print("too few pages: growth of memory is not judged")
+    else:
+        warm_mb, end_mb = _total_mb(looks, WARM_PAGES), _total_mb(looks, n_pages - WINDOW_PAGES)
+        print(f"memory: {warm_mb:.0f} MB from page {WARM_PAGES} on, {end_mb:.0f} MB at the end")
+        if end_mb > (1 + GROWTH) * warm_mb:
+            bad.append(f"memory grew by {end_mb / warm_mb - 1:.0%}")
     rows = [
         row for shard in sorted(out.glob("shard-*")) for row in pq.read_table(shard).to_pylist()
     ]
@@ -100,6 +101,29 @@ def _bars(looks: list[Look], out: Path, broken: list[str], *, n_pages: int, code
     for row in rows:
         bad += _row_bars(row)
     return bad
+
+
+def _within(looks: list[Look], first: int) -> list[Look]:
+    return [look for look in looks if first <= look.pages < first + WINDOW_PAGES]
+
+
+def _total_mb(looks: list[Look], first: int) -> float:
+    return float(np.median([look.total_mb for look in _within(looks, first)]))
+
+
+def _print_memory(looks: list[Look], first: int) -> None:
+    if not (here := _within(looks, first)):
+        return
+    most = max(len(look.workers_mb) for look in here)
+    full = [look for look in here if len(look.workers_mb) == most]
+    workers_mb = np.median([look.workers_mb for look in full], axis=0)
+    peaks_mb = np.max([look.workers_mb for look in full], axis=0)
+    print(
+        f"pages {first} to {first + WINDOW_PAGES}: parent "
+        f"{np.median([look.parent_mb for look in full]):.0f} MB, workers "
+        f"{', '.join(f'{mb:.0f}' for mb in workers_mb)} MB, at most "
+        f"{', '.join(f'{mb:.0f}' for mb in peaks_mb)}"
+    )
 
 
 def _row_bars(row: dict) -> list[str]:

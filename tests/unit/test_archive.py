@@ -437,20 +437,31 @@ def test_ray_loses_nothing_and_does_nothing_twice_if_an_actor_is_killed(
             killed.append(actors[-1])
             os.kill(actors[-1], signal.SIGKILL)
 
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        crew = crew_for(*connect(None))
-        outcome = digitize_archive(
-            read_manifest(place),
-            tmp_path / "out",
-            Reading(),
-            partial(fill_on_ray, make=chores.make, crew=crew),
-            shard_pages=4,
-            progress=kill_one,
-        )
-    finally:
-        ray.shutdown()
+    def run_on_ray(**options):
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        try:
+            return digitize_archive(
+                read_manifest(place),
+                tmp_path / "out",
+                Reading(),
+                partial(fill_on_ray, make=chores.make, crew=crew_for(*connect(None))),
+                shard_pages=4,
+                **options,
+            )
+        finally:
+            ray.shutdown()
+
+    stop = Stop()
+
+    def ask(n_before, n_new):
+        stop.number = signal.SIGTERM if n_new else None
+
+    assert run_on_ray(stop=stop, progress=ask).summary is None
+    for path in seen.iterdir():
+        path.unlink()
+    outcome = run_on_ray(progress=kill_one)
 
     assert killed
+    assert outcome.n_new < 40
     assert outcome.summary.pages == 40
     assert lasting(tmp_path / "out") == lasting(tmp_path / "whole")
