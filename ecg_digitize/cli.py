@@ -80,14 +80,26 @@ def _add_using(command: Command) -> None:
     add("paths", nargs="*", type=Path, metavar="PATH", help="pictures, or folders of them")
     add("--sample", action="store_true", help="the page that comes with the package, to try it")
     add("-o", "--out", type=Path, required=True, metavar="DIR")
-    add("--fs", type=_positive, default=500.0, help="samples a second, not filtered (default: 500)")
-    add("--layout", metavar="NAME", help="say 6x2, 12x1, ... (default: what the sheet shows)")
-    add("--speed", type=_positive, metavar="MM/S", help="paper speed (default: by text and pulses)")
-    add("--gain", type=_positive, metavar="MM/MV", help="gain (default: by text and pulses)")
+    _add_reading(add)
     add("--no-overlay", action="store_true", help="write tables only")
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 96 overlays on one sheet")
     add("--workers", type=_count, help="processes (default: one a core, from eight pages on)")
     add("--no-resume", action="store_true", help="read again what an earlier run has done")
+    _add_model_options(add)
+
+    add = command(
+        "digitize-many",
+        commands.digitize_many,
+        "a list of pages to parquet files; goes on if ended",
+    ).add_argument
+    add("manifest", metavar="MANIFEST", help="csv or parquet with a column path, or a folder")
+    add("-o", "--out", type=Path, required=True, metavar="DIR")
+    add("--engine", choices=("local", "ray"), default="local", help="default: local")
+    add("--address", metavar="ADDR", help="of a Ray cluster (default: this machine alone)")
+    add("--shard-pages", type=_count, default=64, help="pages a file (default: 64)")
+    _add_reading(add)
+    add("--workers", type=_count, help="processes, or actors on Ray (default: one a core)")
+    add("--no-resume", action="store_true", help="remove what an earlier run has done")
     _add_model_options(add)
 
     add = command(
@@ -259,6 +271,13 @@ def _add_network(add: Callable[..., Any]) -> None:
 
 def _add_json(add: Callable[..., Any]) -> None:
     add("--json", type=Path, metavar="FILE", help="write the figures there too")
+
+
+def _add_reading(add: Callable[..., Any]) -> None:
+    add("--fs", type=_positive, default=500.0, help="samples a second, not filtered (default: 500)")
+    add("--layout", metavar="NAME", help="say 6x2, 12x1, ... (default: what the sheet shows)")
+    add("--speed", type=_positive, metavar="MM/S", help="paper speed (default: by text and pulses)")
+    add("--gain", type=_positive, metavar="MM/MV", help="gain (default: by text and pulses)")
 
 
 def _add_model_options(add: Callable[..., Any]) -> None:

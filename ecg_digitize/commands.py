@@ -86,6 +86,15 @@ def digitize(arguments: argparse.Namespace) -> int:
     return PAGES_FAILED if report.failures else DONE
 
 
+def digitize_many(arguments: argparse.Namespace) -> int:
+    """Digitize a list of pages into parquet files."""
+    from ecg_digitize.archive import command
+    from ecg_digitize.many import Overrides
+
+    told = Overrides(_family(arguments.layout), arguments.speed, arguments.gain)
+    return command.digitize_many(arguments, told)
+
+
 def _family(name: str | None) -> "Family | None":
     from ecg_digitize.layouts import FAMILIES
 
