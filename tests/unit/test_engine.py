@@ -84,8 +84,9 @@ def test_a_worker_that_cannot_be_made_is_done_without(chores):
 
 @pytest.mark.parametrize(("device", "why"), [("broken", "no weights here"), ("deadly", "code -9")])
 def test_no_worker_at_all_is_an_error(chores, device, why):
+    options = WorkerOptions(starts=1)
     with pytest.raises(EcgDigitizeError, match=why):
-        list(work_on(["a"], chores.make, [Seat(device, 1)], apart=True))
+        list(work_on(["a"], chores.make, [Seat(device, 1)], apart=True, options=options))
 
 
 def test_a_stop_finishes_what_is_under_way(chores):
