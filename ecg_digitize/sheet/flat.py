@@ -130,6 +130,8 @@ def _of_grid(share: Float32, frame: Frame, axis: int) -> Float32:
     at_px = np.arange(0, size_px, SQUARE_MM * scale)
     at_px = np.rint(at_px - frame.origin_mm_xy[axis] * scale).astype(np.int64)
     at_px = at_px[(at_px >= 0) & (at_px < size_px)]
+    if not at_px.size:  # a strip between two lines
+        return np.ones(size_px, np.float32)
     of_lines = np.median(np.take(darkest, at_px, axis=1 - axis), axis=axis)
     # The line of a frame may lie where one of the grid would, and a row does lie along one.
     usual = median_filter(of_lines, NEIGHBOURS, mode="nearest")

@@ -238,6 +238,15 @@ def test_level_lines_as_dark_as_traces_are_not_ink() -> None:
     assert ink[::25, 60:900].mean() < 0.05
 
 
+def test_a_strip_between_two_lines_of_the_grid_has_ink_or_none() -> None:
+    seen = np.full((15, 300, 3), 240, np.uint8)
+    seen[7:9, 20:280] = 60
+    frame = Frame(300, 15, (PX_PER_MM, PX_PER_MM), (0.0, 15.5))
+    ink = find_ink(seen, frame)
+    assert ink[7:9, 30:270].mean() > 0.9
+    assert ink[:5].mean() < 0.05
+
+
 def test_names_elsewhere_speak_against_the_competition() -> None:
     rows_mm = np.array(COMPETITION.zero_mm)
     usual = names_of(family("3x4"), rows_mm[:3], above_mm=-5.6)
