@@ -2,9 +2,11 @@
 
     python tests/endurance/kill_runs.py --work FOLDER [--pages 12] [--kills 10]
 
-An uninterrupted run says how long the whole takes and what its files are. Then the same command is
-killed again and again, at moments drawn from that time, and run to its end: all files must be equal
-byte for byte, but for what tells the time. Prints a line a kill; exit code 1 if a byte differs.
+An uninterrupted run says how long a page takes and what its files are. Then the same command is
+killed again and again, and run to its end: all files must be equal byte for byte, but for what
+tells the time. A moment is drawn as a number of pages, which the run has read, and a part of the
+time of another one: so other programs on the machine cannot move all kills to the start or behind
+the end. Prints a line a kill; exit code 1 if a byte differs.
 """
 
 import argparse
@@ -27,6 +29,8 @@ from ecg_digitize.layout import LEADS
 
 TIMED: Final = ("_times.json", "run_report.json")
 """Files that tell how long a run took."""
+MOST_NEW: Final = 3
+"""Pages that a run may read before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -63,28 +67,32 @@ def main() -> int:
     cases = [Case("submit", submit), Case("digitize-many", digitize_many)]
     rng = np.random.default_rng(arguments.seed)
     wanted = [case for case in cases if arguments.only in (None, case.name)]
-    equal = [_survives(case, arguments.work, rng, n_kills=arguments.kills) for case in wanted]
+    equal = [
+        _survives(case, arguments.work, rng, n_pages=arguments.pages, n_kills=arguments.kills)
+        for case in wanted
+    ]
     return 0 if all(equal) else 1
 
 
-def _survives(case: Case, work: Path, rng: np.random.Generator, *, n_kills: int) -> bool:
+def _survives(
+    case: Case, work: Path, rng: np.random.Generator, *, n_pages: int, n_kills: int
+) -> bool:
     """Kill a command again and again; say whether its files are those of a run in peace."""
     whole, killed = work / f"{case.name}-whole", work / f"{case.name}-killed"
     for folder in (whole, killed):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-    began = time.monotonic()
-    _finish(case, whole)
-    whole_s = time.monotonic() - began
-    print(f"{case.name}: {whole_s:.1f} s in peace", flush=True)
+    first_s, whole_s = _finish(case, whole)
+    page_s = (whole_s - first_s) / n_pages
+    print(f"{case.name}: {whole_s:.1f} s in peace, {page_s:.1f} s a page", flush=True)
     for count in range(n_kills):
-        # Late enough for a page or two, early enough that ten kills do not outlive the work.
-        after_s = float(rng.uniform(0.05, 0.6) * whole_s)
-        state = _killed_after(case.command(killed), after_s)
+        n_new, more_s = int(rng.integers(0, MOST_NEW + 1)), float(rng.uniform(0, page_s))
+        state = _killed_after(case.command(killed), killed, n_new=n_new, more_s=more_s)
         done = sorted(path.name for path in killed.glob("*.parquet"))
-        kept = sum(1 for _ in killed.rglob("*.npz"))
+        kept = len(_kept(killed))
         print(
-            f"{case.name}: kill {count + 1} after {after_s:5.1f} s, {state}; files: {len(done)}, "
+            f"{case.name}: kill {count + 1} {more_s:.1f} s after {n_new} new pages, {state}; "
+            f"files: {len(done)}, "
             f"pages kept: {kept}",
             flush=True,
         )
@@ -101,21 +109,41 @@ def _survives(case: Case, work: Path, rng: np.random.Generator, *, n_kills: int)
     return same
 
 
-def _finish(case: Case, out: Path) -> None:
-    done = subprocess.run(case.command(out), capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 3):  # 3: pages that no run can read
-        raise SystemExit(f"{case.name}: exit code {done.returncode}\n{done.stderr[-2000:]}")
+def _finish(case: Case, out: Path) -> tuple[float, float]:
+    """Run a command to its end; return when the first page was kept, and how long it took, s."""
+    began, first_s = time.monotonic(), None
+    process = subprocess.Popen(
+        case.command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None:
+        time.sleep(0.05)
+        if first_s is None and _kept(out):
+            first_s = time.monotonic() - began
+    if process.returncode not in (0, 3):  # 3: pages that no run can read
+        raise SystemExit(f"{case.name}: exit code {process.returncode}; try it by hand")
+    whole_s = time.monotonic() - began
+    return whole_s if first_s is None else first_s, whole_s
 
 
-def _killed_after(command: list[str], after_s: float) -> str:
+def _killed_after(command: list[str], out: Path, *, n_new: int, more_s: float) -> str:
+    """Kill a command so long after so many new pages, unless it ends before."""
+    before, new = _kept(out), set[str]()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and len(new) < n_new:
+        time.sleep(0.05)
+        new |= _kept(out) - before
     try:
-        process.wait(timeout=after_s)
+        process.wait(timeout=more_s)
     except subprocess.TimeoutExpired:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         return "killed"
     return "it had ended"
+
+
+def _kept(out: Path) -> set[str]:
+    """Return the pages that wait on the disk, as both commands keep them."""
+    return {str(path) for path in out.rglob("[!.]*.npz")}
 
 
 def _compare(whole: Path, killed: Path) -> bool:
