@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import textwrap
-import threading
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from ecg_digitize.engine import seats as seating
 from ecg_digitize.engine.pace import Pace
 from ecg_digitize.engine.seats import Seat, devices_named, seats_for
 from ecg_digitize.engine.spare import WithSpare
-from ecg_digitize.engine.stop import Stop, stop_on_signals
+from ecg_digitize.engine.stop import Stop
 from ecg_digitize.engine.store import open_store, settings_hash
 from ecg_digitize.engine.workers import Lost, WorkerOptions, work_on
 from ecg_digitize.errors import EcgDigitizeError, InputError
@@ -98,19 +97,29 @@ def test_a_stop_finishes_what_is_under_way(chores):
     assert seen == ["a", "b"]
 
 
-def test_signals_are_wishes_and_the_second_one_is_an_order():
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with stop_on_signals() as stop:
-        signal.raise_signal(signal.SIGTERM)
-        assert (stop.is_wanted, stop.exit_code) == (True, 143)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
-    told = []
-    thread = threading.Thread(target=lambda: told.extend([stop_on_signals().__enter__()]))
-    thread.start()
-    thread.join()
-    assert not told[0].is_wanted
+SIGNALS = """
+import signal, threading
+from ecg_digitize.engine.stop import stop_on_signals
+
+before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+with stop_on_signals() as stop:
+    signal.raise_signal(signal.SIGTERM)
+    assert (stop.is_wanted, stop.exit_code) == (True, 143)
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        print("ended at once")
+assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+told = []
+elsewhere = threading.Thread(target=lambda: told.append(stop_on_signals().__enter__()))
+elsewhere.start()
+elsewhere.join()
+assert not told[0].is_wanted
+"""
+
+
+def test_signals_are_wishes_and_the_second_one_is_an_order(run_python):
+    assert run_python(SIGNALS).stdout == "ended at once\n"
 
 
 def test_seats_share_cores_and_devices(monkeypatch):
