@@ -96,6 +96,8 @@ def on_openvino(
     openvino = _import_openvino()
     if models.device.type != "cpu":
         raise InputError(f'OpenVINO runs on "cpu", but the device is "{models.device}"')
+    if any(one.dtype != torch.float32 for one in models.stage2.parameters()):
+        raise InputError("OpenVINO: expected float32 networks; load them with is_final=False")
     maker = _Maker(
         openvino,
         threads=threads or torch.get_num_threads(),

@@ -151,6 +151,13 @@ print([name for name, module in sys.modules.items() if "openvino_telemetry" in n
 
 
 @needs_openvino
+def test_networks_in_the_form_that_torch_runs_are_refused(tmp_path):
+    rounded = nn.Conv2d(1, 1, 1).to(torch.bfloat16)
+    with pytest.raises(InputError, match="is_final=False"):
+        on_openvino(only(stage2=rounded), cache_dir=tmp_path)
+
+
+@needs_openvino
 def test_only_the_cpu_is_served():
     with pytest.raises(InputError, match='the device is "cuda:0"'):
         on_openvino(replace(only(), device=torch.device("cuda:0")))
