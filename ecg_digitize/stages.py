@@ -1,6 +1,5 @@
 """The stages, each with its network: what `pipeline.py` puts together."""
 
-import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -211,10 +210,9 @@ def refine_trace(
     """Stage 2: the decoded lines, moved onto the centre of the ink around them."""
     for _ in range(models.preset.passes if passes is None else passes):
         line_px, pixels, clues = refine_input(rectified, trace_map, trace)
-        both = (False, True) if models.preset.flips else (False,)
-        flips = itertools.product(both, repeat=2)
+        looks = (False, True) if models.preset.looks_turned else (False,)
         bands, beside = (torch.from_numpy(part).to(models.device) for part in (pixels, clues))
-        seen = [_offset_px(bands, beside, models, *flip) for flip in flips]
+        seen = [_offset_px(bands, beside, models, turned=turned) for turned in looks]
         offset_px = np.mean(seen, axis=0)
         if rectified.shown is not None:
             offset_px = np.where(rectified.shown, offset_px, np.float32(0))
@@ -223,11 +221,10 @@ def refine_trace(
 
 
 def _offset_px(
-    pixels: torch.Tensor, clues: torch.Tensor, models: Models, upside_down: bool, backwards: bool
+    pixels: torch.Tensor, clues: torch.Tensor, models: Models, *, turned: bool
 ) -> Float32:
-    """Run the refinement on flipped bands; return (4, 5000) of them as they lie."""
-    bands = flipped(pixels, clues, upside_down=upside_down, backwards=backwards)
+    """Run the refinement on bands, turned by 180 degrees or not; return (4, 5000) as they lie."""
+    bands = flipped(pixels, clues, upside_down=turned, backwards=turned)
     (offset_px,) = run_batch(models.refine, bands_from(*bands), models.device)
     offset: Float32 = offset_px.nan_to_num().clamp(-REACH_PX, REACH_PX).cpu().numpy()
-    offset = -offset if upside_down else offset
-    return offset[:, ::-1] if backwards else offset
+    return -offset[:, ::-1] if turned else offset

@@ -184,7 +184,7 @@ def compare_looks(
         once = find_traces(rectified, models)
         right, *further = (_moved(rectified, models, right_px) for right_px in (2, 5, 11))
         ways = {
-            "best: refined on flipped bands too": [],
+            "best: refined on turned bands too": [],
             "page 2 px to the right too": [right],
             "page 2, 5 and 11 px to the right too": [right, *further],
             "page with gamma 0.8 and 1.25 too": [_gamma(rectified, models, g) for g in (0.8, 1.25)],
@@ -194,7 +194,7 @@ def compare_looks(
         for name, others in ways.items():
             joined = np.mean([once.probability, *others], axis=0)
             traces[name] = _refined(rectified, replace(once, probability=joined), best)
-        alone = traces["best: refined on flipped bands too"]
+        alone = traces["best: refined on turned bands too"]
         beside = _refined(rectified, replace(once, probability=right), best)
         line_px = np.mean([alone.y_px, beside.y_px], axis=0)
         traces["page 2 px to the right too, lines averaged"] = replace(alone, y_px=line_px)

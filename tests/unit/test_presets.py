@@ -27,7 +27,7 @@ class _Darkest(torch.nn.Module):
         return offset
 
 
-def test_flips_are_averaged_the_right_way_up(tiny_models):
+def test_looks_are_averaged_the_right_way_up(tiny_models):
     y_px = (
         np.array(COMPETITION.zero_px)[:, None] + 9 * np.sin(np.arange(COMPETITION.n_columns) / 200)
     ).round()
@@ -49,8 +49,9 @@ def test_flips_are_averaged_the_right_way_up(tiny_models):
     assert np.abs(fast[:, 1:]).max() <= 1
     assert np.abs(best[:, 1:-1]).max() <= 1
     np.testing.assert_allclose(fast[:, 0] - fast[:, 1], 5, atol=1)
-    # Two of four flips begin at either end, one of them upside down.
-    assert np.abs(best[:, [0, -1]]).max() <= 1
+    # One look begins at either end, and the turned one says the opposite there.
+    np.testing.assert_allclose(best[:, 0] - best[:, 1], 2.5, atol=1)
+    np.testing.assert_allclose(best[:, -1] - best[:, -2], -2.5, atol=1)
 
 
 def test_presets_that_do_not_exist_are_refused(capsys):
