@@ -11,6 +11,7 @@ import signal
 import sys
 import textwrap
 import time
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -359,13 +360,15 @@ def test_the_command_reads_a_folder_and_names_what_failed(tmp_path, monkeypatch,
     assert "_failures.csv: names those that failed" in capsys.readouterr().err
     assert pd.read_parquet(out)["status"].tolist() == ["ok", "ok", "failed"]
 
-    read = Reading.read
+    read, stop = Reading.read, Stop()
 
     def stopped(reading, task, spare):
-        signal.raise_signal(signal.SIGINT)
+        stop.number = signal.SIGINT
         return read(reading, task, spare)
 
     with monkeypatch.context() as patch:
+        # In place of a real signal, which would reach the process that runs the tests.
+        patch.setattr("ecg_digitize.archive.command.stop_on_signals", lambda: nullcontext(stop))
         patch.setattr(Reading, "read", stopped)
         assert main([*command, "--no-resume"]) == 130
     assert "stopped by SIGINT: 1 of 3 pages are done" in capsys.readouterr().err

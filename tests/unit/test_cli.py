@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 from ecg_digitize import models, page_files, pipeline
 from ecg_digitize.batch import STORE_NAME, find_pages
 from ecg_digitize.cli import STAGES, main, parser
+from ecg_digitize.engine.stop import Stop
 from ecg_digitize.engine.store import open_store
 from ecg_digitize.formats.csv import read_csv, write_csv
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, crossings_mm
@@ -293,13 +295,15 @@ def test_a_second_run_reads_only_what_is_new(pictures, capsys):
 def test_a_signal_ends_a_batch_after_the_page_under_way(pictures, monkeypatch, capsys):
     out = pictures / "out"
     command = ["digitize", str(pictures / "a"), str(pictures / "b/page.png"), "-o", str(out)]
-    write = page_files.Writing.write
+    write, stop = page_files.Writing.write, Stop()
 
     def stopped(writing, picture, spare):
-        signal.raise_signal(signal.SIGINT)
+        stop.number = signal.SIGINT
         return write(writing, picture, spare)
 
     with monkeypatch.context() as patch:
+        # In place of a real signal, which would reach the process that runs the tests.
+        patch.setattr("ecg_digitize.engine.stop.stop_on_signals", lambda: nullcontext(stop))
         patch.setattr(page_files.Writing, "write", stopped)
         assert main(command) == 130
 
