@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ecg_digitize.engine.seats import Seat
+from ecg_digitize.engine.seats import Seat, device_kinds
 from ecg_digitize.engine.stop import Stop
 from ecg_digitize.engine.store import PageStore, open_store, settings_hash
 from ecg_digitize.engine.workers import Lost, Make, work_on
@@ -157,7 +157,6 @@ def digitize_into(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot be the output folder ({error}); name another") from error
-    devices = sorted({seat.device.partition(":")[0] for seat in seats})
     settings = settings_hash(
         {
             "preset": writing.preset,
@@ -165,7 +164,7 @@ def digitize_into(
             "overrides": writing.overrides.to_json(),
             "backend": writing.backend,
             "thumbs": writing.thumbs,
-            "devices": devices,
+            "devices": device_kinds(seats),
         },
         weights_dir=writing.weights_dir,
     )
@@ -251,7 +250,8 @@ def _known(store: PageStore, picture: Picture, writing: Writing) -> PageDone | N
     kept = store.get(picture.name, picture.source) if all(map(Path.is_file, files)) else None
     if kept is None:
         return None
-    return PageDone(_output_from(kept.meta), {}, "", kept.arrays.get("thumb"))
+    output = _output_from({**kept.meta, "csv": str(files[0])})
+    return PageDone(output, {}, "", kept.arrays.get("thumb"))
 
 
 def _keep(store: PageStore, picture: Picture, done: PageDone) -> None:

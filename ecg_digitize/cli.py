@@ -1,4 +1,4 @@
-"""The command `ecg-digitize`: its arguments; `commands.py` does what they ask.
+"""The command `ecg-digitize`: its arguments; `commands/` does what they ask.
 
 Exit codes: 0 all done, 2 unusable arguments or inputs, 3 some pages failed, 130 or 143 stopped by
 Ctrl-C or SIGTERM.
@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ecg_digitize import __version__, commands
+from ecg_digitize import __version__
+from ecg_digitize.commands import judging, making, using
+from ecg_digitize.commands.shared import UNUSABLE
 from ecg_digitize.environment import set_threads
 from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.stage2.members import MEMBERS
@@ -46,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code: int = arguments.run(arguments)
     except (EcgDigitizeError, OSError) as error:
         print(f"ecg-digitize: {error}", file=sys.stderr)
-        return commands.UNUSABLE
+        return UNUSABLE
     return code
 
 
@@ -74,9 +76,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_using(command: Command) -> None:
     """Add the commands that use the shipped weights."""
-    add = command(
-        "digitize", commands.digitize, "a csv and an overlay for each picture"
-    ).add_argument
+    add = command("digitize", using.digitize, "a csv and an overlay for each picture").add_argument
     add("paths", nargs="*", type=Path, metavar="PATH", help="pictures, or folders of them")
     add("--sample", action="store_true", help="the page that comes with the package, to try it")
     add("-o", "--out", type=Path, required=True, metavar="DIR")
@@ -89,7 +89,7 @@ def _add_using(command: Command) -> None:
 
     add = command(
         "digitize-many",
-        commands.digitize_many,
+        using.digitize_many,
         "a list of pages to parquet files; goes on if ended",
     ).add_argument
     add("manifest", metavar="MANIFEST", help="csv or parquet with a column path, or a folder")
@@ -103,7 +103,7 @@ def _add_using(command: Command) -> None:
     _add_model_options(add)
 
     add = command(
-        "evaluate", commands.evaluate, "score the weights on pictures with true signals"
+        "evaluate", judging.evaluate, "score the weights on pictures with true signals"
     ).add_argument
     add("paired_csv", type=Path, help="columns image, fs, kind, truth or reference")
     add("--explain", action="store_true", help="say what each page's score is lost to")
@@ -112,7 +112,7 @@ def _add_using(command: Command) -> None:
     _add_json(add)
     _add_model_options(add)
 
-    add = command("bench", commands.bench, "time one picture, stage by stage").add_argument
+    add = command("bench", judging.bench, "time one picture, stage by stage").add_argument
     add("image", type=Path, nargs="?", help="default: the sample page")
     add("--repeat", type=_count, default=5, help="default: 5")
     add("--threads", type=_count, default=2, help="default: 2")
@@ -124,7 +124,7 @@ def _add_using(command: Command) -> None:
     _add_json(add)
     _add_model_options(add)
 
-    judge = command("validate", commands.validate, "judge the stages on fresh synthetic pages")
+    judge = command("validate", judging.validate, "judge the stages on fresh synthetic pages")
     add = judge.add_argument
     add("--pages", type=_count, default=200, help="default: 200")
     add("--each-kind", action="store_true", help="--pages of each kind, records as they are")
@@ -144,7 +144,7 @@ def _add_using(command: Command) -> None:
     _add_model_options(add)
 
     add = command(
-        "compare", commands.compare, "measure what ships against what was tried in its place"
+        "compare", judging.compare, "measure what ships against what was tried in its place"
     ).add_argument
     subjects = ("decoders", "geometry", "looks", "overlap", "resampling", "sheets")
     add("subject", choices=subjects)
@@ -161,16 +161,14 @@ def _add_using(command: Command) -> None:
     _add_model_options(add)
 
     add = command(
-        "weights", commands.weights, "check every weight file against the manifest"
+        "weights", using.weights, "check every weight file against the manifest"
     ).add_argument
     add("--weights", type=Path, metavar="DIR", help="folder of the weight files")
 
 
 def _add_making(command: Command) -> None:
     """Add the commands that make pages and weights."""
-    add = command(
-        "synth", commands.synth, "make synthetic pages with truth and labels"
-    ).add_argument
+    add = command("synth", making.synth, "make synthetic pages with truth and labels").add_argument
     add("-o", "--out", type=Path, metavar="DIR", help="for pages and paired.csv")
     add("--count", type=_count, default=12, help="default: 12")
     add("--seed", type=int, default=0, help="family of pages (default: 0)")
@@ -183,9 +181,7 @@ def _add_making(command: Command) -> None:
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 48 on one sheet")
     add("--samples", type=Path, metavar="DIR", help="make the shipped samples again, there")
 
-    add = command(
-        "train", commands.train, "train one stage; resumes what lies in --out"
-    ).add_argument
+    add = command("train", making.train, "train one stage; resumes what lies in --out").add_argument
     add("stage", choices=TRAINED)
     _add_training(add, initial="weights of an earlier training, safetensors")
     _add_network(add)
@@ -196,7 +192,7 @@ def _add_making(command: Command) -> None:
 
     add = command(
         "train-all",
-        commands.train_all,
+        making.train_all,
         "train several stages on the same pages, where a GPU waits for them",
     ).add_argument
     add("--stages", nargs="+", choices=STAGES, default=STAGES, help="those to train (default: all)")
@@ -204,7 +200,7 @@ def _add_making(command: Command) -> None:
     add("--workers", type=_none_or_more, default=4, help="processes that make pages (default: 4)")
 
     add = command(
-        "export", commands.export, "put trained weights into weights/ and the manifest"
+        "export", making.export, "put trained weights into weights/ and the manifest"
     ).add_argument
     add("stage", choices=TRAINED)
     add("trained", type=Path, help="checkpoint.pt or safetensors of a training")
@@ -225,7 +221,7 @@ def _add_making(command: Command) -> None:
     add("--manifest", type=Path, help="default: weights_manifest.json")
 
     add = command(
-        "model-card", commands.model_card, "write the model card from manifest and evaluations"
+        "model-card", making.model_card, "write the model card from manifest and evaluations"
     ).add_argument
     help_text = "files that evaluate --json wrote; the card names them by their stem"
     add("--evaluation", nargs="+", type=Path, required=True, metavar="JSON", help=help_text)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from PIL import ImageChops
 from PIL.Image import Transpose
 
-from ecg_digitize.errors import ImageError, InputError
+from ecg_digitize.errors import ImageError
 from ecg_digitize.frames import MM_PER_INCH
 from ecg_digitize.types import Image, Page
 
 SUFFIXES: Final = (
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".avif",
 )  # fmt: skip
-"""What `find_images` takes from a folder."""
+"""What counts as a picture in a folder."""
 
 MIN_SIDE_PX: Final = 150
 """Below this a 2.5 mV wave on a 12-lead page is a handful of pixels."""
@@ -85,8 +85,7 @@ def read_image(path: str | Path) -> Page:
         raise ImageError(f"{source}: there is no such file ({error}); check the path") from error
     if is_folder:
         raise ImageError(
-            f"{source}: expected a picture file, but this is a folder; name the files in it, "
-            "or list them with find_images"
+            f"{source}: expected a picture file, but this is a folder; name the files in it"
         )
     if not is_file:
         raise ImageError(f"{source}: there is no such file; check the path")
@@ -168,40 +167,6 @@ def image_from_array(array: NDArray[Any], *, source: str = "array") -> Page:
     if array.shape[2] == 4:
         return Page(image=_rgb(PIL.Image.fromarray(np.ascontiguousarray(array))), source=source)
     return Page(image=np.array(np.broadcast_to(array, (*shape[:2], 3)), order="C"), source=source)
-
-
-def find_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    """Expand folders to the pictures in them.
-
-    Args:
-        paths: Files, which are kept as they are, missing ones too (reading them says so), and
-            folders, which give their pictures by suffix, sorted, without sub-folders.
-
-    Returns:
-        The files in the order given, each once.
-
-    Raises:
-        InputError: A folder holds no picture.
-    """
-    if isinstance(paths, str | Path):
-        paths = [paths]
-    found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if not path.is_dir():
-            found[path] = None
-            continue
-        inside = sorted(
-            file
-            for file in path.iterdir()
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-        )
-        if not inside:
-            raise InputError(
-                f"{path}: no pictures in this folder (looked for {' '.join(SUFFIXES)}); "
-                "sub-folders are not searched, name them"
-            )
-        found.update(dict.fromkeys(inside))
-    return list(found)
 
 
 def _check_size(

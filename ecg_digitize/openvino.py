@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 
 from ecg_digitize import __version__
-from ecg_digitize.engine.spare import load_on
+from ecg_digitize.engine.spare import WithSpare, load_on
 from ecg_digitize.errors import InputError, WeightsError
 from ecg_digitize.files import replacing
 from ecg_digitize.models import BEST, READERS, STAGES, TORCH, Models
@@ -34,7 +35,7 @@ CACHE_VARIABLE: Final = "ECG_DIGITIZE_CACHE"
 """Environment variable that names another folder for the converted networks."""
 
 _IN_FLOAT32: Final = frozenset({"names", "text"})
-"""What torch runs in float32, too: there are thresholds on how sure these are."""
+"""There are thresholds on how sure these are."""
 _MEASURES: Final = frozenset({"refine"})
 """What gets float32; all others get grey levels, uint8."""
 _MOST_OFF: Final = 0.05
@@ -72,6 +73,14 @@ def load_by(
     """Load the networks for a backend; see ``engine.spare.load_on`` and ``on_openvino``."""
     loaded = load_on(device, weights_dir=weights_dir, preset=preset, is_final=backend == TORCH)
     return on_backend(backend, loaded)
+
+
+def spare_by(
+    backend: str, device: str, *, weights_dir: Path | None = None, preset: str = BEST
+) -> WithSpare:
+    """Load the networks for a backend, with the CPU to fall back on."""
+    load = partial(load_by, backend, weights_dir=weights_dir, preset=preset)
+    return WithSpare(load(device), partial(load, "cpu"))
 
 
 def device_for(backend: str, requested: str | None) -> str | None:

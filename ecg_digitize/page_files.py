@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +16,7 @@ from ecg_digitize.image import read_image
 from ecg_digitize.layout import LEADS, Layout
 from ecg_digitize.many import NO_OVERRIDES, Overrides, attempt, digitize_told
 from ecg_digitize.models import BEST, TORCH, Models
-from ecg_digitize.openvino import load_by
+from ecg_digitize.openvino import spare_by
 from ecg_digitize.render.overlay import draw_overlay, save_png
 from ecg_digitize.render.sheet import thumbnail
 from ecg_digitize.runtime import Clock
@@ -83,8 +82,9 @@ class Writing:
         Raises:
             WeightsError: If the weights are missing or altered.
         """
-        load = partial(load_by, self.backend, weights_dir=self.weights_dir, preset=self.preset)
-        spare = WithSpare(load(seat.device), partial(load, "cpu"))
+        spare = spare_by(
+            self.backend, seat.device, weights_dir=self.weights_dir, preset=self.preset
+        )
         return lambda picture: self.write(picture, spare)
 
     def write(self, picture: Picture, spare: WithSpare) -> PageDone | Failure:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from ecg_digitize.answers import Answer, Answering, Question, digitize_asked
 from ecg_digitize.competition import (
@@ -27,7 +27,7 @@ from ecg_digitize.competition import (
     read_test_table,
 )
 from ecg_digitize.engine.pace import Level, Pace
-from ecg_digitize.engine.seats import Seat, devices_named, seats_for
+from ecg_digitize.engine.seats import Seat, device_kinds, devices_named, seats_for
 from ecg_digitize.engine.spare import load_on
 from ecg_digitize.engine.stop import Stop, stop_on_signals
 from ecg_digitize.engine.store import open_store, settings_hash
@@ -63,7 +63,6 @@ def submit(
     seats: Sequence[Seat] = (Seat("cpu", 1),),
     levels: Sequence[Level] = LEVELS,
     time_budget_s: float = TIME_BUDGET_S,
-    settings: Mapping[str, Any] | None = None,
     weights_dir: Path | None = None,
     resume: bool = True,
     stop: Stop | None = None,
@@ -82,7 +81,6 @@ def submit(
         seats: Where the workers run.
         levels: What may be spent on a page, best first; the time decides page by page.
         time_budget_s: Pages not begun after this many seconds get the fallback.
-        settings: What else the values depend on; an earlier run's pages are used if it is equal.
         weights_dir: Folder of the weights that make uses; None searches the usual places.
         resume: Use the pages of an earlier run that was stopped.
         stop: Once it is wanted, the pages under way are finished and only the report is written.
@@ -97,7 +95,7 @@ def submit(
     table = read_test_table(competition.test_csv)
     requests = page_requests(table.rows)
     logger.info("%d pages, %d leads in %s", len(requests), len(table.rows), competition.test_csv)
-    told = {"levels": [level.name for level in levels], **(settings or {})}
+    told = {"levels": [level.name for level in levels], "devices": device_kinds(seats)}
     digest = settings_hash(told, weights_dir=weights_dir)
     n_rows = 0
     with open_store(output.parent / f".{output.name}.pages", settings=digest) as store:
@@ -198,7 +196,6 @@ def main(argv: Sequence[str] | None = None) -> int:
                 seats=seats,
                 levels=LEVELS[names.index(arguments.preset) :],
                 time_budget_s=arguments.time_budget_s,
-                settings={"devices": sorted({seat.device.partition(":")[0] for seat in seats})},
                 weights_dir=arguments.weights,
                 resume=not arguments.no_resume,
                 stop=stop,

@@ -14,7 +14,7 @@ from ecg_digitize.archive.on_ray import connect, crew_for, fill_on_ray
 from ecg_digitize.archive.record import Reading
 from ecg_digitize.archive.run import Fill, digitize_archive
 from ecg_digitize.archive.summary import FAILURES_NAME
-from ecg_digitize.engine.seats import devices_named, seats_for
+from ecg_digitize.engine.seats import device_kinds, devices_named, seats_for
 from ecg_digitize.engine.stop import stop_on_signals
 from ecg_digitize.many import Overrides
 from ecg_digitize.openvino import device_for
@@ -76,8 +76,7 @@ def _engine(
         return functools.partial(fill_on_ray, make=reading, crew=crew), [crew.seat.device]
     names = devices_named(device_for(arguments.backend, arguments.device))
     seats = seats_for(names, workers=arguments.workers, n_pages=len(manifest))
-    kinds = [seat.device.partition(":")[0] for seat in seats]
-    return functools.partial(fill_locally, make=reading, seats=seats), kinds
+    return functools.partial(fill_locally, make=reading, seats=seats), device_kinds(seats)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from ecg_digitize.archive.cloud import local_file
@@ -16,7 +15,7 @@ from ecg_digitize.image import read_image
 from ecg_digitize.layout import LEADS
 from ecg_digitize.many import NO_OVERRIDES, Overrides, attempt, digitize_told
 from ecg_digitize.models import BEST, TORCH
-from ecg_digitize.openvino import load_by
+from ecg_digitize.openvino import spare_by
 from ecg_digitize.types import Digitization, Failure
 
 Read = Callable[[Task], Row]
@@ -38,8 +37,9 @@ class Reading:
         Raises:
             WeightsError: If the weights are missing or altered.
         """
-        load = partial(load_by, self.backend, weights_dir=self.weights_dir, preset=self.preset)
-        spare = WithSpare(load(seat.device), partial(load, "cpu"))
+        spare = spare_by(
+            self.backend, seat.device, weights_dir=self.weights_dir, preset=self.preset
+        )
         return lambda task: self.read(task, spare)
 
     def read(self, task: Task, spare: WithSpare) -> Row:

@@ -81,6 +81,11 @@ def seats_for(
     return tuple(Seat(devices[k % len(devices)], threads) for k in range(wanted))
 
 
+def device_kinds(seats: Sequence[Seat]) -> list[str]:
+    """Return "cpu", "cuda", ... as far as they are used; each rounds in its own way."""
+    return sorted({seat.device.partition(":")[0] for seat in seats})
+
+
 def _room_for(device: str, cores: int) -> int:
     """Return how many workers a device can hold."""
     if not device.startswith("cuda"):

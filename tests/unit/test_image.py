@@ -12,8 +12,8 @@ import pytest
 from PIL import TiffImagePlugin
 
 from ecg_digitize import image as image_module
-from ecg_digitize.errors import ImageError, InputError
-from ecg_digitize.image import find_images, image_from_array, read_image
+from ecg_digitize.errors import ImageError
+from ecg_digitize.image import image_from_array, read_image
 
 H, W = 160, 200
 CASES = Path(__file__).parents[3] / "shared" / "data" / "cases"
@@ -286,22 +286,6 @@ def test_arrays_that_are_no_pictures(array, message):
     with pytest.raises(ImageError, match=message) as caught:
         image_from_array(array, source="mine")
     assert str(caught.value).startswith("mine: ")
-
-
-# ------------------------------------------------------------------------------- folders
-def test_find_images_expands_folders_in_order(tmp_path):
-    for name in ("b.png", "a.JPG", "notes.txt", "._a.png", "sub/c.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    missing = tmp_path / "odd.xyz"
-    found = find_images([missing, tmp_path, str(tmp_path / "b.png")])
-    assert [path.name for path in found] == ["odd.xyz", "a.JPG", "b.png"]
-    assert find_images(str(tmp_path / "sub")) == [tmp_path / "sub" / "c.png"]
-
-
-def test_find_images_refuses_a_folder_without_any(tmp_path):
-    with pytest.raises(InputError, match="no pictures in this folder"):
-        find_images([tmp_path])
 
 
 def test_a_file_states_its_resolution_and_its_pages(tmp_path) -> None:

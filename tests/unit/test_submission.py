@@ -19,6 +19,7 @@ from ecg_digitize.competition import (
     find_competition,
     index_images,
 )
+from ecg_digitize.engine.seats import Seat
 from ecg_digitize.engine.stop import Stop
 from ecg_digitize.engine.store import PageStore
 from ecg_digitize.errors import InputError, StageError
@@ -239,7 +240,7 @@ def test_only_pages_that_agree_are_used_again(tmp_path, changed):
         text = (tmp_path / "test.csv").read_text()
         (tmp_path / "test.csv").write_text(text.replace("a,I,250,625", "a,I,250,624"))
     elif changed == "settings":
-        options = {"settings": {"devices": ["another"]}}
+        options = {"seats": [Seat("another device", 1)]}
     elif changed == "told":
         options = {"resume": False}
     _, report = run(tmp_path, **options)

@@ -1,0 +1,10 @@
+"""What the subcommands do: parsed arguments in, files and tables out, an exit code back.
+
+Modules that need torch or OpenCV are imported by the commands that use them, so that --help and
+wrong arguments are answered at once. Files:
+
+    using.py    pictures to signals, for users: digitize, digitize-many, weights
+    judging.py  how good and how fast that is: evaluate, validate, compare, bench
+    making.py   pages and weights: synth, train, train-all, export, model-card
+    shared.py   exit codes, the networks that are asked for, the progress bar
+"""
