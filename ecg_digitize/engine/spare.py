@@ -35,7 +35,11 @@ def load_on(
 
 
 class WithSpare:
-    """Runs a page's work on a GPU, and on the CPU where the GPU's memory does not suffice."""
+    """Runs a page's work on a GPU, and on the CPU where the GPU fails at it.
+
+    A GPU may have no room for a page. It may also fail for good: after some errors of CUDA every
+    further call of the process fails. Then the CPU reads all further pages too.
+    """
 
     def __init__(self, models: Models, load_on_cpu: Callable[[], Models]) -> None:
         """Keep the networks.
@@ -48,14 +52,26 @@ class WithSpare:
         self._spare: Models | None = None
 
     def __call__(self, work: Callable[[Models], _Result]) -> _Result:
-        """Do the work; whatever else goes wrong with it is raised."""
+        """Do the work; what goes wrong with it on the CPU is raised."""
+        device = self.models.device
+        if device.type == "cpu":
+            return work(self.models)
         try:
             return work(self.models)
-        except torch.OutOfMemoryError as error:
-            log.warning(
-                "%s has no room for this page (%s); the CPU reads it", self.models.device, error
-            )
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        except RuntimeError as error:  # of which a lack of memory is a kind; ours are none
+            log.warning("%s failed at this page (%s); the CPU reads it", device, error)
         self._spare = self._spare or self._load_on_cpu()
+        if not _works(device):
+            log.warning("%s has failed for good; the CPU reads all further pages", device)
+            self.models = self._spare
         return work(self._spare)
+
+
+def _works(device: torch.device) -> bool:
+    """Free what a GPU holds for nothing, and say whether it still computes."""
+    try:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        return bool(torch.ones(1, device=device).sum().item() == 1)
+    except (RuntimeError, AssertionError):  # an AssertionError: this torch has no CUDA at all
+        return False

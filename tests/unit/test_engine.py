@@ -5,12 +5,14 @@ import os
 import signal
 import sys
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from ecg_digitize.engine import seats as seating
+from ecg_digitize.engine import spare as spares
 from ecg_digitize.engine.pace import Pace
 from ecg_digitize.engine.seats import Seat, devices_named, seats_for
 from ecg_digitize.engine.spare import WithSpare
@@ -143,20 +145,39 @@ def test_devices_are_named_by_argument_or_environment(monkeypatch):
         devices_named("abacus")
 
 
-def test_a_page_that_a_gpu_has_no_room_for_goes_to_the_cpu(tiny_models):
-    loaded = []
-    spare = WithSpare("gpu", lambda: loaded.append(1) or tiny_models)
+@pytest.mark.parametrize(
+    ("error", "works_again", "n_tried"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True, 2),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False, 1),
+    ],
+)
+def test_a_page_that_a_gpu_fails_at_goes_to_the_cpu(
+    tiny_models, monkeypatch, error, works_again, n_tried
+):
+    on_gpu = replace(tiny_models, device=torch.device("cuda:0"))
+    loaded, tried = [], []
+    monkeypatch.setattr(spares, "_works", lambda device: works_again)
+    spare = WithSpare(on_gpu, lambda: loaded.append(1) or tiny_models)
 
     def work(models):
-        if models == "gpu":
-            raise torch.OutOfMemoryError("CUDA out of memory")
+        if models.device.type == "cuda":
+            tried.append(1)
+            raise error
         return models.device.type
 
-    spare.models = type("Full", (), {"device": "cuda:0", "__eq__": lambda a, b: b == "gpu"})()
     assert [spare(work), spare(work)] == ["cpu", "cpu"]
-    assert loaded == [1]
-    with pytest.raises(ValueError, match="other"):
-        spare(lambda models: (_ for _ in ()).throw(ValueError("other")))
+    assert (len(loaded), len(tried)) == (1, n_tried)
+
+
+def test_what_goes_wrong_on_the_cpu_too_is_raised(tiny_models):
+    def work(models):
+        raise RuntimeError("surprise")
+
+    for device in ("cpu", "cuda:0"):
+        models = replace(tiny_models, device=torch.device(device))
+        with pytest.raises(RuntimeError, match="surprise"):
+            WithSpare(models, lambda: tiny_models)(work)
 
 
 PAGES, BUDGET_S = 1500, 8.5 * 3600
