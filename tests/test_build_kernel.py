@@ -85,6 +85,8 @@ def read_image(path):
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import torch
+
 from ecg_digitize import manifest
 from ecg_digitize.files import mounted_folders, sha256_of
 
@@ -99,6 +101,7 @@ BEST: Final = "best"
 @dataclass(frozen=True)
 class Models:
     preset: str | None = None
+    device: torch.device = torch.device("cpu")
 
 
 def load_models(*, weights_dir, device, preset, is_final):

@@ -7,6 +7,7 @@ its workers hold; and how fast training samples come, which must not keep a netw
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -319,6 +320,10 @@ def _batch(
 
 def peak_memory_mb() -> float | None:
     """Return the most memory this process ever held, MB; None on systems that do not tell."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, whose ru_maxrss counts what the parent held at the start too
+        (peak_kb,) = re.findall(r"VmHWM:\s*(\d+) kB", status.read_text())
+        return int(peak_kb) * 1024 / 1e6
     try:
         import resource
     except ImportError:  # Windows

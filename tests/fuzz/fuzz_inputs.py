@@ -11,7 +11,6 @@ import argparse
 import functools
 import io
 import logging
-import resource
 import sys
 import tempfile
 import time
@@ -293,7 +292,9 @@ def _numbers(first: int, count: int | None) -> Iterator[int]:
 
 
 def _peak_gb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB on Linux
+    from ecg_digitize.training.bench import peak_memory_mb
+
+    return (peak_memory_mb() or 0.0) / 1000
 
 
 def _loaded_pipeline() -> Digitize:

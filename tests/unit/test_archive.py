@@ -21,7 +21,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ecg_digitize import models
 from ecg_digitize.archive import record
 from ecg_digitize.archive.cloud import TRIES, local_file
 from ecg_digitize.archive.command import Lines
@@ -301,7 +300,7 @@ def test_addresses_are_read_by_fsspec(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def made_readings(monkeypatch):
+def made_readings(monkeypatch, tiny_weights):
     """In place of reading pages: a flat line each."""
 
     def digitize_told(page, models, *, fs_hz, overrides):
@@ -315,7 +314,6 @@ def made_readings(monkeypatch):
         return Digitization(page.source, Recording(signals_mv, fs_hz), trace, grid, None, {})
 
     monkeypatch.setattr(record, "digitize_told", digitize_told)
-    monkeypatch.setattr(models, "load_models", lambda **_: None)
 
 
 @pytest.mark.usefixtures("made_readings")

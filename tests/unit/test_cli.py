@@ -50,7 +50,7 @@ def pictures(tmp_path):
 
 
 @pytest.fixture
-def made_readings(monkeypatch):
+def made_readings(monkeypatch, tiny_weights):
     """In place of reading pages, which takes seconds: a flat line each, at once."""
 
     def digitize_told(page, models, *, fs_hz, overrides):
@@ -62,7 +62,6 @@ def made_readings(monkeypatch):
         return Digitization(page.source, Recording(signals_mv, fs_hz), trace, grid, None, {})
 
     monkeypatch.setattr(page_files, "digitize_told", digitize_told)
-    monkeypatch.setattr(models, "load_models", lambda **_: None)
 
 
 def visible(folder):
