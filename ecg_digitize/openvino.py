@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -144,12 +144,23 @@ def _import_openvino() -> Any:
         ) from error
 
 
+@cache
+def _core(openvino: Any) -> Any:
+    """Return the one `openvino.Core` of this process, which is never given back.
+
+    A Core sets the stack that handlers of signals run on. When it goes, it frees that stack and
+    sets the one from before. If the first of two Cores goes first, the second one sets a stack that
+    is freed, and the next signal ends the process (OpenVINO 2026.4).
+    """
+    return openvino.Core()
+
+
 class _Maker:
     """Makes compiled networks, or takes them from the cache."""
 
     def __init__(self, openvino: Any, *, threads: int, folder: Path) -> None:
         self.openvino = openvino
-        self.core = openvino.Core()
+        self.core = _core(openvino)
         self.folder = folder
         self.threads = threads
 

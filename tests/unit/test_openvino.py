@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import signal
 import sys
 from dataclasses import replace
 
@@ -148,6 +149,28 @@ print([name for name, module in sys.modules.items() if "openvino_telemetry" in n
     done = run_python(code, HOME=str(tmp_path), USERPROFILE=str(tmp_path))
     assert done.stdout.strip() == "[]"
     assert not list(tmp_path.iterdir())  # where it keeps the number that it knows a machine by
+
+
+@needs_openvino
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="needs POSIX signals")
+def test_signals_are_handled_after_networks_have_gone(run_python, tmp_path):
+    code = """
+import signal
+import torch
+from torch import nn
+from ecg_digitize.models import Models
+from ecg_digitize.openvino import on_openvino
+from ecg_digitize.stage2.refine import RefineNet
+networks = nn.Identity(), nn.Identity(), nn.Identity(), RefineNet(width=8, dilations=(1,)).eval()
+models = Models(*networks, device=torch.device("cpu"))
+first = on_openvino(models)
+second = on_openvino(models)
+del first
+del second
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGUSR1)
+"""
+    assert run_python(code, **{CACHE_VARIABLE: str(tmp_path)}).stdout == "handled\n"
 
 
 @needs_openvino
