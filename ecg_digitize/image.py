@@ -16,6 +16,7 @@ from PIL.Image import Transpose
 
 from ecg_digitize.errors import ImageError
 from ecg_digitize.frames import MM_PER_INCH
+from ecg_digitize.memory import give_back_memory
 from ecg_digitize.types import Image, Page
 
 SUFFIXES: Final = (
@@ -234,6 +235,8 @@ def _load(picture: PIL.Image.Image) -> tuple[PIL.Image.Image, int]:
     anything else is done with them.
     """
     n_pixels = picture.width * picture.height
+    if n_pixels > WORKING_PIXELS:
+        give_back_memory()
     factor = _factor(n_pixels)
     if factor > 1:
         picture.draft(None, (picture.width // factor, picture.height // factor))

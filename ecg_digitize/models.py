@@ -11,7 +11,8 @@ from torch import nn
 
 from ecg_digitize.errors import InputError, WeightsError
 from ecg_digitize.manifest import read_manifest
-from ecg_digitize.runtime import autocast_dtype, choose_device, keep_memory, placed
+from ecg_digitize.memory import keep_memory
+from ecg_digitize.runtime import autocast_dtype, choose_device, placed
 from ecg_digitize.runtime import run_batch as run_batch  # here for those who run networks
 from ecg_digitize.sheet.names import Name, find_names
 from ecg_digitize.sheet.text import Cut, Line, read_lines

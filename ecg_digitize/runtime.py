@@ -1,10 +1,8 @@
 """Which device, which precision, how many threads, which seed, and how long it takes."""
 
-import ctypes
 import logging
 import random
 import re
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,9 +21,6 @@ _log = logging.getLogger(__name__)
 _AMPERE = (8, 0)
 _NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
 _CPU_INFO = Path("/proc/cpuinfo")
-_M_TRIM_THRESHOLD = -1  # as in malloc.h
-_M_MMAP_MAX = -4
-_MOST_FREE_BYTES = 2**31 - 1
 
 
 def choose_device(requested: str | None = None) -> torch.device:
@@ -156,21 +151,6 @@ def run_batch(
     with torch.autocast(device.type, dtype, enabled=dtype is not None):
         out = network(x.to(device))
     return tuple(t.float() for t in (out if isinstance(out, tuple) else (out,)))
-
-
-def keep_memory() -> None:
-    """Let the process keep the memory that it frees, for the next page.
-
-    The networks take and free arrays of 50 to 90 MB all the time. glibc hands each back to the
-    system, which clears it before it gives it out again: a fifth of the CPU seconds of a page.
-    Other systems' allocators are left as they are.
-    """
-    if sys.platform != "linux":
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:  # musl has none
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, _MOST_FREE_BYTES)
 
 
 def limit_threads(n: int) -> None:

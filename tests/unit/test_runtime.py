@@ -2,7 +2,6 @@
 
 import logging
 import random
-import sys
 
 import cv2
 import numpy as np
@@ -159,18 +158,3 @@ def test_kernels_of_images_are_laid_out_anew_and_those_of_volumes_left():
     assert placed[1].weight.is_contiguous()
     for old, new in zip(before, network.parameters(), strict=True):
         torch.testing.assert_close(old, new, rtol=0, atol=0)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told to")
-def test_memory_that_is_freed_is_kept(run_python):
-    code = """
-import resource
-import numpy as np
-from ecg_digitize.runtime import keep_memory
-keep_memory()
-for _ in range(3):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    np.ones(10_000_000)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-    assert int(run_python(code).stdout) < 100  # of 20,000 pages
