@@ -1,4 +1,4 @@
-"""One picture -> the files of its signals and its overlay; what a worker does for the command `digitize`."""
+"""One picture -> its signals and its overlay; what a worker does for the command `digitize`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -5,14 +5,14 @@ signed) and A.34.4 General ECG, the same without the limit of samples, which lon
 C.10.8 to C.10.10 are the modules of waveforms. Codes: MDC for leads, UCUM for microvolts.
 
 Samples that are not printed, or not seen, have the Waveform Padding Value, -32768, and an
-annotation marks the samples of each lead that are printed. pydicom's `waveform_array` does not treat
-padding: it gives -32768 steps there. Channel Status is INVALID for a lead that has no sample, and
-QUESTIONABLE where its quality is low.
+annotation marks the samples of each lead that are printed. pydicom's `waveform_array` does not
+treat padding: it gives -32768 steps there. Channel Status is INVALID for a lead that has no sample,
+and QUESTIONABLE where its quality is low.
 
 Nothing about patient, study or recording is made up: these attributes are empty. Those that need a
-value get the only time that is known, that of the digitizing: Acquisition DateTime, Content Date and
-Content Time, in UTC. UIDs are made from what the file holds, so that the same reading gives the same
-ones; all readings of one picture share a study.
+value get the only time that is known, that of the digitizing: Acquisition DateTime, Content Date
+and Content Time, in UTC. UIDs are made from what the file holds, so that the same reading gives the
+same ones; all readings of one picture share a study.
 """
 
 import io
