@@ -163,7 +163,7 @@ def digitize_into(
         {
             "preset": writing.preset,
             "fs_hz": writing.fs_hz,
-            "formats": writing.formats,
+            "formats": sorted(writing.formats),
             "overrides": writing.overrides.to_json(),
             "backend": writing.backend,
             "thumbs": writing.thumbs,

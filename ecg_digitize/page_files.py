@@ -2,21 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from ecg_digitize import __version__
 from ecg_digitize.engine.seats import Seat
 from ecg_digitize.engine.spare import WithSpare
 from ecg_digitize.errors import InputError
 from ecg_digitize.files import sha256_of
-from ecg_digitize.formats.description import Provenance, printable, quality_of, windows_s
+from ecg_digitize.formats.description import Provenance, quality_of, windows_s
 from ecg_digitize.formats.writers import CSV, WRITERS, files_of
 from ecg_digitize.image import read_image
-from ecg_digitize.manifest import read_manifest
 from ecg_digitize.many import NO_OVERRIDES, Overrides, attempt, digitize_told
 from ecg_digitize.models import BEST, TORCH, Models
 from ecg_digitize.openvino import spare_by
@@ -115,7 +112,13 @@ class Writing:
         result = spare(work)
         clock.lap("digitize")
         drawn = draw_overlay(page, result) if self.overlay or self.thumbs else None
-        provenance = self._provenance(picture, picture_sha256)
+        told = {"preset": self.preset, "backend": self.backend, "fs_hz": self.fs_hz}
+        provenance = Provenance.of_now(
+            picture.source,
+            picture_sha256=picture_sha256,
+            options={**told, **self.overrides.to_json()},
+            weights_dir=self.weights_dir,
+        )
         try:
             for name in self.formats:
                 WRITERS[name].write(result.recording, self.out / picture.name, provenance)
@@ -135,18 +138,6 @@ class Writing:
             timings_s={"read": read_s, **result.timings_s, "write": write_s},
             picture_sha256=picture_sha256,
             thumb=None if shown is None else thumbnail(shown, size_px=SHEET_THUMB_PX),
-        )
-
-    def _provenance(self, picture: Picture, picture_sha256: str) -> Provenance:
-        options = {"preset": self.preset, "backend": self.backend, "fs_hz": self.fs_hz}
-        entries = read_manifest(weights_dir=self.weights_dir)
-        return Provenance(
-            picture=printable(picture.source.name),
-            picture_sha256=picture_sha256,
-            package_version=__version__,
-            made_at=datetime.now(UTC).replace(microsecond=0),
-            options={**options, **self.overrides.to_json()},
-            weights_sha256={entry.file: entry.sha256 for entry in entries},
         )
 
 

@@ -8,12 +8,16 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from ecg_digitize import __version__
+from ecg_digitize.files import sha256_of
 from ecg_digitize.layout import LEADS, Layout, Row, Segment
+from ecg_digitize.manifest import read_manifest
 from ecg_digitize.types import Float32, Recording
 
 KIND: Final = "ecg-digitize recording"
@@ -44,6 +48,37 @@ class Provenance:
         """Check that the time is one."""
         if self.made_at.tzinfo is None:
             raise ValueError("Provenance.made_at must have a time zone, but got a naive time")
+
+    @classmethod
+    def of_now(
+        cls,
+        picture: Path,
+        *,
+        picture_sha256: str | None = None,
+        options: Mapping[str, Any],
+        weights_dir: Path | None = None,
+    ) -> "Provenance":
+        """Return the provenance of a picture that this package has just read.
+
+        Args:
+            picture: Its file.
+            picture_sha256: None computes it.
+            options: See the class.
+            weights_dir: See ``manifest.find_manifest``.
+
+        Raises:
+            WeightsError: There is no usable manifest.
+            OSError: The picture cannot be read.
+        """
+        entries = read_manifest(weights_dir=weights_dir)
+        return cls(
+            picture=printable(picture.name),
+            picture_sha256=picture_sha256 or sha256_of(picture),
+            package_version=__version__,
+            made_at=datetime.now(UTC).replace(microsecond=0),
+            options=options,
+            weights_sha256={entry.file: entry.sha256 for entry in entries},
+        )
 
 
 def describe(recording: Recording, provenance: Provenance) -> dict[str, Any]:

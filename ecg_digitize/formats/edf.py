@@ -47,7 +47,7 @@ def record_s(fs_hz: float) -> int:
         InputError: There are none up to MAX_RECORD_S.
     """
     for seconds in range(1, MAX_RECORD_S + 1):
-        if (seconds * fs_hz).is_integer():
+        if float(seconds * fs_hz).is_integer():
             return seconds
     raise InputError(
         f"EDF+ cannot hold {fs_hz:g} samples a second: no whole number of seconds up to "
@@ -69,7 +69,7 @@ def write(recording: Recording, stem: Path, provenance: Provenance) -> None:
         OSError: The folder is not writable.
     """
     edfio = load(PACKAGE)
-    steps, seconds = to_steps(recording), record_s(float(recording.fs_hz))
+    steps, seconds = to_steps(recording), record_s(recording.fs_hz)
     n_samples = steps.values.shape[1]
     per_record = round(seconds * recording.fs_hz)
     spare = -n_samples % per_record

@@ -385,6 +385,27 @@ def test_formats_are_written_listed_and_resumed(pictures, monkeypatch, capsys):
     assert read_csv(out / "page.csv").fs_hz == 500
 
 
+@pytest.mark.usefixtures("made_readings")
+@pytest.mark.parametrize(
+    ("name", "package"), [("wfdb", "wfdb"), ("edf", "edfio"), ("dicom", "pydicom")]
+)
+def test_formats_of_extras_are_written_and_resumed(pictures, capsys, name, package):
+    pytest.importorskip(package)
+    out, page = pictures / "out", pictures / "Be fund \u00e4.png"
+    page.write_bytes((pictures / "a" / "page.png").read_bytes())
+    command = ["digitize", str(page), "-o", str(out), "--no-overlay", "--format", name]
+
+    assert main(command) == 0
+
+    report = json.loads((out / "run_report.json").read_text())
+    written = report["outputs"][str(page)]["files"][name]
+    assert sorted([*written, str(out / "run_report.json")]) == [
+        str(out / one) for one in visible(out)
+    ]
+    assert main(command) == 0
+    assert "1 of them by an earlier run" in capsys.readouterr().err
+
+
 def test_help_names_every_format():
     assert not [name for name in page_files.WRITERS if name not in FORMAT_HELP]
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,8 +11,8 @@ from hypothesis.extra.numpy import arrays
 
 from ecg_digitize.errors import InputError
 from ecg_digitize.formats.csv import read_csv, write_csv, write_full, write_plain
-from ecg_digitize.formats.description import Provenance
-from ecg_digitize.layout import COMPETITION, LEADS
+from ecg_digitize.formats.description import Provenance, describe, recording_from
+from ecg_digitize.layout import COMPETITION, LEADS, Layout, Row, Segment
 from ecg_digitize.signals import printed_recording
 from ecg_digitize.types import Recording
 
@@ -163,6 +164,26 @@ def test_the_full_csv_has_times_and_a_side_file(tmp_path):
         "options": {"preset": "best"},
         "weights_sha256": {"stage0.safetensors": "cd" * 32},
     }
+
+
+def test_a_description_keeps_every_layout(tmp_path):
+    upside_down = Row(90.0, (Segment("aVR", 0.0, 5.0, sign=-1, mm_per_mv=5.0),), mm_per_mv=20.0)
+    layout = Layout("of its own", (upside_down, Row(120.0, (), is_strip=True)), 12.5, 40.0)
+    recording = Recording(np.zeros((12, 10), np.float32), 2.0, layout)
+
+    told = json.loads(json.dumps(describe(recording, PROVENANCE)))
+
+    assert recording_from(told, recording.signals_mv).layout == layout
+
+
+def test_provenance_of_a_picture(tmp_path):
+    (tmp_path / "a\nb.png").write_bytes(b"picture")
+    provenance = Provenance.of_now(tmp_path / "a\nb.png", options={})
+    assert provenance.picture == "a b.png"
+    assert provenance.picture_sha256 == hashlib.sha256(b"picture").hexdigest()
+    assert {len(one) for one in provenance.weights_sha256.values()} == {64}
+    with pytest.raises(ValueError, match="must have a time zone"):
+        replace(provenance, made_at=datetime(2026, 1, 1))
 
 
 @pytest.mark.parametrize("side", [None, '{"kind": "labels of a page"}', "[]"])

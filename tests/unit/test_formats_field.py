@@ -289,6 +289,13 @@ def test_edf_records_hold_whole_samples(fs_hz, seconds):
     assert edf.record_s(fs_hz) == seconds
 
 
+@pytest.mark.parametrize("fs_hz", [62.5, 333.35])
+def test_edf_holds_rates_of_no_whole_number(tmp_path, fs_hz):
+    recording = beats(fs_hz)
+    write("edf", recording, tmp_path / "page")
+    assert_same("edf", recording, tmp_path / "page")
+
+
 def test_edf_refuses_rates_that_it_cannot_hold():
     with pytest.raises(InputError, match=r"333\.333 samples a second.*--fs, e\.g\. 500"):
         edf.record_s(333.333)
