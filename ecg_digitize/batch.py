@@ -1,4 +1,4 @@
-"""Many pictures into one folder: a csv and an overlay each, and a report of what failed."""
+"""Many pictures into one folder: their signals, overlays, and a report of what failed."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from ecg_digitize.engine.store import PageStore, open_store, settings_hash
 from ecg_digitize.engine.workers import Lost, Make, work_on
 from ecg_digitize.errors import InputError
 from ecg_digitize.files import replacing, short_name
+from ecg_digitize.formats.fhir import SUFFIX as FHIR_SUFFIX
 from ecg_digitize.image import SUFFIXES
 from ecg_digitize.many import NO_OVERRIDES, Overrides
 from ecg_digitize.models import TORCH
@@ -133,7 +134,8 @@ def digitize_into(
     """Digitize pictures into a folder; a page that fails is reported and the others go on.
 
     Args:
-        out: Folder for NAME.csv, NAME.overlay.png and run_report.json, made if need be.
+        out: Folder for the files of each picture, see ``Writing``, and run_report.json, made if
+            need be.
         pictures: See ``find_pages``.
         writing: What is written of a page.
         make: Prepares a worker in place of ``writing``.
@@ -161,6 +163,7 @@ def digitize_into(
         {
             "preset": writing.preset,
             "fs_hz": writing.fs_hz,
+            "formats": sorted(writing.formats),
             "overrides": writing.overrides.to_json(),
             "backend": writing.backend,
             "thumbs": writing.thumbs,
@@ -222,18 +225,28 @@ def _below(folder: Path, out: Path | None) -> Iterator[Path]:
 
 
 def _names(paths: Iterable[Path]) -> list[str]:
-    """Return names without suffix, each once, short enough for what is added to them."""
-    taken: set[str] = set()
+    """Return names without suffix, each once, short enough for what is added to them.
+
+    No file of one picture may be another's, nor the report: the side file of a csv called x.fhir
+    would be the Observation of x.
+    """
+    taken = {Path(REPORT_NAME).stem}
     names = []
     for path in paths:
         stem = short_name(path.stem, spare_bytes=len(OVERLAY_SUFFIX) + len("-9999"))
         name, number = path.with_name(stem).as_posix(), 1
-        while name.casefold() in taken:
+        while not taken.isdisjoint(_claimed(name)):
             number += 1
             name = path.with_name(f"{stem}-{number}").as_posix()
-        taken.add(name.casefold())
+        taken |= _claimed(name)
         names.append(name)
     return names
+
+
+def _claimed(name: str) -> set[str]:
+    """Return the names that nobody else may have, if a picture's outputs have this one."""
+    plain = name.casefold()
+    return {plain, plain + Path(FHIR_SUFFIX).stem}
 
 
 def _told(picture: Picture, result: PageDone | Failure | Lost) -> PageDone | Failure:
@@ -244,13 +257,12 @@ def _told(picture: Picture, result: PageDone | Failure | Lost) -> PageDone | Fai
 
 def _known(store: PageStore, picture: Picture, writing: Writing) -> PageDone | None:
     """Return what an earlier run did of a picture, if its files are there."""
-    stem = writing.out / picture.name
-    files = [stem.with_name(f"{stem.name}.csv")]
-    files += [stem.with_name(stem.name + OVERLAY_SUFFIX)] if writing.overlay else []
+    files = [path for paths in writing.files(picture).values() for path in paths]
+    files += [writing.overlay_file(picture)] if writing.overlay else []
     kept = store.get(picture.name, picture.source) if all(map(Path.is_file, files)) else None
     if kept is None:
         return None
-    output = _output_from({**kept.meta, "csv": str(files[0])})
+    output = _output_from(kept.meta, files=writing.files(picture))
     return PageDone(output, {}, "", kept.arrays.get("thumb"))
 
 
@@ -263,9 +275,13 @@ def _keep(store: PageStore, picture: Picture, done: PageDone) -> None:
         return
 
 
-def _output_from(meta: Mapping[str, Any]) -> PageOutput:
+def _output_from(meta: Mapping[str, Any], *, files: Mapping[str, tuple[Path, ...]]) -> PageOutput:
+    """Return what was kept of a page, with its files as they are named now."""
+    named = {name: tuple(map(str, paths)) for name, paths in files.items()}
     windows_s = {lead: (start, stop) for lead, (start, stop) in meta["windows_s"].items()}
-    return PageOutput(**{**meta, "windows_s": windows_s, "doubts": tuple(meta["doubts"])})
+    return PageOutput(
+        **{**meta, "files": named, "windows_s": windows_s, "doubts": tuple(meta["doubts"])}
+    )
 
 
 def _thumbs(done: Mapping[Picture, PageDone]) -> list[tuple[str, Image]]:

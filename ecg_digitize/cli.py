@@ -26,6 +26,10 @@ PRESET_HELP: Final = (
 )
 BACKEND_HELP: Final = "what runs the networks on a CPU, see docs/cpu.md (default: torch)"
 SOURCE_HELP: Final = "simulator (default), bank:FILE.npz, wfdb:FOLDER, deepfake; commas join"
+FORMAT_HELP: Final = (
+    "csv (default: with times, and a side file), csv-plain, parquet, wfdb, edf, dicom, fhir; "
+    "commas join"
+)
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 
@@ -76,12 +80,15 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_using(command: Command) -> None:
     """Add the commands that use the shipped weights."""
-    add = command("digitize", using.digitize, "a csv and an overlay for each picture").add_argument
+    add = command(
+        "digitize", using.digitize, "signals and an overlay for each picture"
+    ).add_argument
     add("paths", nargs="*", type=Path, metavar="PATH", help="pictures, or folders of them")
     add("--sample", action="store_true", help="the page that comes with the package, to try it")
     add("-o", "--out", type=Path, required=True, metavar="DIR")
     _add_reading(add)
-    add("--no-overlay", action="store_true", help="write tables only")
+    add("--format", default="csv", metavar="NAME,...", help=FORMAT_HELP)
+    add("--no-overlay", action="store_true", help="write signals only")
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 96 overlays on one sheet")
     add("--workers", type=_count, help="processes (default: one a core, from eight pages on)")
     add("--no-resume", action="store_true", help="read again what an earlier run has done")

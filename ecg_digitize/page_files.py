@@ -1,4 +1,4 @@
-"""One picture -> its csv and its overlay; what a worker does for the command `digitize`."""
+"""One picture -> its signals and its overlay; what a worker does for the command `digitize`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from ecg_digitize.engine.seats import Seat
 from ecg_digitize.engine.spare import WithSpare
 from ecg_digitize.errors import InputError
 from ecg_digitize.files import sha256_of
-from ecg_digitize.formats.csv import write_csv
+from ecg_digitize.formats.description import Provenance, quality_of, windows_s
+from ecg_digitize.formats.writers import CSV, WRITERS, files_of
 from ecg_digitize.image import read_image
-from ecg_digitize.layout import LEADS, Layout
 from ecg_digitize.many import NO_OVERRIDES, Overrides, attempt, digitize_told
 from ecg_digitize.models import BEST, TORCH, Models
 from ecg_digitize.openvino import spare_by
 from ecg_digitize.render.overlay import draw_overlay, save_png
 from ecg_digitize.render.sheet import thumbnail
 from ecg_digitize.runtime import Clock
-from ecg_digitize.types import Digitization, Failure, Image, Recording
+from ecg_digitize.types import Digitization, Failure, Image
 
 OVERLAY_SUFFIX: Final = ".overlay.png"
 SHEET_THUMB_PX: Final = (700, 460)
@@ -38,7 +38,7 @@ class Picture:
 class PageOutput:
     """What a digitized page gave; all of it can be written as JSON."""
 
-    csv: str
+    files: Mapping[str, tuple[str, ...]]  # format -> what was written, see formats/writers.py
     layout: str  # what it was read as
     rhythm: str | None  # the lead that spans all of the page
     windows_s: Mapping[str, tuple[float, float]]  # where each lead begins and ends
@@ -73,6 +73,7 @@ class Writing:
     backend: str = TORCH
     fs_hz: float = 500.0
     overrides: Overrides = NO_OVERRIDES
+    formats: tuple[str, ...] = (CSV,)  # of WRITERS
     overlay: bool = True
     thumbs: bool = False
 
@@ -86,6 +87,14 @@ class Writing:
             self.backend, seat.device, weights_dir=self.weights_dir, preset=self.preset
         )
         return lambda picture: self.write(picture, spare)
+
+    def files(self, picture: Picture) -> dict[str, tuple[Path, ...]]:
+        """Return the files of a picture's signals, format by format."""
+        return files_of(self.formats, self.out / picture.name)
+
+    def overlay_file(self, picture: Picture) -> Path:
+        """Return the file of a picture's overlay."""
+        return self.out / f"{picture.name}{OVERLAY_SUFFIX}"
 
     def write(self, picture: Picture, spare: WithSpare) -> PageDone | Failure:
         """Read a picture, digitize it and write its files; what goes wrong is told."""
@@ -103,20 +112,29 @@ class Writing:
         result = spare(work)
         clock.lap("digitize")
         drawn = draw_overlay(page, result) if self.overlay or self.thumbs else None
-        csv = self.out / f"{picture.name}.csv"
+        told = {"preset": self.preset, "backend": self.backend, "fs_hz": self.fs_hz}
+        provenance = Provenance.of_now(
+            picture.source,
+            picture_sha256=picture_sha256,
+            options={**told, **self.overrides.to_json()},
+            weights_dir=self.weights_dir,
+        )
         try:
-            write_csv(result.recording, csv)
+            for name in self.formats:
+                WRITERS[name].write(result.recording, self.out / picture.name, provenance)
             if self.overlay and drawn is not None:
-                save_png(self.out / f"{picture.name}{OVERLAY_SUFFIX}", drawn)
-        except (OSError, InputError) as error:
+                save_png(self.overlay_file(picture), drawn)
+        except OSError as error:
             why = f"{error}; free space or name another folder"
             return Failure(str(picture.source), "write", why)
+        except InputError as error:  # what a format cannot hold
+            return Failure(str(picture.source), "write", str(error))
         clock.lap("write")
         laps_s = clock.laps_s
         read_s, write_s = laps_s["read"], laps_s["write"]
         shown = drawn if self.thumbs else None
         return PageDone(
-            output=_output(result, csv),
+            output=_output(result, self.files(picture)),
             timings_s={"read": read_s, **result.timings_s, "write": write_s},
             picture_sha256=picture_sha256,
             thumb=None if shown is None else thumbnail(shown, size_px=SHEET_THUMB_PX),
@@ -129,29 +147,17 @@ def caption(name: str, output: PageOutput) -> str:
     return f"{name}  {output.verdict}  strip {output.rhythm}  I - II + III {apart_mv:.3f} mV"
 
 
-def _output(result: Digitization, csv: Path) -> PageOutput:
+def _output(result: Digitization, files: Mapping[str, tuple[Path, ...]]) -> PageOutput:
     recording, apart_mv = result.recording, result.einthoven_mv
     return PageOutput(
-        csv=str(csv),
+        files={name: tuple(map(str, paths)) for name, paths in files.items()},
         layout=recording.layout.name,
         rhythm=recording.rhythm,
-        windows_s=_windows_s(recording.layout),
+        windows_s=windows_s(recording.layout),
         mm_per_s=recording.layout.mm_per_s,
         mm_per_mv=recording.layout.mm_per_mv,
         einthoven_mv=round(apart_mv, 4) if np.isfinite(apart_mv) else None,
         verdict=recording.verdict,
         doubts=result.doubts,
-        quality=_quality(recording),
+        quality=quality_of(recording),
     )
-
-
-def _windows_s(layout: Layout) -> dict[str, tuple[float, float]]:
-    segments = ((lead, layout.segment(lead)) for lead in layout.leads)
-    return {lead: (round(one.start_s, 4), round(one.stop_s, 4)) for lead, one in segments}
-
-
-def _quality(recording: Recording) -> dict[str, float]:
-    if recording.quality is None:
-        return {}
-    pairs = zip(LEADS, recording.quality, strict=True)
-    return {lead: round(float(right), 3) for lead, right in pairs if np.isfinite(right)}

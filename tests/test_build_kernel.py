@@ -372,3 +372,5 @@ def test_real_package_bundles_within_limits():
     files, foreign = build_kernel.import_closure(ROOT)
     assert set(foreign) - sys.stdlib_module_names <= build_kernel.IMAGE_PACKAGES
     assert not [name for name in files if ".training" in name or ".synth" in name]
+    formats = {name for name in files if name.startswith("ecg_digitize.formats.")}
+    assert formats == {"ecg_digitize.formats.submission"}

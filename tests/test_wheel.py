@@ -65,6 +65,6 @@ def test_an_installed_wheel_digitizes_from_an_empty_folder(wheel, tmp_path):
 
     assert "1 of 1 pages" in done.stderr
     header, *rows = (elsewhere / "out" / "sample.csv").read_text().splitlines()
-    assert header.split(",")[:3] == ["I", "II", "III"]
+    assert header.split(",")[:3] == ["time_s", "I", "II"]
     assert len(rows) == 5000
     assert (elsewhere / "out" / "sample.overlay.png").stat().st_size > 100_000

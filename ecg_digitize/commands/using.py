@@ -16,10 +16,11 @@ SKIPPED_NAMED: Final = 5
 
 
 def digitize(arguments: argparse.Namespace) -> int:
-    """Write a csv and an overlay for each picture."""
+    """Write the signals and an overlay for each picture."""
     from ecg_digitize.batch import APART_FROM_PAGES, digitize_into, find_pages
     from ecg_digitize.engine.seats import devices_named, seats_for
     from ecg_digitize.engine.stop import stop_on_signals
+    from ecg_digitize.formats.writers import formats_named
     from ecg_digitize.many import Overrides
     from ecg_digitize.openvino import device_for
     from ecg_digitize.page_files import Writing
@@ -27,6 +28,7 @@ def digitize(arguments: argparse.Namespace) -> int:
     paths = [*arguments.paths, *([sample_page()] if arguments.sample else [])]
     if not paths:
         raise InputError("digitize: no pictures; name files or folders, or say --sample")
+    formats = formats_named(arguments.format, fs_hz=arguments.fs)
     found = find_pages(paths, out=arguments.out)
     n_pages = len(found.pictures)
     workers = arguments.workers or (1 if n_pages < APART_FROM_PAGES else None)
@@ -38,6 +40,7 @@ def digitize(arguments: argparse.Namespace) -> int:
         backend=arguments.backend,
         fs_hz=arguments.fs,
         overrides=Overrides(_family(arguments.layout), arguments.speed, arguments.gain),
+        formats=formats,
         overlay=not arguments.no_overlay,
         thumbs=arguments.contact_sheet is not None,
     )

@@ -8,23 +8,27 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import PIL.Image
+import pyarrow.parquet as pq
 import pytest
 
 from ecg_digitize import models, page_files, pipeline
 from ecg_digitize.batch import STORE_NAME, find_pages
-from ecg_digitize.cli import STAGES, main, parser
+from ecg_digitize.cli import FORMAT_HELP, STAGES, main, parser
 from ecg_digitize.engine.stop import Stop
 from ecg_digitize.engine.store import open_store
-from ecg_digitize.formats.csv import read_csv, write_csv
+from ecg_digitize.files import sha256_of
+from ecg_digitize.formats.csv import read_csv
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, crossings_mm
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.manifest import MANIFEST_VARIABLE
+from ecg_digitize.page_files import Writing
 from ecg_digitize.signals import printed_recording
 from ecg_digitize.synth.dataset import make_page
 from ecg_digitize.synth.folder import true_recording
@@ -126,15 +130,16 @@ def test_digitize_a_batch_with_a_failure(pictures, capsys):
 
     assert code == 3
     assert visible(out) == [
-        *("page-2.csv", "page-2.overlay.png", "page.csv", "page.overlay.png", "run_report.json")
+        *("page-2.csv", "page-2.json", "page-2.overlay.png"),
+        *("page.csv", "page.json", "page.overlay.png", "run_report.json"),
     ]
     assert len(read_csv(out / "page.csv", fs_hz=500).signals_mv) == len(LEADS)
     report = json.loads((out / "run_report.json").read_text())
     assert (report["pages"], report["digitized"]) == (3, 2)
     output = report["outputs"][str(pictures / "b" / "page.png")]
-    assert output["csv"] == str(out / "page-2.csv")
+    assert output["files"] == {"csv": [str(out / "page-2.csv"), str(out / "page-2.json")]}
     assert set(output) == {
-        *("csv", "layout", "rhythm", "windows_s", "mm_per_s", "mm_per_mv", "einthoven_mv"),
+        *("files", "layout", "rhythm", "windows_s", "mm_per_s", "mm_per_mv", "einthoven_mv"),
         *("verdict", "doubts", "quality"),
     }
     assert output["layout"] == "3x4+1"
@@ -158,7 +163,7 @@ def test_digitize_without_overlay_at_another_rate(pictures):
     )
 
     assert code == 0
-    assert visible(out) == ["page.csv", "run_report.json"]
+    assert visible(out) == ["page.csv", "page.json", "run_report.json"]
     assert read_csv(out / "page.csv").fs_hz == 250
 
 
@@ -185,6 +190,9 @@ def test_digitize_at_a_gain_and_a_speed_that_the_user_knows(pictures, capsys):
         (["digitize", "{}/a", "-o", "{}/a/page.png"], "cannot be the output folder"),
         (["digitize", "{}/a", "-o", "{}/out", "--device", "abacus"], "abacus"),
         (["digitize", "{}/a", "-o", "{}/out", "--layout", "7x9"], "one of 3x4, 3x4 Cabrera, 6x2"),
+        (["digitize", "{}/a", "-o", "{}/out", "--format", "csv,gif"], 'but got "gif"'),
+        (["digitize", "{}/a", "-o", "{}/out", "--format", "csv,csv-plain"], "both write NAME.csv"),
+        (["digitize", "{}/a", "-o", "{}/out", "--format", "dicom", "--fs", "100"], "200 to 1000"),
         (["validate", "--layout", "7x9"], "expected any, 3x4, 3x4 Cabrera, 6x2"),
         (["evaluate", "{}/nothing.csv"], "nothing.csv"),
         (["synth"], "nothing to write"),
@@ -276,8 +284,9 @@ def test_a_second_run_reads_only_what_is_new(pictures, capsys):
     assert "2 of 2 pages, 1 of them by an earlier run" in capsys.readouterr().err
     report = json.loads((out / "run_report.json").read_text())
     assert (report["digitized"], report["resumed"], report["stopped"]) == (2, 1, None)
-    outputs = [one["csv"] for one in report["outputs"].values()]
-    assert all(Path(csv).is_file() for csv in outputs)
+    written = [file for one in report["outputs"].values() for file in one["files"]["csv"]]
+    assert len(written) == 4
+    assert all(Path(file).is_file() for file in written)
     assert (out / "page.csv").read_bytes() == first["page.csv"]
     assert read_image(pictures / "2.png").image.shape[1] == 2 * 708
 
@@ -324,18 +333,93 @@ def test_two_runs_into_one_folder_are_refused(pictures, capsys):
 
 @pytest.mark.usefixtures("made_readings")
 def test_a_full_disk_costs_the_page_that_it_does_not_take(pictures, monkeypatch, capsys):
-    def full(recording, path):
-        if path.stem == "page":
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
-        write_csv(recording, path)
+    whole = page_files.WRITERS["csv"]
 
-    monkeypatch.setattr(page_files, "write_csv", full)
+    def full(recording, stem, provenance):
+        if stem.name == "page":
+            raise OSError(errno.ENOSPC, "No space left on device", str(stem))
+        whole.write(recording, stem, provenance)
+
+    monkeypatch.setitem(page_files.WRITERS, "csv", replace(whole, write=full))
     folders = [str(pictures / name) for name in ("a", "b/page.png")]
     assert main(["digitize", *folders, "-o", str(pictures / "out")]) == 3
     said = capsys.readouterr().err
     assert "No space left on device" in said
     assert "free space or name another folder (write)" in said
-    assert visible(pictures / "out") == ["page-2.csv", "page-2.overlay.png", "run_report.json"]
+    assert visible(pictures / "out") == [
+        *("page-2.csv", "page-2.json", "page-2.overlay.png", "run_report.json")
+    ]
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_formats_are_written_listed_and_resumed(pictures, monkeypatch, capsys):
+    out, page = pictures / "out", pictures / "a" / "page.png"
+    command = ["digitize", str(page), "-o", str(out), "--no-overlay", "--gain", "5"]
+
+    assert main([*command, "--format", "csv-plain, Parquet,fhir,parquet"]) == 0
+
+    assert visible(out) == ["page.csv", "page.fhir.json", "page.parquet", "run_report.json"]
+    files = json.loads((out / "run_report.json").read_text())["outputs"][str(page)]["files"]
+    assert files == {
+        "csv-plain": [str(out / "page.csv")],
+        "parquet": [str(out / "page.parquet")],
+        "fhir": [str(out / "page.fhir.json")],
+    }
+    assert (out / "page.csv").read_text().startswith("I,II,III,aVR")
+    told = json.loads(pq.read_schema(out / "page.parquet").metadata[b"ecg_digitize"])
+    assert told["provenance"]["picture"] == "page.png"
+    assert told["provenance"]["picture_sha256"] == sha256_of(page)
+    assert told["provenance"]["options"] == {
+        **{"preset": "best", "backend": "torch", "fs_hz": 500.0, "mm_per_mv": 5.0}
+    }
+    assert "stage0.safetensors" in told["provenance"]["weights_sha256"]
+
+    assert main([*command, "--format", "csv-plain,parquet,fhir"]) == 0
+    assert "1 of them by an earlier run" in capsys.readouterr().err
+    (out / "page.fhir.json").unlink()
+    assert main([*command, "--format", "csv-plain,parquet,fhir"]) == 0
+    assert "earlier" not in capsys.readouterr().err
+    assert (out / "page.fhir.json").is_file()
+    assert main([*command, "--format", "csv"]) == 0  # NAME.csv is there, but of the other form
+    assert "earlier" not in capsys.readouterr().err
+    assert read_csv(out / "page.csv").fs_hz == 500
+
+
+@pytest.mark.usefixtures("made_readings")
+@pytest.mark.parametrize(
+    ("name", "package"), [("wfdb", "wfdb"), ("edf", "edfio"), ("dicom", "pydicom")]
+)
+def test_formats_of_extras_are_written_and_resumed(pictures, capsys, name, package):
+    pytest.importorskip(package)
+    out, page = pictures / "out", pictures / "Be fund \u00e4.png"
+    page.write_bytes((pictures / "a" / "page.png").read_bytes())
+    command = ["digitize", str(page), "-o", str(out), "--no-overlay", "--format", name]
+
+    assert main(command) == 0
+
+    report = json.loads((out / "run_report.json").read_text())
+    written = report["outputs"][str(page)]["files"][name]
+    assert sorted([*written, str(out / "run_report.json")]) == [
+        str(out / one) for one in visible(out)
+    ]
+    assert main(command) == 0
+    assert "1 of them by an earlier run" in capsys.readouterr().err
+
+
+def test_help_names_every_format():
+    assert not [name for name in page_files.WRITERS if name not in FORMAT_HELP]
+
+
+def test_no_file_of_a_picture_is_another_ones_or_the_report():
+    for names in (["x.png", "x.fhir.png"], ["x.fhir.png", "x.png"], ["run_report.png", "x.png"]):
+        pictures = find_pages(names).pictures
+        files = [
+            path.as_posix().casefold()
+            for picture in pictures
+            for paths in Writing(Path("out"), formats=("csv", "fhir")).files(picture).values()
+            for path in paths
+        ]
+        assert len({*files, "out/run_report.json"}) == len(files) + 1
 
 
 @pytest.mark.usefixtures("sheet_given")
