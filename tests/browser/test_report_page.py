@@ -46,7 +46,7 @@ def page(chromium, report):
 
 
 def names(page):
-    return page.locator("#pages .name").all_inner_texts()
+    return page.locator("#pages .name").all_text_contents()
 
 
 def test_the_worst_pages_come_first(page):
