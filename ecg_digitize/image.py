@@ -16,7 +16,7 @@ from PIL.Image import Transpose
 
 from ecg_digitize.errors import ImageError
 from ecg_digitize.frames import MM_PER_INCH
-from ecg_digitize.memory import give_back_memory
+from ecg_digitize.memory import bound_kept_memory, give_back_memory
 from ecg_digitize.types import Image, Page
 
 SUFFIXES: Final = (
@@ -237,6 +237,8 @@ def _load(picture: PIL.Image.Image) -> tuple[PIL.Image.Image, int]:
     n_pixels = picture.width * picture.height
     if n_pixels > WORKING_PIXELS:
         give_back_memory()
+    else:
+        bound_kept_memory()
     factor = _factor(n_pixels)
     if factor > 1:
         picture.draft(None, (picture.width // factor, picture.height // factor))

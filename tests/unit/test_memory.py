@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from ecg_digitize import memory
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told to")
 
 
@@ -37,3 +39,12 @@ print(held_kb())
 """
     before_kb, after_kb = map(int, run_python(code).stdout.split())
     assert after_kb < before_kb - 75_000
+
+
+@pytest.mark.parametrize(("limit", "is_given_back"), [(10**12, False), (10**6, True)])
+def test_memory_is_given_back_beyond_a_limit(monkeypatch, limit, is_given_back):
+    calls = []
+    monkeypatch.setattr(memory, "MOST_KEPT_BYTES", limit)
+    monkeypatch.setattr(memory, "give_back_memory", lambda: calls.append(1))
+    memory.bound_kept_memory()
+    assert bool(calls) == is_given_back
