@@ -250,6 +250,7 @@ def test_outputs_never_collide(tmp_path):
 def test_folders_are_walked_and_nothing_is_left_out_in_silence(tmp_path):
     for name in (
         *("b.png", "a.overlay.png", "sub/deep/c.JPG", "sub/b.png", "notes.txt", "sub/d.heic"),
+        *("sub/scan.PDF", "sub/letter.docx"),
         *(".hidden/e.png", ".f.png", "out/g.png", "out/g.csv"),
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -257,8 +258,10 @@ def test_folders_are_walked_and_nothing_is_left_out_in_silence(tmp_path):
 
     found = find_pages([tmp_path], out=tmp_path / "out")
 
-    assert [one.name for one in found.pictures] == ["b", "sub/b", "sub/deep/c"]
-    assert found.skipped == (tmp_path / "notes.txt", tmp_path / "sub/d.heic")
+    assert [one.name for one in found.pictures] == [
+        *("b", "sub/b", "sub/d", "sub/scan", "sub/deep/c")
+    ]
+    assert found.skipped == (tmp_path / "notes.txt", tmp_path / "sub/letter.docx")
     overlay = tmp_path / "a.overlay.png"
     assert [one.source for one in find_pages([overlay]).pictures] == [overlay]
 
