@@ -31,9 +31,9 @@ HEAD_BYTES: Final = 1024
 MIN_SIDE_PX: Final = 150
 """Below this a 2.5 mV wave on a 12-lead page is a handful of pixels."""
 MAX_PIXELS: Final = 200_000_000
-_MAX_PIXELS_OF: Final = {"WEBP": 100_000_000, "JPEG2000": 75_000_000}
-"""Decoders that take 16 and 20 bytes a pixel; with those of the other formats the largest picture
-stays below 2.5 GB all the way."""
+_MAX_PIXELS_OF: Final = {"WEBP": 100_000_000, "JPEG2000": 75_000_000, "HEIF": 150_000_000}
+"""Decoders that take 16, 20 and 10 bytes a pixel; with those of the other formats the largest
+picture stays below 2.5 GB all the way."""
 _SLOW_DECODERS: Final = ("ppm", "ppm_plain", "bmp_rle")
 _MAX_PIXELS_SLOW: Final = 10_000_000
 """Pillow decodes PNM of odd depths and packed BMP in Python, at 2 to 6 s a megapixel."""
@@ -172,8 +172,9 @@ def read_image(
     except PIL.UnidentifiedImageError:
         raise ImageError(f"{source}: {_unidentified(opened)}") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        why = " ".join(str(error).split())  # some have several lines
         raise ImageError(
-            f"{source}: the picture is damaged or cut off ({type(error).__name__}: {error}); "
+            f"{source}: the picture is damaged or cut off ({type(error).__name__}: {why}); "
             "copy or export it again"
         ) from error
 

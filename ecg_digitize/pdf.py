@@ -126,21 +126,21 @@ def _opened(file: IO[bytes], label: str) -> Iterator[Any]:
         except ImageError:
             raise
         except pypdfium2.PdfiumError as error:
-            raise ImageError(f"{label}: {_why(error)}") from error
+            raise ImageError(f"{label}: {_why(error, file)}") from error
         except Exception as error:  # what pypdfium2 does not expect of PDFium
             raise ImageError(
                 f"{label}: the PDF is damaged ({type(error).__name__}: {error}); export it again"
             ) from error
 
 
-def _why(error: Any) -> str:
+def _why(error: Any, file: IO[bytes]) -> str:
     from pypdfium2 import raw
 
     if error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
-        return "the PDF is encrypted; save it without a password"
-    if error.err_code == raw.FPDF_ERR_SUCCESS:
-        return "the PDF has no pages; export it again"
-    return f"the PDF is damaged ({error}); export it again"
+        file.seek(0)
+        if b"/Encrypt" in file.read():  # else that is the last file's code, and this has no pages
+            return "the PDF is encrypted; save it without a password"
+    return f"the PDF is damaged or has no pages ({error}); export it again"
 
 
 def _is_whole(file: IO[bytes]) -> bool:
