@@ -21,7 +21,10 @@ _HOME = {
     "Failure": "types",
     "Page": "types",
     "Recording": "types",
+    "PageRef": "inputs",
+    "pages_of": "inputs",
     "read_image": "image",
+    "read_page": "inputs",
 }
 __all__ = [*_HOME]
 

@@ -11,10 +11,10 @@ import numpy as np
 from ecg_digitize.competition import PageRequest, fitting_lengths
 from ecg_digitize.engine.seats import Seat
 from ecg_digitize.engine.spare import WithSpare, load_on
+from ecg_digitize.failures import attempt
 from ecg_digitize.files import sha256_of
 from ecg_digitize.image import read_image
 from ecg_digitize.layout import COMPETITION, LEADS
-from ecg_digitize.many import attempt
 from ecg_digitize.models import PRESETS, Models
 from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.runtime import Clock

@@ -16,7 +16,7 @@ from ecg_digitize.engine.workers import Lost, Make, work_on
 from ecg_digitize.errors import InputError
 from ecg_digitize.files import replacing, short_name
 from ecg_digitize.formats.fhir import SUFFIX as FHIR_SUFFIX
-from ecg_digitize.image import SUFFIXES
+from ecg_digitize.inputs import SUFFIXES, pages_of
 from ecg_digitize.many import NO_OVERRIDES, Overrides
 from ecg_digitize.models import TORCH
 from ecg_digitize.page_files import (
@@ -37,6 +37,7 @@ STORE_NAME: Final = ".ecg_digitize"
 MAX_SHEET_PAGES: Final = 96
 APART_FROM_PAGES: Final = 8
 """From so many pages on, what several processes gain is more than what their start costs."""
+NOBODY_CALLED: Final[Mapping[Path, str]] = {}
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class FoundPages:
 class BatchReport:
     """What became of a batch, written as run_report.json."""
 
-    outputs: Mapping[str, PageOutput]  # by picture, in the order given
+    outputs: Mapping[str, PageOutput]  # by page, see PageRef.label, in the order given
     failures: tuple[Failure, ...]
     elapsed_s: float
     timings_s: Mapping[str, float]  # stage -> seconds a page, mean over those of this run
@@ -83,16 +84,23 @@ class BatchReport:
         return {source: one.doubts for source, one in self.outputs.items() if one.doubts}
 
 
-def find_pages(paths: Iterable[str | Path], *, out: Path | None = None) -> FoundPages:
-    """Find pictures: files as they are named, folders with all that is below them.
+def find_pages(
+    paths: Iterable[str | Path],
+    *,
+    out: Path | None = None,
+    called: Mapping[Path, str] = NOBODY_CALLED,
+) -> FoundPages:
+    """Find pages: files as they are named, folders with all that is below them.
 
     Hidden files and folders, and overlays that an earlier run left there, are no pictures. Each
     picture's outputs are named as it is, below a folder like its own, and numbered where that is
-    taken; upper and lower case count as equal, as they do on Windows and macOS.
+    taken; upper and lower case count as equal, as they do on Windows and macOS. Of a file with
+    several pages each is one, and its outputs end in -p1, -p2 and so on.
 
     Args:
         paths: Files and folders.
         out: A folder that is not looked into, even if it lies in one of them.
+        called: What messages call a file, where that is not its path.
 
     Raises:
         InputError: A folder holds no picture.
@@ -113,9 +121,11 @@ def find_pages(paths: Iterable[str | Path], *, out: Path | None = None) -> Found
         skipped += [file for file in inside if file.suffix.lower() not in SUFFIXES]
         for file in pictures:
             found.setdefault(file, file.relative_to(path))
-    names = _names(found.values())
-    pairs = zip(found, names, strict=True)
-    return FoundPages(tuple(Picture(source, name) for source, name in pairs), tuple(skipped))
+    pages = [page for path in found for page in pages_of(path, name=called.get(path))]
+    names = _names((found[page.path], page.page_number) for page in pages)
+    pairs = zip(pages, names, strict=True)
+    named = tuple(Picture(one.path, name, one.page_number, one.name) for one, name in pairs)
+    return FoundPages(named, tuple(skipped))
 
 
 def digitize_into(
@@ -196,7 +206,7 @@ def digitize_into(
         done = {p: one for p, one in in_order if isinstance(one, PageDone)}
         text = stop.to_text(n_done=len(in_order), n_pages=len(pictures))
         report = BatchReport(
-            outputs={str(picture.source): one.output for picture, one in done.items()},
+            outputs={picture.page.label: one.output for picture, one in done.items()},
             failures=tuple(one for _, one in in_order if isinstance(one, Failure)),
             elapsed_s=time.monotonic() - began,
             timings_s={stage: sum_s / (len(done) - resumed) for stage, sum_s in seconds.items()},
@@ -224,7 +234,7 @@ def _below(folder: Path, out: Path | None) -> Iterator[Path]:
         yield from (Path(here) / name for name in sorted(files) if not name.startswith("."))
 
 
-def _names(paths: Iterable[Path]) -> list[str]:
+def _names(pages: Iterable[tuple[Path, int | None]]) -> list[str]:
     """Return names without suffix, each once, short enough for what is added to them.
 
     No file of one picture may be another's, nor the report: the side file of a csv called x.fhir
@@ -232,8 +242,9 @@ def _names(paths: Iterable[Path]) -> list[str]:
     """
     taken = {Path(REPORT_NAME).stem}
     names = []
-    for path in paths:
-        stem = short_name(path.stem, spare_bytes=len(OVERLAY_SUFFIX) + len("-9999"))
+    for path, page_number in pages:
+        end = "" if page_number is None else f"-p{page_number}"
+        stem = short_name(path.stem, spare_bytes=len(OVERLAY_SUFFIX) + len("-9999" + end)) + end
         name, number = path.with_name(stem).as_posix(), 1
         while not taken.isdisjoint(_claimed(name)):
             number += 1
@@ -251,7 +262,7 @@ def _claimed(name: str) -> set[str]:
 
 def _told(picture: Picture, result: PageDone | Failure | Lost) -> PageDone | Failure:
     if isinstance(result, Lost):
-        return Failure(str(picture.source), "worker", result.why)
+        return Failure(picture.page.label, "worker", result.why)
     return result
 
 

@@ -24,6 +24,7 @@ FED: Final = STAGES[:2]  # whose training samples are a page each
 PRESET_HELP: Final = (
     "quick: no refinement; fast: each network looks once; best: from several sides (default)"
 )
+PATHS_HELP: Final = "pictures and PDFs, or folders of them; - reads one from standard input"
 BACKEND_HELP: Final = "what runs the networks on a CPU, see docs/cpu.md (default: torch)"
 SOURCE_HELP: Final = "simulator (default), bank:FILE.npz, wfdb:FOLDER, deepfake; commas join"
 FORMAT_HELP: Final = (
@@ -80,10 +81,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_using(command: Command) -> None:
     """Add the commands that use the shipped weights."""
-    add = command(
-        "digitize", using.digitize, "signals and an overlay for each picture"
-    ).add_argument
-    add("paths", nargs="*", type=Path, metavar="PATH", help="pictures, or folders of them")
+    add = command("digitize", using.digitize, "signals and an overlay for each page").add_argument
+    add("paths", nargs="*", type=_path, metavar="PATH", help=PATHS_HELP)
     add("--sample", action="store_true", help="the page that comes with the package, to try it")
     add("-o", "--out", type=Path, required=True, metavar="DIR")
     _add_reading(add)
@@ -302,6 +301,10 @@ def _count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more, but got {text}")
     return value
+
+
+def _path(text: str) -> str | Path:
+    return text if text == using.STANDARD_INPUT else Path(text)
 
 
 def _none_or_more(text: str) -> int:

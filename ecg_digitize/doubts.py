@@ -182,14 +182,14 @@ def doubts_about_sheet(
 def page_doubts(
     page: Page, names: Sequence[PlacedName], *, options: DoubtOptions = DEFAULTS
 ) -> Iterator[str]:
-    """Say that a file has further pages, and a picture further sheets.
+    """Say that a file has further pages that nobody asked for, and a picture further sheets.
 
     Args:
         page: The picture.
         names: Lead names on it.
         options: See there.
     """
-    if page.n_pages > 1:
+    if page.n_pages > 1 and page.page_number is None:
         yield f"the file has {page.n_pages} pages, and only the first was read"
     twice = [lead for lead in LEADS if _is_apart(names, lead, options.twice_mm)]
     if len(twice) >= options.twice:

@@ -1,12 +1,14 @@
 """Read any picture to upright 8 bit RGB, or say in one sentence why not."""
 
+import io
+import itertools
 import logging
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import IO, Any, Final, Literal
 
 import numpy as np
 import PIL.Image
@@ -22,14 +24,16 @@ from ecg_digitize.types import Image, Page
 SUFFIXES: Final = (
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2", ".avif",
 )  # fmt: skip
-"""What counts as a picture in a folder."""
+"""Of the formats that are read here; ``inputs.SUFFIXES`` has all."""
+HEAD_BYTES: Final = 1024
+"""So many bytes of a file tell what it is."""
 
 MIN_SIDE_PX: Final = 150
 """Below this a 2.5 mV wave on a 12-lead page is a handful of pixels."""
 MAX_PIXELS: Final = 200_000_000
-_MAX_PIXELS_OF: Final = {"WEBP": 100_000_000, "JPEG2000": 75_000_000}
-"""Decoders that take 16 and 20 bytes a pixel; with those of the other formats the largest picture
-stays below 2.5 GB all the way."""
+_MAX_PIXELS_OF: Final = {"WEBP": 100_000_000, "JPEG2000": 75_000_000, "HEIF": 150_000_000}
+"""Decoders that take 16, 20 and 10 bytes a pixel; with those of the other formats the largest
+picture stays below 2.5 GB all the way."""
 _SLOW_DECODERS: Final = ("ppm", "ppm_plain", "bmp_rle")
 _MAX_PIXELS_SLOW: Final = 10_000_000
 """Pillow decodes PNM of odd depths and packed BMP in Python, at 2 to 6 s a megapixel."""
@@ -40,9 +44,9 @@ are halved, which leaves four times the dots that a print of 300 dpi needs."""
 # Named one by one because Pillow would start Ghostscript for an EPS, and leave files of other
 # formats to plug-ins that nobody tests with pages.
 _FORMATS: Final = (
-    "PNG", "JPEG", "MPO", "TIFF", "BMP", "DIB", "WEBP", "GIF", "JPEG2000", "AVIF", "PPM",
+    "PNG", "JPEG", "MPO", "TIFF", "BMP", "DIB", "WEBP", "GIF", "JPEG2000", "AVIF", "PPM", "HEIF",
 )  # fmt: skip
-_READABLE: Final = "PNG, JPEG, TIFF, BMP, WebP, GIF, JPEG 2000 or PNM"
+_READABLE: Final = "PNG, JPEG, TIFF, BMP, WebP, GIF, JPEG 2000, PNM, PDF or HEIC"
 
 _UPRIGHT: Final = {  # EXIF orientation -> what sets the picture upright
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -57,31 +61,53 @@ _JPEG_BLOCK_PIXELS: Final = 64
 """Each block of so many takes one bit of the file at least."""
 _ORIENTATION: Final = 0x0112
 _PHOTOMETRIC: Final = 262
+_SUBFILE: Final = 254
+_NO_PAGE: Final = 0b101
+"""Bits of that tag: a smaller copy of another frame; a mask of one."""
+
+_HEIC_BRANDS: Final = frozenset(
+    {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+)
+_HEIF_BRANDS: Final = frozenset({b"mif1", b"msf1"})  # which AVIF has, too
+_TIFF_HEADS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _log = logging.getLogger(__name__)
 _pillow_lock = Lock()
 
 
-def read_image(path: str | Path) -> Page:
-    """Read a picture file.
+def kind_of(head: bytes) -> Literal["PDF", "HEIC", "TIFF"] | None:
+    """Say what a file is by its first HEAD_BYTES; None: one of the others that are read here."""
+    if head.lstrip(b"\xef\xbb\xbf\0\t\n\f\r ").startswith(b"%PDF-"):
+        return "PDF"
+    if head.startswith(_TIFF_HEADS):
+        return "TIFF"
+    if head[4:8] == b"ftyp":
+        size = int.from_bytes(head[:4], "big")
+        brands = {head[8:12], *(head[k : k + 4] for k in range(16, min(size, len(head)), 4))}
+        if brands & _HEIC_BRANDS or (head[8:12] in _HEIF_BRANDS and b"avif" not in brands):
+            return "HEIC"
+    return None
 
-    EXIF orientation is applied, transparency is laid on white paper, 16 bit grey is scaled, CMYK
-    and palettes are converted; of an animation the first frame counts. A picture of more than
-    WORKING_PIXELS is reduced by a whole factor, and so is the resolution that its file states.
+
+def page_label(source: str, page_number: int | None) -> str:
+    """Return what messages and reports call a page, as addresses name those of a PDF (RFC 8118)."""
+    return source if page_number is None else f"{source}#page={page_number}"
+
+
+def existing_file(path: str | Path, source: str) -> Path:
+    """Return the path of a file that is there and not empty.
 
     Args:
         path: The file.
-
-    Returns:
-        The page, (H, W, 3) uint8 RGB, its source being the path as given.
+        source: What messages call it.
 
     Raises:
-        ImageError: The file is missing, empty, damaged, no picture, too small or too large.
+        ImageError: There is none.
     """
-    source = str(path)
     path = Path(path)
     try:
         is_folder, is_file = path.is_dir(), path.is_file()
+        n_bytes = path.stat().st_size if is_file else 0
     except OSError as error:  # a name that is too long, a folder that may not be entered
         raise ImageError(f"{source}: there is no such file ({error}); check the path") from error
     if is_folder:
@@ -90,16 +116,45 @@ def read_image(path: str | Path) -> Page:
         )
     if not is_file:
         raise ImageError(f"{source}: there is no such file; check the path")
+    if n_bytes == 0:
+        raise ImageError(f"{source}: the file is empty (0 bytes); copy or export it again")
+    return path
+
+
+def read_image(
+    file: str | Path | IO[bytes], *, page_number: int | None = None, name: str | None = None
+) -> Page:
+    """Read a picture file; ``inputs.read_page`` also takes PDFs, HEIC, bytes and arrays.
+
+    EXIF orientation is applied, transparency is laid on white paper, 16 bit grey is scaled, CMYK
+    and palettes are converted; of an animation the first frame counts. A picture of more than
+    WORKING_PIXELS is reduced by a whole factor, and so is the resolution that its file states.
+
+    Args:
+        file: The file, or a stream of its bytes that can seek.
+        page_number: Which page of a TIFF, from 1; None: the first, and the doubts of its reading
+            say if there are others.
+        name: What messages call the file, if not by its path.
+
+    Returns:
+        The page, (H, W, 3) uint8 RGB, its source being the path as given, or the name; with
+        "#page=2" if that page was asked for.
+
+    Raises:
+        ImageError: The file is missing, empty, damaged, no picture, too small or too large, or has
+            no such page.
+    """
+    is_path = isinstance(file, str | Path)
+    source = page_label(name or (str(file) if is_path else "stream"), page_number)
+    opened = existing_file(file, source) if isinstance(file, str | Path) else file
     try:
-        n_bytes = path.stat().st_size
-        if n_bytes == 0:
-            raise ImageError(f"{source}: the file is empty (0 bytes); copy or export it again")
         with _limit_lifted():
-            picture = _open(path)
+            picture = _open(opened)
         with closing(picture):  # frees the pixels at once, too
-            _check_size(*picture.size, source, max_pixels=_max_pixels(picture))
+            n_pages = _choose_page(picture, page_number, source)
+            check_size(*picture.size, source, max_pixels=_max_pixels(picture))
             if picture.format in ("JPEG", "MPO"):
-                _check_jpeg(*picture.size, n_bytes, source)
+                _check_jpeg(*picture.size, _n_bytes(opened), source)
             with _alone_if_large(picture):
                 reduced, factor = _load(picture)
                 upright = _turned(reduced, _orientation(picture, source))
@@ -108,21 +163,32 @@ def read_image(path: str | Path) -> Page:
             return Page(
                 image,
                 source,
-                n_pages=_n_pages(picture),
+                n_pages=n_pages,
                 px_per_mm=None if stated is None else stated / factor,
+                page_number=page_number,
             )
     except ImageError:
         raise
     except PIL.UnidentifiedImageError:
-        raise ImageError(
-            f"{source}: expected {_READABLE}, but the file is none of them or its header is "
-            "damaged; export it again, for instance as PNG (phones: JPEG, not HEIC)"
-        ) from None
+        raise ImageError(f"{source}: {_unidentified(opened)}") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on damaged files
+        why = " ".join(str(error).split())  # some have several lines
         raise ImageError(
-            f"{source}: the picture is damaged or cut off ({type(error).__name__}: {error}); "
+            f"{source}: the picture is damaged or cut off ({type(error).__name__}: {why}); "
             "copy or export it again"
         ) from error
+
+
+def count_pages(path: Path) -> int:
+    """Return how many pages a TIFF has, without decoding any.
+
+    Raises:
+        Exception: It is damaged; Pillow raises nearly anything.
+    """
+    with _limit_lifted():
+        picture = _open(path)
+    with closing(picture):
+        return len(_page_frames(picture))
 
 
 def image_from_array(array: NDArray[Any], *, source: str = "array") -> Page:
@@ -148,7 +214,7 @@ def image_from_array(array: NDArray[Any], *, source: str = "array") -> Page:
             f"{source}: expected a picture (H, W), (H, W, 3) or (H, W, 4), but got {shape}; "
             "channels come last, and one picture is given at a time"
         )
-    _check_size(shape[1], shape[0], source)
+    check_size(shape[1], shape[0], source)
     if array.dtype == np.bool_:
         array = array * np.uint8(255)
     elif array.dtype == np.uint16:
@@ -170,12 +236,22 @@ def image_from_array(array: NDArray[Any], *, source: str = "array") -> Page:
     return Page(image=np.array(np.broadcast_to(array, (*shape[:2], 3)), order="C"), source=source)
 
 
-def _check_size(
-    width_px: int, height_px: int, source: str, *, max_pixels: int = MAX_PIXELS
+def check_size(
+    width_px: int,
+    height_px: int,
+    source: str,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    min_side_px: int = MIN_SIDE_PX,
 ) -> None:
-    if min(width_px, height_px) < MIN_SIDE_PX:
+    """Check that a picture has a usable size, before it is decoded.
+
+    Raises:
+        ImageError: It has not.
+    """
+    if min(width_px, height_px) < min_side_px:
         raise ImageError(
-            f"{source}: expected at least {MIN_SIDE_PX} px a side, but got {width_px} x "
+            f"{source}: expected at least {min_side_px} px a side, but got {width_px} x "
             f"{height_px}; scan or photograph the page larger"
         )
     if width_px * height_px > max_pixels:
@@ -223,9 +299,31 @@ def _alone_if_large(picture: PIL.Image.Image) -> AbstractContextManager[None]:
     return _limit_lifted() if large else nullcontext()
 
 
-def _open(path: Path) -> PIL.Image.Image:
+def _open(file: Path | IO[bytes]) -> PIL.Image.Image:
     PIL.Image.init()  # registers what this Pillow was built with: AVIF may be missing
-    return PIL.Image.open(path, formats=[name for name in _FORMATS if name in PIL.Image.OPEN])
+    return PIL.Image.open(file, formats=[name for name in _FORMATS if name in PIL.Image.OPEN])
+
+
+def _n_bytes(file: Path | IO[bytes]) -> int:
+    return file.stat().st_size if isinstance(file, Path) else file.seek(0, io.SEEK_END)
+
+
+def _unidentified(file: Path | IO[bytes]) -> str:
+    """Say why Pillow does not know a file."""
+    try:
+        with file.open("rb") if isinstance(file, Path) else nullcontext(file) as stream:
+            stream.seek(0)
+            kind = kind_of(stream.read(HEAD_BYTES))
+    except (OSError, ValueError):
+        kind = None
+    if kind == "PDF":
+        return "this is a PDF, which read_image does not read; call ecg_digitize.read_page"
+    if kind == "HEIC":
+        return "the HEIC picture is damaged or cut off; copy it again, or save it as JPEG"
+    return (
+        f"expected {_READABLE}, but the file is none of them or its header is damaged; export it "
+        "again, for instance as PNG"
+    )
 
 
 def _load(picture: PIL.Image.Image) -> tuple[PIL.Image.Image, int]:
@@ -263,15 +361,57 @@ def _factor(n_pixels: int) -> int:
     return math.ceil(math.sqrt(n_pixels / WORKING_PIXELS))
 
 
-def _n_pages(picture: PIL.Image.Image) -> int:
-    """Return how many pages a TIFF has; other formats have further pictures for other purposes."""
+def _choose_page(picture: PIL.Image.Image, page_number: int | None, source: str) -> int:
+    """Go to a page of an opened picture, the first by default; return how many it has."""
+    frames = _page_frames(picture)
+    wanted = 1 if page_number is None else page_number
+    if not 1 <= wanted <= len(frames):
+        raise ImageError(no_such_page(source, wanted, len(frames)))
+    if len(frames) > 1:
+        _seek(picture, 0)  # else one that is damaged and was looked at last would pass as read
+        _seek(picture, frames[wanted - 1])
+    return len(frames)
+
+
+def no_such_page(source: str, page_number: int, n_pages: int) -> str:
+    """Return the message for a page number that a file does not have."""
+    return f"{source}: expected a page number from 1 to {n_pages}, but got {page_number}"
+
+
+def _page_frames(picture: PIL.Image.Image) -> list[int]:
+    """Return which frames of an opened picture are pages of it.
+
+    Those of a TIFF are, except previews and masks; other formats have further pictures for other
+    purposes. A frame that is damaged counts as a page, so that somebody is told of it.
+    """
+    frames = [0]
     if picture.format != "TIFF":
-        return 1
-    try:
-        return int(getattr(picture, "n_frames", 1))
-    except Exception as error:  # a damaged second page must not cost the first
-        _log.warning("further pages cannot be counted (%s)", error)
-        return 1
+        return frames
+    for frame in itertools.count(1):
+        try:
+            _seek(picture, frame)
+            is_page = not int(getattr(picture, "tag_v2", {}).get(_SUBFILE, 0)) & _NO_PAGE
+        except EOFError:
+            return frames
+        except Exception as error:
+            _log.warning("page %d cannot be looked at (%s)", len(frames) + 1, error)
+            frames.append(frame)
+            if picture.tell() < frame:  # nor is it known where the next one is
+                return frames
+        else:
+            frames += [frame] * is_page
+    raise AssertionError("a count has no end")
+
+
+def _seek(picture: PIL.Image.Image, frame: int) -> None:
+    if frame != picture.tell():
+        stated = picture.info.pop("dpi", None)  # else a frame without it has that of the one before
+        try:
+            picture.seek(frame)
+        except EOFError:
+            if stated is not None:
+                picture.info["dpi"] = stated
+            raise
 
 
 def _px_per_mm(picture: PIL.Image.Image) -> float | None:

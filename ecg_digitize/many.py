@@ -1,55 +1,74 @@
 """Pages from files, one or many: what goes wrong with one is told and never ends a batch."""
 
 import itertools
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeVar
 
-from ecg_digitize.errors import ImageError, StageError
+from ecg_digitize.failures import attempt
 from ecg_digitize.frames import TRACE_FS_HZ
-from ecg_digitize.image import read_image
+from ecg_digitize.inputs import Source, name_of, read_page
 from ecg_digitize.layouts import Family
 from ecg_digitize.models import Models, load_models
 from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.types import Digitization, Failure, Page
 
-log = logging.getLogger(__name__)
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 def digitize(
-    path: str | Path, *, fs_hz: float = TRACE_FS_HZ, models: Models | None = None
+    source: Source,
+    *,
+    page_number: int | None = None,
+    fs_hz: float = TRACE_FS_HZ,
+    models: Models | None = None,
 ) -> Digitization:
-    """Digitize one picture file.
+    """Digitize one page.
+
+        digitize("photo.heic")
+        digitize("scans.pdf", page_number=2)
+        digitize(response.content)
+        digitize(sys.stdin.buffer)
+        digitize(cv2.imread("page.png")[..., ::-1])
+
+    Args:
+        source: A file, its bytes, a binary stream of these, or an array of RGB; see
+            ``inputs.read_page``.
+        page_number: Which page of a PDF or TIFF, from 1; None: the first, and the doubts say if
+            there are others.
+        fs_hz: Samples a second wanted.
+        models: See load_models; None loads them, which takes a second or two each time.
 
     Raises:
         ImageError: If it cannot be read.
         StageError: If it cannot be digitized.
         WeightsError: If no models are given and the weights cannot be loaded.
     """
-    return digitize_page(read_image(Path(path)), models or load_models(), fs_hz=fs_hz)
+    page = read_page(source, page_number=page_number)
+    return digitize_page(page, models or load_models(), fs_hz=fs_hz)
 
 
 def digitize_many(
-    sources: Iterable[str | Path], models: Models, *, fs_hz: float = TRACE_FS_HZ, workers: int = 2
+    sources: Iterable[Source], models: Models, *, fs_hz: float = TRACE_FS_HZ, workers: int = 2
 ) -> Iterator[Digitization | Failure]:
-    """Digitize pictures in order; reading the next overlaps the networks. Failures are yielded.
+    """Digitize pages in order; reading the next overlaps the networks. Failures are yielded.
+
+        digitize_many(["a.png", "b.heic"], models)
+        digitize_many(pages_of("scans.pdf"), models)
 
     Args:
-        sources: Picture files.
+        sources: As ``inputs.read_page`` takes them; ``inputs.pages_of`` lists the pages of a file.
         models: See load_models.
         fs_hz: Samples a second wanted.
         workers: Threads that read ahead.
     """
 
-    def read(source: str | Path) -> Page | Failure:
-        return attempt(lambda: read_image(Path(source)), str(source))
+    def read(source: Source) -> Page | Failure:
+        return attempt(lambda: read_page(source), name_of(source))
 
     for page in ordered_map(read, sources, workers=workers):
         if isinstance(page, Failure):
@@ -89,19 +108,6 @@ def digitize_told(
         mm_per_s=overrides.mm_per_s,
         mm_per_mv=overrides.mm_per_mv,
     )
-
-
-def attempt(work: Callable[[], _Result], source: str) -> _Result | Failure:
-    """Do one page's work; whatever goes wrong comes back as a Failure and never ends a batch."""
-    try:
-        return work()
-    except ImageError as error:
-        return Failure(source, "read", str(error))
-    except StageError as error:
-        return Failure(source, error.stage, str(error))
-    except Exception as error:  # a fault of ours must not cost the other thousand pages
-        log.exception("%s: unexpected", source)
-        return Failure(source, "unexpected", f"{type(error).__name__}: {error}")
 
 
 def ordered_map(

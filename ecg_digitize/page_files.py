@@ -10,11 +10,12 @@ import numpy as np
 from ecg_digitize.engine.seats import Seat
 from ecg_digitize.engine.spare import WithSpare
 from ecg_digitize.errors import InputError
+from ecg_digitize.failures import attempt
 from ecg_digitize.files import sha256_of
 from ecg_digitize.formats.description import Provenance, quality_of, windows_s
 from ecg_digitize.formats.writers import CSV, WRITERS, files_of
-from ecg_digitize.image import read_image
-from ecg_digitize.many import NO_OVERRIDES, Overrides, attempt, digitize_told
+from ecg_digitize.inputs import PageRef, read_page
+from ecg_digitize.many import NO_OVERRIDES, Overrides, digitize_told
 from ecg_digitize.models import BEST, TORCH, Models
 from ecg_digitize.openvino import spare_by
 from ecg_digitize.render.overlay import draw_overlay, save_png
@@ -28,10 +29,17 @@ SHEET_THUMB_PX: Final = (700, 460)
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that is to be read."""
+    """A page that is to be read."""
 
     source: Path
     name: str  # of its outputs below the folder, without suffix
+    page_number: int | None = None  # of the file, from 1; None: it has one page
+    called: str | None = None  # what messages call the file; None: its path
+
+    @property
+    def page(self) -> PageRef:
+        """What ``read_page`` reads."""
+        return PageRef(self.source, self.page_number, self.called)
 
 
 @dataclass(frozen=True)
@@ -98,11 +106,11 @@ class Writing:
 
     def write(self, picture: Picture, spare: WithSpare) -> PageDone | Failure:
         """Read a picture, digitize it and write its files; what goes wrong is told."""
-        return attempt(lambda: self._write(picture, spare), str(picture.source))
+        return attempt(lambda: self._write(picture, spare), picture.page.label)
 
     def _write(self, picture: Picture, spare: WithSpare) -> PageDone | Failure:
         clock = Clock()
-        page = read_image(picture.source)
+        page = read_page(picture.page)
         picture_sha256 = sha256_of(picture.source)
         clock.lap("read")
 
@@ -115,6 +123,7 @@ class Writing:
         told = {"preset": self.preset, "backend": self.backend, "fs_hz": self.fs_hz}
         provenance = Provenance.of_now(
             picture.source,
+            name=Path(picture.page.label).name,
             picture_sha256=picture_sha256,
             options={**told, **self.overrides.to_json()},
             weights_dir=self.weights_dir,
@@ -126,9 +135,9 @@ class Writing:
                 save_png(self.overlay_file(picture), drawn)
         except OSError as error:
             why = f"{error}; free space or name another folder"
-            return Failure(str(picture.source), "write", why)
+            return Failure(picture.page.label, "write", why)
         except InputError as error:  # what a format cannot hold
-            return Failure(str(picture.source), "write", str(error))
+            return Failure(picture.page.label, "write", str(error))
         clock.lap("write")
         laps_s = clock.laps_s
         read_s, write_s = laps_s["read"], laps_s["write"]

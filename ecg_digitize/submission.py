@@ -34,10 +34,10 @@ from ecg_digitize.engine.store import open_store, settings_hash
 from ecg_digitize.engine.workers import Lost, Make, work_on
 from ecg_digitize.environment import set_threads
 from ecg_digitize.errors import EcgDigitizeError
+from ecg_digitize.failures import attempt
 from ecg_digitize.files import replacing
 from ecg_digitize.formats.submission import write_submission
 from ecg_digitize.image import read_image
-from ecg_digitize.many import attempt
 from ecg_digitize.models import BEST, PRESETS, Models
 from ecg_digitize.render.overlay import draw_overlay
 from ecg_digitize.submission_state import Progress, RunReport, table_failures

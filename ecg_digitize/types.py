@@ -36,8 +36,13 @@ class Page:
 
     image: Image  # (H, W, 3) uint8 RGB, page frame
     source: str  # where it came from, for messages
-    n_pages: int = 1  # of its file, whose first it is
+    n_pages: int = 1  # of its file
     px_per_mm: float | None = None  # as the file says, for what that is worth
+    page_number: int | None = None
+    """Which page of its file was asked for, from 1; None: nobody said, and it is the first."""
+    is_vector: bool | None = None
+    """Whether a page of a PDF draws traces as lines, see ``pdf.TRACE_SEGMENTS``; None: it is no
+    PDF."""
 
     def __post_init__(self) -> None:
         """Check shapes."""

@@ -25,6 +25,7 @@ REAL_MODULES = (
     ),
     "environment",
     "errors",
+    "failures",
     "files",
     "formats/__init__",
     "formats/submission",
@@ -110,19 +111,6 @@ def load_models(*, weights_dir, device, preset, is_final):
     assert sha256_of(folder / entry.file) == entry.sha256
     return Models()
 ''',
-    "many": '''\
-"""Fake."""
-
-from ecg_digitize.errors import ImageError
-from ecg_digitize.types import Failure
-
-
-def attempt(work, source):
-    try:
-        return work()
-    except ImageError as error:
-        return Failure(source, "read", str(error))
-''',
     "pipeline": '''\
 """Fake: gives noise."""
 
@@ -205,7 +193,7 @@ def test_closure_holds_what_is_imported_and_nothing_else(repo):
 
     dotted = (name.replace("/", ".").removesuffix(".__init__") for name in REAL_MODULES)
     want = {f"ecg_digitize.{name}" for name in dotted}
-    want |= {f"ecg_digitize.{name}" for name in ("runtime", "image", "models", "many", "pipeline")}
+    want |= {f"ecg_digitize.{name}" for name in ("runtime", "image", "models", "pipeline")}
     want |= {"ecg_digitize", "ecg_digitize.render", "ecg_digitize.render.overlay"}
     assert set(files) == want
     assert {"numpy", "pyarrow", "PIL", "torch", "filelock"} == set(

@@ -17,11 +17,14 @@ from ecg_digitize.archive.cloud import files_below, is_address, local_file, need
 from ecg_digitize.archive.rows import Task
 from ecg_digitize.batch import find_pages
 from ecg_digitize.errors import ImageError, InputError
-from ecg_digitize.image import SUFFIXES
+from ecg_digitize.image import page_label
+from ecg_digitize.inputs import SUFFIXES
 from ecg_digitize.page_files import OVERLAY_SUFFIX
 
 PATH: Final = "path"
 ID: Final = "id"
+PAGE_NUMBER: Final = "page_number"
+"""Column for the page of a file with several, from 1; where it is empty, the first is read."""
 TABLES: Final = (".csv", ".parquet")
 _SHOWN: Final = 5  # ids that are named where many are meant
 
@@ -41,7 +44,9 @@ class Manifest:
     def task(self, number: int) -> Task:
         """Return one page."""
         path = self.table[PATH][number].as_py()
-        return Task(number, path, resolved(path, self.root))
+        has_pages = PAGE_NUMBER in self.table.column_names
+        page_number = self.table[PAGE_NUMBER][number].as_py() if has_pages else None
+        return Task(number, path, resolved(path, self.root), page_number)
 
     @cached_property
     def sha256(self) -> str:
@@ -82,17 +87,26 @@ def read_manifest(place: str, *, out: Path | None = None) -> Manifest:
 
 
 def _of_folder(place: str, out: Path | None) -> Manifest:
-    """Return the pictures below a folder, named by their paths in it."""
+    """Return the pages below a folder, named by the paths of their files in it.
+
+    At an address, of each file the first: to count them all files would have to be fetched.
+    """
+    numbers: list[int | None] = []
     if is_address(place):
         found = [name for name in files_below(place) if _is_picture(name)]
     elif Path(place).is_dir():
         pictures = find_pages([place], out=out).pictures
         found = [one.source.relative_to(place).as_posix() for one in pictures]
+        numbers = [one.page_number for one in pictures]
     else:
         raise InputError(
             f"{place}: expected a folder, or a table with the suffix {' or '.join(TABLES)}"
         )
-    return Manifest(pa.table({ID: pa.array(found, pa.string()), PATH: found}), place)
+    if not any(numbers):
+        return Manifest(pa.table({ID: pa.array(found, pa.string()), PATH: found}), place)
+    ids = [page_label(path, number) for path, number in zip(found, numbers, strict=True)]
+    columns = {ID: ids, PATH: found, PAGE_NUMBER: pa.array(numbers, pa.int64())}
+    return Manifest(pa.table(columns), place)
 
 
 def _is_picture(name: str) -> bool:
@@ -159,8 +173,14 @@ def _of_table(table: pa.Table, notes: list[str], *, place: str, root: str) -> Ma
     if len(named) < len(paths):
         notes = [*notes, f"{len(paths) - len(named)} lines have no path and are left out"]
         table, paths = table.take(named), [paths[index] for index in named]
+    if PAGE_NUMBER in table.column_names:
+        table, paths, notes = _with_page_numbers(table, paths, notes)
     given = table[ID].to_pylist() if ID in table.column_names else [None] * len(paths)
-    ids = [path if one in (None, "") else str(one) for one, path in zip(given, paths, strict=True)]
+    numbers = (
+        table[PAGE_NUMBER].to_pylist() if PAGE_NUMBER in table.column_names else [None] * len(paths)
+    )
+    labels = [page_label(path, number) for path, number in zip(paths, numbers, strict=True)]
+    ids = [name if one in (None, "") else str(one) for one, name in zip(given, labels, strict=True)]
     again = [one for one, count in Counter(ids).items() if count > 1]
     if again:
         shown = ", ".join(again[:_SHOWN]) + (", ..." if len(again) > _SHOWN else "")
@@ -168,3 +188,35 @@ def _of_table(table: pa.Table, notes: list[str], *, place: str, root: str) -> Ma
     more = {name: table[name] for name in table.column_names if name not in (ID, PATH)}
     columns = {ID: pa.array(ids, pa.string()), PATH: pa.array(paths, pa.string()), **more}
     return Manifest(pa.table(columns), root, tuple(notes))
+
+
+def _with_page_numbers(
+    table: pa.Table, paths: list[str], notes: list[str]
+) -> tuple[pa.Table, list[str], list[str]]:
+    """Make the page numbers whole numbers; leave lines out that have something else there."""
+    values = table[PAGE_NUMBER].to_pylist()
+    numbers = [_page_number(value) for value in values]
+    good = [index for index, number in enumerate(numbers) if number != 0]
+    if len(good) < len(values):
+        odd = [str(value) for value, number in zip(values, numbers, strict=True) if number == 0]
+        notes = [
+            *notes,
+            f"{len(odd)} lines have a {PAGE_NUMBER} that is no whole number from 1 on, and are "
+            f"left out: {', '.join(odd[:_SHOWN])}{', ...' if len(odd) > _SHOWN else ''}",
+        ]
+        table, paths = table.take(good), [paths[index] for index in good]
+    kept = pa.array([numbers[index] for index in good], pa.int64())
+    place = table.column_names.index(PAGE_NUMBER)
+    return table.set_column(place, PAGE_NUMBER, kept), paths, notes
+
+
+def _page_number(value: Any) -> int | None:
+    """Return a page number; None if none is given, 0 if it is no such number."""
+    text = "" if value is None else str(value).strip()
+    if text in ("", "nan"):
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return 0
+    return int(number) if number.is_integer() and 1 <= number < 2**31 else 0

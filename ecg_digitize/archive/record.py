@@ -10,10 +10,11 @@ from ecg_digitize.archive.rows import LeadSignal, Row, Task, failed_row
 from ecg_digitize.engine.seats import Seat
 from ecg_digitize.engine.spare import WithSpare
 from ecg_digitize.errors import ImageError
+from ecg_digitize.failures import attempt
 from ecg_digitize.files import sha256_of
-from ecg_digitize.image import read_image
+from ecg_digitize.inputs import read_page
 from ecg_digitize.layout import LEADS
-from ecg_digitize.many import NO_OVERRIDES, Overrides, attempt, digitize_told
+from ecg_digitize.many import NO_OVERRIDES, Overrides, digitize_told
 from ecg_digitize.models import BEST, TORCH
 from ecg_digitize.openvino import spare_by
 from ecg_digitize.types import Digitization, Failure
@@ -49,7 +50,7 @@ class Reading:
             with local_file(task.source) as path:
                 if path.is_file():
                     picture_sha256 = sha256_of(path)
-                page = attempt(lambda: read_image(path), str(path))
+                page = attempt(lambda: read_page(path, page_number=task.page_number), str(path))
         except (ImageError, OSError) as error:
             return failed_row(Failure(task.source, "read", str(error)), task)
         if isinstance(page, Failure):

@@ -20,6 +20,7 @@ class Task:
     number: int  # its place in the list, from 0
     path: str  # as the list names it
     source: str  # where it lies: a file or an address
+    page_number: int | None = None  # of the file, from 1; None: the first
 
 
 @dataclass(frozen=True)

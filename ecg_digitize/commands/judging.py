@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Score the shipped weights on pictures with truth."""
-    from ecg_digitize.image import read_image
+    from ecg_digitize.inputs import read_page
     from ecg_digitize.pipeline import digitize_page
     from ecg_digitize.training.evaluate import EvaluationReport
     from ecg_digitize.training.evaluate import evaluate as score
@@ -25,7 +25,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
     def digitize_file(path: Path, fs_hz: float) -> Recording:
         return digitize_page(
-            read_image(path),
+            read_page(path),
             models,
             fs_hz=fs_hz,
             fusion=not arguments.no_fusion,
@@ -118,7 +118,7 @@ def _validate_sheets(arguments: argparse.Namespace, source: "SignalSource") -> i
 
 
 def _compare_sheets(arguments: argparse.Namespace) -> int:
-    from ecg_digitize.image import read_image
+    from ecg_digitize.inputs import read_page
     from ecg_digitize.pipeline import digitize_page
     from ecg_digitize.training.compare_sheets import compare_sheets, read_printed
 
@@ -129,7 +129,7 @@ def _compare_sheets(arguments: argparse.Namespace) -> int:
         compared = compare_sheets(
             arguments.printed,
             arguments.pictures,
-            lambda path: digitize_page(read_image(path), models).recording,
+            lambda path: digitize_page(read_page(path), models).recording,
             progress=step,
         )
     print(compared.to_text(), end="")

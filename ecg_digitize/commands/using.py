@@ -1,7 +1,12 @@
 """The commands of users: pictures to signals."""
 
 import argparse
+import shutil
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from ecg_digitize.commands.shared import DONE, PAGES_FAILED, UNUSABLE, bar
@@ -13,10 +18,21 @@ if TYPE_CHECKING:
 
 SKIPPED_NAMED: Final = 5
 """Files that are no pictures are named on the terminal up to this number."""
+STANDARD_INPUT: Final = "-"
+"""Stands for a file among the paths; one of that name is ./- below a folder, or a full path."""
+STDIN_NAME: Final = "stdin"
 
 
 def digitize(arguments: argparse.Namespace) -> int:
-    """Write the signals and an overlay for each picture."""
+    """Write the signals and an overlay for each page."""
+    paths = [*arguments.paths, *([sample_page()] if arguments.sample else [])]
+    if not paths:
+        raise InputError("digitize: no pictures; name files or folders, or say --sample")
+    with _stdin_as_file(paths) as (files, called):
+        return _digitize(arguments, files, called)
+
+
+def _digitize(arguments: argparse.Namespace, paths: Sequence[Path], called: dict[Path, str]) -> int:
     from ecg_digitize.batch import APART_FROM_PAGES, digitize_into, find_pages
     from ecg_digitize.engine.seats import devices_named, seats_for
     from ecg_digitize.engine.stop import stop_on_signals
@@ -25,11 +41,8 @@ def digitize(arguments: argparse.Namespace) -> int:
     from ecg_digitize.openvino import device_for
     from ecg_digitize.page_files import Writing
 
-    paths = [*arguments.paths, *([sample_page()] if arguments.sample else [])]
-    if not paths:
-        raise InputError("digitize: no pictures; name files or folders, or say --sample")
     formats = formats_named(arguments.format, fs_hz=arguments.fs)
-    found = find_pages(paths, out=arguments.out)
+    found = find_pages(paths, out=arguments.out, called=called)
     n_pages = len(found.pictures)
     workers = arguments.workers or (1 if n_pages < APART_FROM_PAGES else None)
     devices = devices_named(device_for(arguments.backend, arguments.device))
@@ -72,6 +85,27 @@ def digitize(arguments: argparse.Namespace) -> int:
         print(f"ecg-digitize: {report.stopped}", file=sys.stderr)
         return stop.exit_code
     return PAGES_FAILED if report.failures else DONE
+
+
+@contextmanager
+def _stdin_as_file(paths: Sequence[str | Path]) -> Iterator[tuple[list[Path], dict[Path, str]]]:
+    """Give paths with standard input as a file, since workers read files, and what it is called.
+
+    Raises:
+        InputError: Nobody sends anything.
+    """
+    if STANDARD_INPUT not in paths:
+        yield [Path(path) for path in paths], {}
+        return
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InputError(
+            'digitize -: expected a picture on standard input, but it is the terminal; say "< FILE"'
+        )
+    with TemporaryDirectory(prefix="ecg-digitize-") as folder:
+        path = Path(folder) / STDIN_NAME
+        with path.open("wb") as stream:
+            shutil.copyfileobj(sys.stdin.buffer, stream)
+        yield [path if one == STANDARD_INPUT else Path(one) for one in paths], {path: STDIN_NAME}
 
 
 def digitize_many(arguments: argparse.Namespace) -> int:

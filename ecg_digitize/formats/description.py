@@ -37,7 +37,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 class Provenance:
     """Where a recording comes from. Nothing in it is about the patient."""
 
-    picture: str  # file name, without its folder
+    picture: str  # file name, without its folder; of a PDF or TIFF with the page
     picture_sha256: str  # 64 hexadecimal digits
     package_version: str
     made_at: datetime  # when it was digitized, with a time zone
@@ -54,6 +54,7 @@ class Provenance:
         cls,
         picture: Path,
         *,
+        name: str | None = None,
         picture_sha256: str | None = None,
         options: Mapping[str, Any],
         weights_dir: Path | None = None,
@@ -62,6 +63,7 @@ class Provenance:
 
         Args:
             picture: Its file.
+            name: What it is called, "scan.pdf#page=2" for instance; None: as its file.
             picture_sha256: None computes it.
             options: See the class.
             weights_dir: See ``manifest.find_manifest``.
@@ -72,7 +74,7 @@ class Provenance:
         """
         entries = read_manifest(weights_dir=weights_dir)
         return cls(
-            picture=printable(picture.name),
+            picture=printable(name or picture.name),
             picture_sha256=picture_sha256 or sha256_of(picture),
             package_version=__version__,
             made_at=datetime.now(UTC).replace(microsecond=0),

@@ -26,7 +26,7 @@ from ecg_digitize.engine.seats import Seat, seats_for
 from ecg_digitize.engine.workers import Lost, work_on
 from ecg_digitize.frames import RECT
 from ecg_digitize.geometry import mesh_maps
-from ecg_digitize.image import read_image
+from ecg_digitize.inputs import read_page
 from ecg_digitize.models import BEST, Models
 from ecg_digitize.openvino import load_by
 from ecg_digitize.pipeline import digitize_page
@@ -39,7 +39,7 @@ from ecg_digitize.types import GridMap, Page
 _START = """\
 import json, os, sys, time
 from pathlib import Path
-from ecg_digitize import digitize_page, read_image
+from ecg_digitize import digitize_page, read_page
 from ecg_digitize.openvino import load_by
 from ecg_digitize.runtime import limit_threads
 began, image, threads, device, backend, preset, weights_dir = json.loads(sys.argv[1])
@@ -47,7 +47,7 @@ limit_threads(threads)
 folder = Path(weights_dir) if weights_dir else None
 models = load_by(backend, device, preset=preset, weights_dir=folder)
 ready_s = time.time() - began
-digitize_page(read_image(Path(image)), models)
+digitize_page(read_page(Path(image)), models)
 print(json.dumps([ready_s, time.time() - began, sum(os.times()[:2])]))
 """
 """A fresh process: everything imported, the weights loaded and checked, one page digitized."""
@@ -111,7 +111,7 @@ class BatchWork:
         )
 
         def work(image: Path) -> float | None:
-            digitize_page(read_image(image), models)
+            digitize_page(read_page(image), models)
             return peak_memory_mb()
 
         return work
@@ -244,7 +244,7 @@ def bench(
     pages_s, floors_s = [], []
     for turn in range(repeat + 1):
         start = time.perf_counter()
-        page = read_image(image)
+        page = read_page(image)
         read_s = time.perf_counter() - start
         result = digitize_page(page, models)
         if turn > 0:

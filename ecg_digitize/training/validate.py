@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 
 from ecg_digitize import geometry
+from ecg_digitize.failures import attempt
 from ecg_digitize.frames import RECT, SQUARE_MM, TRACE_FS_HZ, crossings_mm
-from ecg_digitize.many import attempt, ordered_map
+from ecg_digitize.many import ordered_map
 from ecg_digitize.metrics import ImageScore, competition_score, image_snr, of_length
 from ecg_digitize.models import Models
 from ecg_digitize.pipeline import digitize_page

@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 
 from ecg_digitize.errors import InputError
+from ecg_digitize.failures import attempt
 from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.layout import LEADS
 from ecg_digitize.layouts import FAMILIES
-from ecg_digitize.many import attempt
 from ecg_digitize.metrics import LeadScore, image_snr, of_length
 from ecg_digitize.models import Models
 from ecg_digitize.pipeline import digitize_page

@@ -8,7 +8,9 @@ Input k is a pure function of (seed, k). Exit code 1 on a fault; the input that 
 """
 
 import argparse
+import contextlib
 import functools
+import importlib
 import io
 import logging
 import sys
@@ -19,6 +21,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -27,8 +30,10 @@ import PIL.Image
 
 from ecg_digitize.competition import MAX_ROWS, page_requests, read_test_table
 from ecg_digitize.errors import EcgDigitizeError
-from ecg_digitize.image import WORKING_PIXELS, read_image
+from ecg_digitize.image import WORKING_PIXELS
+from ecg_digitize.inputs import pages_of, read_page
 from ecg_digitize.layout import LEADS
+from ecg_digitize.types import Image
 
 MAX_PEAK_GB: Final = 3.0
 TABLE_SHARE: Final = 0.3
@@ -64,7 +69,10 @@ class Outcome:
 
 
 # ------------------------------------------------------------------------------ pictures
-_FORMATS: Final = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF")
+_FORMATS: Final = (
+    *("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000", "PPM", "AVIF", "PDF"),
+    *(("HEIF",) if find_spec("pillow_heif") else ()),
+)
 _MODES: Final = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I", "F")
 _TIFF_COMPRESSIONS: Final = (None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4")
 _SIDES_PX: Final = (1, 2, 149, 150, 151, 160, 300, 640, 1000)
@@ -99,7 +107,7 @@ def make_picture(rng: np.random.Generator, page: PIL.Image.Image) -> bytes:
         options |= {"progressive": bool(rng.random() < 0.5), "subsampling": int(rng.integers(0, 3))}
     elif kind == "AVIF":
         options["speed"] = 10
-    if kind in ("TIFF", "GIF", "PNG", "WEBP") and rng.random() < 0.2:
+    if kind in ("TIFF", "GIF", "PNG", "WEBP", "PDF") and rng.random() < 0.3:
         options |= {"save_all": True, "append_images": [picture] * 2}
     for saved_as in (kind, "PNG", "TIFF"):  # not every format holds every mode
         stream = io.BytesIO()
@@ -213,6 +221,8 @@ def run(
         digitize: What carries a picture the whole way; None only reads.
         keep: Folder for an input that is a fault.
     """
+    if find_spec("pillow_heif"):
+        importlib.import_module("pillow_heif").register_heif_opener()  # writes HEIC
     end = time.monotonic() + seconds
     counts: Counter[str] = Counter()
     fault, slowest = None, (0.0, first)
@@ -270,18 +280,26 @@ def _read_table(path: Path) -> str:
 
 
 def _read_picture(path: Path, digitize: Digitize | None) -> str:
+    pages = pages_of(path)
+    for page in pages[1:]:
+        with contextlib.suppress(EcgDigitizeError):
+            _check(read_page(page).image)
     try:
-        image = read_image(path).image
+        image = read_page(pages[0]).image
     except EcgDigitizeError as error:
         return f"picture: {type(error).__name__}"
-    assert image.shape[0] * image.shape[1] <= WORKING_PIXELS, image.shape
+    _check(image)
     if digitize is None:
-        return "picture: read"
+        return "picture: read" if len(pages) == 1 else "pages: read"
     try:
         digitize(path)
     except EcgDigitizeError as error:
         return f"page: {type(error).__name__}"
     return "page: digitized"
+
+
+def _check(image: Image) -> None:
+    assert image.shape[0] * image.shape[1] <= WORKING_PIXELS, image.shape
 
 
 def _numbers(first: int, count: int | None) -> Iterator[int]:

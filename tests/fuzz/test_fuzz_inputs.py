@@ -28,14 +28,19 @@ def test_only_our_errors_come_out(fuzz_inputs, tmp_path):
         outcome = fuzz_inputs.run(seconds=4, count=400, keep=tmp_path)
     logging.disable(logging.NOTSET)
     assert outcome.fault is None, outcome.fault
-    assert {"picture: read", "picture: ImageError", "table: read"} <= outcome.counts.keys()
+    assert {
+        "picture: read",
+        "pages: read",
+        "picture: ImageError",
+        "table: read",
+    } <= outcome.counts.keys()
 
 
 def test_a_fault_is_kept_with_its_number(fuzz_inputs, tmp_path, monkeypatch):
-    def broken(path):
+    def broken(page):
         raise ZeroDivisionError("surprise")
 
-    monkeypatch.setattr(fuzz_inputs, "read_image", broken)
+    monkeypatch.setattr(fuzz_inputs, "read_page", broken)
     monkeypatch.setattr(fuzz_inputs, "read_test_table", broken)
     outcome = fuzz_inputs.run(seconds=60, seed=3, first=5, keep=tmp_path)
     assert (outcome.fault.seed, outcome.fault.index) == (3, 5)

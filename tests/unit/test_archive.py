@@ -280,6 +280,47 @@ def test_a_list_can_be_parquet_or_a_folder(tmp_path):
             read_manifest(str(tmp_path / place))
 
 
+def test_each_page_of_a_file_is_a_page_of_the_list(tmp_path):
+    pages = [PIL.Image.new("RGB", (300 + 10 * k, 300)) for k in range(3)]
+    (tmp_path / "in").mkdir()
+    pages[0].save(tmp_path / "in" / "a.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "in" / "b.png")
+
+    folder = read_manifest(str(tmp_path / "in"))
+    assert folder.table["id"].to_pylist() == [
+        *("a.tif#page=1", "a.tif#page=2", "a.tif#page=3", "b.png")
+    ]
+    assert folder.table["path"].to_pylist() == ["a.tif"] * 3 + ["b.png"]
+    assert [folder.task(k).page_number for k in range(4)] == [1, 2, 3, None]
+    assert folder.task(2).source == str(tmp_path / "in" / "a.tif")
+
+    place = tmp_path / "list.csv"
+    place.write_text("path,page_number\na.tif,2\na.tif,\na.tif,x\na.tif,0\na.tif,1.5\n")
+    listed = read_manifest(str(place))
+    assert [listed.task(k).page_number for k in range(len(listed))] == [2, None]
+    assert listed.table["id"].to_pylist() == ["a.tif#page=2", "a.tif"]
+    assert listed.notes == (
+        "3 lines have a page_number that is no whole number from 1 on, and are left out: x, 0, 1.5",
+    )
+    pq.write_table(
+        pa.table({"path": ["a.tif"] * 2, "page_number": [2.0, None]}), tmp_path / "l.parquet"
+    )
+    assert read_manifest(str(tmp_path / "l.parquet")).table["page_number"].to_pylist() == [2, None]
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_a_page_of_a_file_becomes_a_row(tmp_path):
+    pages = [PIL.Image.new("RGB", (300, height)) for height in (300, 400)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    read = Reading()(Seat("cpu", 1))
+
+    first, second, third = (read(Task(k, "a.tif", str(tmp_path / "a.tif"), k)) for k in (1, 2, 3))
+
+    assert (first.status, second.status) == ("ok", "ok")
+    assert first.picture_sha256 == second.picture_sha256
+    assert third.error == "a.tif#page=3: expected a page number from 1 to 2, but got 3"
+
+
 def test_addresses_are_read_by_fsspec(tmp_path, monkeypatch):
     fsspec = pytest.importorskip("fsspec", reason="fsspec is an extra")
     monkeypatch.setattr("ecg_digitize.archive.cloud.WAIT_S", 0.0)

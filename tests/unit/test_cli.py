@@ -1,6 +1,7 @@
 """The command: exit codes, files and messages, with tiny networks behind it."""
 
 import errno
+import io
 import json
 import re
 import shlex
@@ -10,6 +11,7 @@ import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -258,6 +260,7 @@ def test_outputs_never_collide(tmp_path):
 def test_folders_are_walked_and_nothing_is_left_out_in_silence(tmp_path):
     for name in (
         *("b.png", "a.overlay.png", "sub/deep/c.JPG", "sub/b.png", "notes.txt", "sub/d.heic"),
+        *("sub/scan.PDF", "sub/letter.docx"),
         *(".hidden/e.png", ".f.png", "out/g.png", "out/g.csv"),
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -265,10 +268,73 @@ def test_folders_are_walked_and_nothing_is_left_out_in_silence(tmp_path):
 
     found = find_pages([tmp_path], out=tmp_path / "out")
 
-    assert [one.name for one in found.pictures] == ["b", "sub/b", "sub/deep/c"]
-    assert found.skipped == (tmp_path / "notes.txt", tmp_path / "sub/d.heic")
+    assert [one.name for one in found.pictures] == [
+        *("b", "sub/b", "sub/d", "sub/scan", "sub/deep/c")
+    ]
+    assert found.skipped == (tmp_path / "notes.txt", tmp_path / "sub/letter.docx")
     overlay = tmp_path / "a.overlay.png"
     assert [one.source for one in find_pages([overlay]).pictures] == [overlay]
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_each_page_of_a_file_has_its_outputs_and_is_read_once(tmp_path, capsys):
+    out, file = tmp_path / "out", tmp_path / "scans.tif"
+    pages = [PIL.Image.new("RGB", (side, 300), "white") for side in (400, 100, 500)]
+    pages[0].save(file, save_all=True, append_images=pages[1:])
+    plain = ["--no-overlay", "--format", "csv-plain"]
+    command = ["digitize", str(file), "-o", str(out), *plain]
+
+    assert main(command) == 3
+
+    assert visible(out) == ["run_report.json", "scans-p1.csv", "scans-p3.csv"]
+    report = json.loads((out / "run_report.json").read_text())
+    assert list(report["outputs"]) == [f"{file}#page=1", f"{file}#page=3"]
+    (failure,) = report["failures"]
+    assert failure["source"] == f"{file}#page=2"
+    assert f"{file}#page=2: expected at least 150 px a side" in capsys.readouterr().err
+    (out / "scans-p3.csv").unlink()
+    assert main(command) == 3
+    assert "2 of 3 pages, 1 of them by an earlier run" in capsys.readouterr().err
+    assert visible(out) == ["run_report.json", "scans-p1.csv", "scans-p3.csv"]
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_standard_input_is_one_more_file(pictures, monkeypatch, capsys):
+    out, page = pictures / "out", pictures / "a" / "page.png"
+    plain = ["--no-overlay", "--format", "csv-plain"]
+
+    def sent(data, is_terminal=False):
+        stdin = SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: is_terminal)
+        monkeypatch.setattr(sys, "stdin", stdin)
+        return main(["digitize", "-", str(page), "-o", str(out), *plain])
+
+    assert sent(page.read_bytes()) == 0
+    assert visible(out) == ["page.csv", "run_report.json", "stdin.csv"]
+    assert list(json.loads((out / "run_report.json").read_text())["outputs"]) == [
+        *("stdin", str(page))
+    ]
+    capsys.readouterr()
+    assert sent(page.read_bytes()) == 0
+    assert "2 of them by an earlier run" in capsys.readouterr().err
+    assert sent(b"") == 3
+    assert "stdin: the file is empty (0 bytes)" in capsys.readouterr().err
+    assert sent(b"", is_terminal=True) == 2
+    assert 'it is the terminal; say "< FILE"' in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_a_missing_package_costs_its_files_and_no_others(pictures, monkeypatch, capsys):
+    (pictures / "a" / "scan.pdf").write_bytes(b"%PDF-1.4\n%%EOF")
+    (pictures / "a" / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    for name in ("pypdfium2", "pillow_heif"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+    assert main(["digitize", str(pictures / "a"), "-o", str(pictures / "out")]) == 3
+
+    said = capsys.readouterr().err
+    for name, package in (("scan.pdf", "pdf"), ("photo.heic", "heic")):
+        assert re.search(rf'{name}: .*pip install "ecg-digitize\[{package}\]".*\(read\)', said)
+    assert "1 of 3 pages" in said
 
 
 @pytest.mark.usefixtures("made_readings")
