@@ -5,7 +5,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ from ecg_digitize.page_files import (
 )
 from ecg_digitize.render.overlay import save_png
 from ecg_digitize.render.sheet import contact_sheet
+from ecg_digitize.report.html import MOST_SHOWN, REPORT_HTML, write_report
+from ecg_digitize.report.view import PageView, view_from
 from ecg_digitize.types import Failure, Image
 
 REPORT_NAME: Final = "run_report.json"
@@ -37,6 +39,8 @@ STORE_NAME: Final = ".ecg_digitize"
 MAX_SHEET_PAGES: Final = 96
 APART_FROM_PAGES: Final = 8
 """From so many pages on, what several processes gain is more than what their start costs."""
+_GOODNESS: Final = {"reject": 0, "check": 1, "ok": 2}
+_VIEW: Final = "view_"
 NOBODY_CALLED: Final[Mapping[Path, str]] = {}
 
 
@@ -144,8 +148,8 @@ def digitize_into(
     """Digitize pictures into a folder; a page that fails is reported and the others go on.
 
     Args:
-        out: Folder for the files of each picture, see ``Writing``, and run_report.json, made if
-            need be.
+        out: Folder for the files of each picture, see ``Writing``, report.html and
+            run_report.json, made if need be.
         pictures: See ``find_pages``.
         writing: What is written of a page.
         make: Prepares a worker in place of ``writing``.
@@ -177,6 +181,7 @@ def digitize_into(
             "overrides": writing.overrides.to_json(),
             "backend": writing.backend,
             "thumbs": writing.thumbs,
+            "views": writing.views,
             "devices": device_kinds(seats),
         },
         weights_dir=writing.weights_dir,
@@ -195,11 +200,11 @@ def digitize_into(
         left = [picture for picture in pictures if picture not in outcomes]
         for picture, result in work_on(left, make or writing, seats, stop=stop):
             outcome = _told(picture, result)
-            outcomes[picture] = outcome
             if isinstance(outcome, PageDone):
-                _keep(store, picture, outcome)
+                outcome = _kept(store, picture, outcome)
                 for stage, value in outcome.timings_s.items():
                     seconds[stage] += value
+            outcomes[picture] = outcome
             if progress is not None:
                 progress(picture, outcome if isinstance(outcome, Failure) else None)
         in_order = [(picture, outcomes[picture]) for picture in pictures if picture in outcomes]
@@ -220,6 +225,21 @@ def digitize_into(
             save_png(sheet, contact_sheet(thumbs))
         with replacing(out / REPORT_NAME) as partial:
             partial.write_text(report.to_json(), encoding="utf-8")
+        if writing.views:
+            shown = _worst(done)
+            try:
+                write_report(
+                    out / REPORT_HTML,
+                    _views(store, shown),
+                    report.failures,
+                    n_pages=len(shown),
+                    n_left_out=len(done) - len(shown),
+                )
+            except OSError as error:
+                raise InputError(
+                    f"{out / REPORT_HTML}: cannot be written ({error}); free space and say the "
+                    "same command again, all pages are done"
+                ) from error
     return report
 
 
@@ -273,17 +293,52 @@ def _known(store: PageStore, picture: Picture, writing: Writing) -> PageDone | N
     kept = store.get(picture.name, picture.source) if all(map(Path.is_file, files)) else None
     if kept is None:
         return None
-    output = _output_from(kept.meta, files=writing.files(picture))
+    output = _output_from(kept.meta["output"], files=writing.files(picture))
     return PageDone(output, {}, "", kept.arrays.get("thumb"))
 
 
-def _keep(store: PageStore, picture: Picture, done: PageDone) -> None:
-    """Note that a page is done; on a full disk it is only read again next time."""
-    arrays = {} if done.thumb is None else {"thumb": done.thumb}
+def _kept(store: PageStore, picture: Picture, done: PageDone) -> PageDone:
+    """Note that a page is done, and return it without what the report takes from there.
+
+    On a full disk the page is read again next time, and its view stays in memory.
+    """
+    meta: dict[str, Any] = {"output": asdict(done.output)}
+    arrays: dict[str, Any] = {} if done.thumb is None else {"thumb": done.thumb}
+    if done.view is not None:
+        meta["view"] = done.view.to_meta()
+        arrays |= {_VIEW + name: data for name, data in done.view.to_arrays().items()}
     try:
-        store.put(picture.name, done.picture_sha256, meta=asdict(done.output), arrays=arrays)
+        store.put(picture.name, done.picture_sha256, meta=meta, arrays=arrays)
     except OSError:
-        return
+        return done
+    return replace(done, view=None)
+
+
+def _views(store: PageStore, done: Mapping[Picture, PageDone]) -> Iterator[PageView]:
+    """Yield what the report shows, a page at a time: all of them together can be large."""
+    for picture, one in done.items():
+        if one.view is not None:
+            yield one.view
+        elif (kept := store.get(picture.name, None)) is not None:
+            arrays = {
+                name.removeprefix(_VIEW): data
+                for name, data in kept.arrays.items()
+                if name.startswith(_VIEW)
+            }
+            yield view_from(kept.meta["view"], arrays)
+
+
+def _worst(done: Mapping[Picture, PageDone]) -> Mapping[Picture, PageDone]:
+    """Return the pages that need a look most, as many as a report shows, in the order given."""
+    if len(done) <= MOST_SHOWN:
+        return done
+
+    def goodness(picture: Picture) -> tuple[int, float]:
+        output = done[picture].output
+        return _GOODNESS[output.verdict], min(output.quality.values(), default=0.0)
+
+    worst = set(sorted(done, key=goodness)[:MOST_SHOWN])
+    return {picture: one for picture, one in done.items() if picture in worst}
 
 
 def _output_from(meta: Mapping[str, Any], *, files: Mapping[str, tuple[Path, ...]]) -> PageOutput:

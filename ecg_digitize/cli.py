@@ -88,6 +88,7 @@ def _add_using(command: Command) -> None:
     _add_reading(add)
     add("--format", default="csv", metavar="NAME,...", help=FORMAT_HELP)
     add("--no-overlay", action="store_true", help="write signals only")
+    add("--no-report", action="store_true", help="do not write report.html")
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 96 overlays on one sheet")
     add("--workers", type=_count, help="processes (default: one a core, from eight pages on)")
     add("--no-resume", action="store_true", help="read again what an earlier run has done")

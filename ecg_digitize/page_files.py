@@ -20,6 +20,7 @@ from ecg_digitize.models import BEST, TORCH, Models
 from ecg_digitize.openvino import spare_by
 from ecg_digitize.render.overlay import draw_overlay, save_png
 from ecg_digitize.render.sheet import thumbnail
+from ecg_digitize.report.view import PageView, view_page
 from ecg_digitize.runtime import Clock
 from ecg_digitize.types import Digitization, Failure, Image
 
@@ -66,6 +67,7 @@ class PageDone:
     timings_s: Mapping[str, float]  # stage -> seconds
     picture_sha256: str
     thumb: Image | None  # the overlay, small, if a contact sheet is wanted
+    view: PageView | None = None  # what report.html shows of it, if that is wanted
 
 
 Write = Callable[[Picture], PageDone | Failure]
@@ -84,6 +86,7 @@ class Writing:
     formats: tuple[str, ...] = (CSV,)  # of WRITERS
     overlay: bool = True
     thumbs: bool = False
+    views: bool = False  # for report.html
 
     def __call__(self, seat: Seat) -> Write:
         """Load the networks and return what writes the files of one picture.
@@ -119,7 +122,8 @@ class Writing:
 
         result = spare(work)
         clock.lap("digitize")
-        drawn = draw_overlay(page, result) if self.overlay or self.thumbs else None
+        is_drawn = self.overlay or self.thumbs or self.views
+        drawn = draw_overlay(page, result) if is_drawn else None
         told = {"preset": self.preset, "backend": self.backend, "fs_hz": self.fs_hz}
         provenance = Provenance.of_now(
             picture.source,
@@ -138,6 +142,7 @@ class Writing:
             return Failure(picture.page.label, "write", why)
         except InputError as error:  # what a format cannot hold
             return Failure(picture.page.label, "write", str(error))
+        view = None if drawn is None else self._view(picture, result, drawn)
         clock.lap("write")
         laps_s = clock.laps_s
         read_s, write_s = laps_s["read"], laps_s["write"]
@@ -147,6 +152,21 @@ class Writing:
             timings_s={"read": read_s, **result.timings_s, "write": write_s},
             picture_sha256=picture_sha256,
             thumb=None if shown is None else thumbnail(shown, size_px=SHEET_THUMB_PX),
+            view=view,
+        )
+
+    def _view(self, picture: Picture, result: Digitization, drawn: Image) -> PageView | None:
+        if not self.views:
+            return None
+        files = [path for paths in self.files(picture).values() for path in paths]
+        overlay = self.overlay_file(picture) if self.overlay else None
+        beside = [*files, *([overlay] if overlay else [])]
+        return view_page(
+            picture.name,
+            result,
+            drawn,
+            files=tuple(path.relative_to(self.out).as_posix() for path in beside),
+            overlay_file=None if overlay is None else overlay.relative_to(self.out).as_posix(),
         )
 
 

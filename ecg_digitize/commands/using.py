@@ -56,6 +56,7 @@ def _digitize(arguments: argparse.Namespace, paths: Sequence[Path], called: dict
         formats=formats,
         overlay=not arguments.no_overlay,
         thumbs=arguments.contact_sheet is not None,
+        views=not arguments.no_report,
     )
     with bar(n_pages) as step, stop_on_signals() as stop:
         report = digitize_into(

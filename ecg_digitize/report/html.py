@@ -19,6 +19,9 @@ MOST_EMBEDDED: Final = 300
 """From more pages on the file holds no overlays: they are loaded from beside it when they are
 looked at. A file of 1,000 pages then has 50 MB."""
 
+MOST_SHOWN: Final = 1000
+"""Pages that a report shows; whoever calls ``write_report`` chooses them."""
+
 
 def write_report(
     path: Path,
@@ -26,6 +29,7 @@ def write_report(
     failures: Iterable[Failure] = (),
     *,
     n_pages: int,
+    n_left_out: int = 0,
     title: str = "ECG digitization",
 ) -> None:
     """Write the report; the file appears whole or not at all.
@@ -36,7 +40,8 @@ def write_report(
         path: The file.
         pages: Those that were read, in the order of the run.
         failures: Those that were not.
-        n_pages: How many ``pages`` gives.
+        n_pages: How many ``pages`` gives, at most.
+        n_left_out: How many more were read, and are better than these.
         title: Of the document.
 
     Raises:
@@ -58,6 +63,7 @@ def write_report(
         told = {
             "pages": index,
             "failures": failed,
+            "left_out": n_left_out,
             "leads": LEADS,
             "mv_per_count": MV_PER_COUNT,
             "not_seen": NOT_SEEN,

@@ -77,7 +77,8 @@ function show() {
   list.replaceChildren(...shown.map((entry) => entry.item));
   const count = (verdict) => entries.filter((entry) => entry.verdict === verdict).length;
   const all = Object.keys(RANK).map((verdict) => `${count(verdict)} ${verdict}`).join(", ");
-  byId("counts").textContent = `${shown.length} of ${entries.length} pages shown: ${all}`;
+  const rest = told.left_out ? `; ${told.left_out} better ones are not in this report` : "";
+  byId("counts").textContent = `${shown.length} of ${entries.length} pages shown: ${all}${rest}`;
 }
 
 // --- one page -----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import PIL.Image
 import pyarrow.parquet as pq
 import pytest
 
-from ecg_digitize import models, page_files, pipeline
+from ecg_digitize import batch, models, page_files, pipeline
 from ecg_digitize.batch import STORE_NAME, find_pages
 from ecg_digitize.cli import FORMAT_HELP, STAGES, main, parser
 from ecg_digitize.engine.stop import Stop
@@ -133,7 +133,7 @@ def test_digitize_a_batch_with_a_failure(pictures, capsys):
     assert code == 3
     assert visible(out) == [
         *("page-2.csv", "page-2.json", "page-2.overlay.png"),
-        *("page.csv", "page.json", "page.overlay.png", "run_report.json"),
+        *("page.csv", "page.json", "page.overlay.png", "report.html", "run_report.json"),
     ]
     assert len(read_csv(out / "page.csv", fs_hz=500).signals_mv) == len(LEADS)
     report = json.loads((out / "run_report.json").read_text())
@@ -165,7 +165,7 @@ def test_digitize_without_overlay_at_another_rate(pictures):
     )
 
     assert code == 0
-    assert visible(out) == ["page.csv", "page.json", "run_report.json"]
+    assert visible(out) == ["page.csv", "page.json", "report.html", "run_report.json"]
     assert read_csv(out / "page.csv").fs_hz == 250
 
 
@@ -286,7 +286,7 @@ def test_each_page_of_a_file_has_its_outputs_and_is_read_once(tmp_path, capsys):
 
     assert main(command) == 3
 
-    assert visible(out) == ["run_report.json", "scans-p1.csv", "scans-p3.csv"]
+    assert visible(out) == ["report.html", "run_report.json", "scans-p1.csv", "scans-p3.csv"]
     report = json.loads((out / "run_report.json").read_text())
     assert list(report["outputs"]) == [f"{file}#page=1", f"{file}#page=3"]
     (failure,) = report["failures"]
@@ -295,7 +295,62 @@ def test_each_page_of_a_file_has_its_outputs_and_is_read_once(tmp_path, capsys):
     (out / "scans-p3.csv").unlink()
     assert main(command) == 3
     assert "2 of 3 pages, 1 of them by an earlier run" in capsys.readouterr().err
-    assert visible(out) == ["run_report.json", "scans-p1.csv", "scans-p3.csv"]
+    assert visible(out) == ["report.html", "run_report.json", "scans-p1.csv", "scans-p3.csv"]
+
+
+def shown_in(report):
+    """Return what the index of a report.html holds."""
+    index = re.search(r'id="index">(.*?)</script>', report.read_text("utf-8"), re.DOTALL)
+    return json.loads(index[1])
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_the_report_shows_all_pages_of_all_runs(pictures):
+    out, page = pictures / "out", pictures / "a" / "page.png"
+    assert main(["digitize", str(page), "-o", str(out)]) == 0
+    assert main(["digitize", str(pictures / "a"), str(pictures / "b"), "-o", str(out)]) == 3
+
+    shown = shown_in(out / "report.html")
+
+    assert [one["name"] for one in shown["pages"]] == ["page", "page-2"]
+    assert shown["pages"][0]["files"] == ["page.csv", "page.json", "page.overlay.png"]
+    assert shown["pages"][0]["overlay_file"] == "page.overlay.png"
+    assert [one["source"] for one in shown["failures"]] == [str(pictures / "b" / "broken.png")]
+    assert 'id="overlay-1"' in (out / "report.html").read_text("utf-8")
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_the_report_shows_the_worst_of_many_pages(pictures, monkeypatch):
+    monkeypatch.setattr(batch, "MOST_SHOWN", 1)
+    output = page_files._output
+
+    def rejected_in_b(result, files):
+        is_bad = Path(result.source).parent.name == "b"
+        return replace(output(result, files), **({"verdict": "reject"} if is_bad else {}))
+
+    monkeypatch.setattr(page_files, "_output", rejected_in_b)
+    paths = [str(pictures / name) for name in ("a", "b/page.png")]
+    assert main(["digitize", *paths, "-o", str(pictures / "out")]) == 0
+    shown = shown_in(pictures / "out" / "report.html")
+    assert [one["name"] for one in shown["pages"]] == ["page-2"]
+    assert shown["left_out"] == 1
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_no_report_is_written_on_request(pictures):
+    out = pictures / "out"
+    command = ["digitize", str(pictures / "a"), "-o", str(out), "--no-overlay", "--no-report"]
+    assert main(command) == 0
+    assert visible(out) == ["page.csv", "page.json", "run_report.json"]
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_a_report_that_cannot_be_written_costs_no_page(pictures, capsys):
+    out = pictures / "out"
+    (out / "report.html").mkdir(parents=True)
+    assert main(["digitize", str(pictures / "a"), "-o", str(out)]) == 2
+    assert "report.html: cannot be written" in capsys.readouterr().err
+    assert json.loads((out / "run_report.json").read_text())["digitized"] == 1
 
 
 @pytest.mark.usefixtures("made_readings")
@@ -309,7 +364,7 @@ def test_standard_input_is_one_more_file(pictures, monkeypatch, capsys):
         return main(["digitize", "-", str(page), "-o", str(out), *plain])
 
     assert sent(page.read_bytes()) == 0
-    assert visible(out) == ["page.csv", "run_report.json", "stdin.csv"]
+    assert visible(out) == ["page.csv", "report.html", "run_report.json", "stdin.csv"]
     assert list(json.loads((out / "run_report.json").read_text())["outputs"]) == [
         *("stdin", str(page))
     ]
@@ -413,7 +468,7 @@ def test_a_full_disk_costs_the_page_that_it_does_not_take(pictures, monkeypatch,
     assert "No space left on device" in said
     assert "free space or name another folder (write)" in said
     assert visible(pictures / "out") == [
-        *("page-2.csv", "page-2.json", "page-2.overlay.png", "run_report.json")
+        *("page-2.csv", "page-2.json", "page-2.overlay.png", "report.html", "run_report.json")
     ]
 
 
@@ -424,7 +479,9 @@ def test_formats_are_written_listed_and_resumed(pictures, monkeypatch, capsys):
 
     assert main([*command, "--format", "csv-plain, Parquet,fhir,parquet"]) == 0
 
-    assert visible(out) == ["page.csv", "page.fhir.json", "page.parquet", "run_report.json"]
+    assert visible(out) == [
+        *("page.csv", "page.fhir.json", "page.parquet", "report.html", "run_report.json")
+    ]
     files = json.loads((out / "run_report.json").read_text())["outputs"][str(page)]["files"]
     assert files == {
         "csv-plain": [str(out / "page.csv")],
@@ -465,9 +522,8 @@ def test_formats_of_extras_are_written_and_resumed(pictures, capsys, name, packa
 
     report = json.loads((out / "run_report.json").read_text())
     written = report["outputs"][str(page)]["files"][name]
-    assert sorted([*written, str(out / "run_report.json")]) == [
-        str(out / one) for one in visible(out)
-    ]
+    reports = [str(out / one) for one in ("report.html", "run_report.json")]
+    assert sorted([*written, *reports]) == [str(out / one) for one in visible(out)]
     assert main(command) == 0
     assert "1 of them by an earlier run" in capsys.readouterr().err
 
