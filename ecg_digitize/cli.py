@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_using(command: Command) -> None:
     """Add the commands that use the shipped weights."""
-    add = command("digitize", using.digitize, "a csv and an overlay for each picture").add_argument
+    add = command("digitize", using.digitize, "a csv and an overlay for each page").add_argument
     add("paths", nargs="*", type=_path, metavar="PATH", help=PATHS_HELP)
     add("--sample", action="store_true", help="the page that comes with the package, to try it")
     add("-o", "--out", type=Path, required=True, metavar="DIR")
@@ -93,7 +93,7 @@ def _add_using(command: Command) -> None:
         using.digitize_many,
         "a list of pages to parquet files; goes on if ended",
     ).add_argument
-    add("manifest", metavar="MANIFEST", help="csv or parquet with a column path, or a folder")
+    add("manifest", metavar="MANIFEST", help="csv or parquet with path, page_number; or a folder")
     add("-o", "--out", type=Path, required=True, metavar="DIR")
     add("--engine", choices=("local", "ray"), default="local", help="default: local")
     add("--address", metavar="ADDR", help="of a Ray cluster (default: this machine alone)")
