@@ -77,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_using(command: Command) -> None:
     """Add the commands that use the shipped weights."""
-    add = command("digitize", using.digitize, "a csv and an overlay for each page").add_argument
+    add = command("digitize", using.digitize, "a csv and an overlay for each picture").add_argument
     add("paths", nargs="*", type=_path, metavar="PATH", help=PATHS_HELP)
     add("--sample", action="store_true", help="the page that comes with the package, to try it")
     add("-o", "--out", type=Path, required=True, metavar="DIR")
