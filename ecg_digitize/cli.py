@@ -99,7 +99,7 @@ def _add_using(command: Command) -> None:
         using.digitize_many,
         "a list of pages to parquet files; goes on if ended",
     ).add_argument
-    add("manifest", metavar="MANIFEST", help="csv or parquet with a column path, or a folder")
+    add("manifest", metavar="MANIFEST", help="csv or parquet with path, page_number; or a folder")
     add("-o", "--out", type=Path, required=True, metavar="DIR")
     add("--engine", choices=("local", "ray"), default="local", help="default: local")
     add("--address", metavar="ADDR", help="of a Ray cluster (default: this machine alone)")

@@ -24,7 +24,6 @@ from ecg_digitize.image import (
     no_such_page,
     page_label,
 )
-from ecg_digitize.memory import give_back_memory
 from ecg_digitize.types import Page
 
 DPI: Final = 300.0
@@ -83,8 +82,6 @@ def read_pdf(file: IO[bytes], *, page_number: int | None = None, name: str = "PD
             content = _content(page, label)
             scale = _scale(width, height, content)
             check_size(_n_px(width, scale), _n_px(height, scale), label)
-            if content.native_px_per_point:
-                give_back_memory()
             with _closing(page.render(scale=scale, rev_byteorder=True)) as bitmap:
                 image = np.array(bitmap.to_numpy(), order="C")
     return Page(
