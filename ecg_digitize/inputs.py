@@ -4,6 +4,7 @@ PDF and HEIC need a package each, which ``pip install "ecg-digitize[pdf,heic]"``
 notebook, which has neither, reads its pictures by ``image`` alone.
 """
 
+import importlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from ecg_digitize.types import Page
 
 SUFFIXES: Final = (*image.SUFFIXES, ".pdf", ".heic", ".heif")
 """What counts as a picture in a folder."""
+_HEIC_PACKAGES: Final = ("pi_heif", "pillow_heif")
+"""Two builds of one library. The first only reads, and so does without an encoder under the GPL."""
 
 
 @dataclass(frozen=True)
@@ -161,12 +164,16 @@ def _prepare_heic(label: str) -> None:
     Raises:
         ImageError: The package for it is missing.
     """
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError as error:
+    for package in _HEIC_PACKAGES:
+        try:
+            module = importlib.import_module(package)
+            break
+        except ImportError:
+            continue
+    else:
         raise ImageError(
-            f'{label}: HEIC needs pillow-heif: pip install "ecg-digitize[heic]"; or save the '
-            "picture as JPEG"
-        ) from error
+            f'{label}: HEIC needs pi-heif: pip install "ecg-digitize[heic]"; or save the picture '
+            "as JPEG"
+        )
     # Without thumbnails: a picture that is to be reduced must not come back as one of these.
-    register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+    module.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)

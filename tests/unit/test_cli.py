@@ -381,7 +381,7 @@ def test_standard_input_is_one_more_file(pictures, monkeypatch, capsys):
 def test_a_missing_package_costs_its_files_and_no_others(pictures, monkeypatch, capsys):
     (pictures / "a" / "scan.pdf").write_bytes(b"%PDF-1.4\n%%EOF")
     (pictures / "a" / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-    for name in ("pypdfium2", "pillow_heif"):
+    for name in ("pypdfium2", "pi_heif", "pillow_heif"):
         monkeypatch.setitem(sys.modules, name, None)
 
     assert main(["digitize", str(pictures / "a"), "-o", str(pictures / "out")]) == 3

@@ -225,7 +225,8 @@ def test_the_reader_of_pictures_says_who_reads_the_rest(tmp_path):
 def test_without_the_package_for_heic_the_error_says_how_to_get_it(tmp_path, monkeypatch):
     path = tmp_path / "photo.heic"
     path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    for name in ("pi_heif", "pillow_heif"):
+        monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImageError, match=r'photo\.heic: .*pip install "ecg-digitize\[heic\]"'):
         read_page(path)
 
@@ -233,7 +234,9 @@ def test_without_the_package_for_heic_the_error_says_how_to_get_it(tmp_path, mon
 @pytest.fixture
 def heif():
     """The package, if it can write what is to be read."""
-    package = pytest.importorskip("pillow_heif", reason="pillow-heif is an extra")
+    package = pytest.importorskip(
+        "pillow_heif", reason="pillow-heif, which writes HEIC, is not installed"
+    )
     if not package.libheif_info()["encoders"]:
         pytest.skip("this build of pillow-heif does not write HEIC")
     package.register_heif_opener()
