@@ -1,32 +1,48 @@
 """Pictures of 12-lead ECG printouts to signals in millivolts.
 
-    from ecg_digitize import digitize, load_models
-    page = digitize("page.png", fs_hz=500, models=load_models())
-    page.recording.signals_mv  # (12, 5000) float32 mV, NaN outside each lead's printed window
+    from ecg_digitize import Digitizer
+    with Digitizer() as digitizer:
+        reading = digitizer.digitize("page.png")
+    reading.to_dataframe()  # mV, a column a lead, NaN where it is not printed
 
 Names are loaded when first used, so that importing the package costs nothing.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ecg_digitize.digitizer import Digitizer, Reading
+    from ecg_digitize.image import read_image
+    from ecg_digitize.inputs import PageRef, pages_of, read_page
+    from ecg_digitize.many import digitize, digitize_many
+    from ecg_digitize.models import load_models
+    from ecg_digitize.pipeline import digitize_page
+    from ecg_digitize.types import Digitization, Failure, Page, Recording
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "Digitization", "Digitizer", "Failure", "Page", "PageRef", "Reading", "Recording",
+    "digitize", "digitize_many", "digitize_page", "load_models", "pages_of", "read_image",
+    "read_page",
+]  # fmt: skip
 _HOME = {
     "digitize": "many",
     "digitize_many": "many",
     "digitize_page": "pipeline",
     "load_models": "models",
     "Digitization": "types",
+    "Digitizer": "digitizer",
     "Failure": "types",
     "Page": "types",
-    "Recording": "types",
     "PageRef": "inputs",
+    "Reading": "digitizer",
+    "Recording": "types",
     "pages_of": "inputs",
     "read_image": "image",
     "read_page": "inputs",
 }
-__all__ = [*_HOME]
 
 
 def __getattr__(name: str) -> Any:

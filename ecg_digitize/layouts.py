@@ -7,6 +7,8 @@ package ``sheet``.
 from dataclasses import dataclass
 from typing import Final
 
+from ecg_digitize.errors import InputError
+
 
 @dataclass(frozen=True)
 class Family:
@@ -47,3 +49,18 @@ FAMILIES: Final = (
 
 WITHOUT_NAMES: Final = {3: ("3x4", 0), 4: ("3x4", 1), 7: ("6x2", 1), 12: ("12x1", 0)}
 """By how many rows there are: the family, and its strips, that leave one usual reading."""
+
+
+def family_named(name: str | None) -> Family | None:
+    """Return the family of that name, in upper or lower case; None for None.
+
+    Raises:
+        InputError: There is none.
+    """
+    if name is None:
+        return None
+    known = {family.name.casefold(): family for family in FAMILIES}
+    if name.casefold() not in known:
+        names = ", ".join(family.name for family in FAMILIES)
+        raise InputError(f'layout: expected one of {names}, but got "{name}"')
+    return known[name.casefold()]

@@ -7,14 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ecg_digitize.commands.shared import DONE, PAGES_FAILED, UNUSABLE, bar
 from ecg_digitize.errors import InputError
 from ecg_digitize.shipped import sample_page
-
-if TYPE_CHECKING:
-    from ecg_digitize.layouts import Family
 
 SKIPPED_NAMED: Final = 5
 """Files that are no pictures are named on the terminal up to this number."""
@@ -37,6 +34,7 @@ def _digitize(arguments: argparse.Namespace, paths: Sequence[Path], called: dict
     from ecg_digitize.engine.seats import devices_named, seats_for
     from ecg_digitize.engine.stop import stop_on_signals
     from ecg_digitize.formats.writers import formats_named
+    from ecg_digitize.layouts import family_named
     from ecg_digitize.many import Overrides
     from ecg_digitize.openvino import device_for
     from ecg_digitize.page_files import Writing
@@ -52,7 +50,7 @@ def _digitize(arguments: argparse.Namespace, paths: Sequence[Path], called: dict
         preset=arguments.preset,
         backend=arguments.backend,
         fs_hz=arguments.fs,
-        overrides=Overrides(_family(arguments.layout), arguments.speed, arguments.gain),
+        overrides=Overrides(family_named(arguments.layout), arguments.speed, arguments.gain),
         formats=formats,
         overlay=not arguments.no_overlay,
         thumbs=arguments.contact_sheet is not None,
@@ -112,22 +110,11 @@ def _stdin_as_file(paths: Sequence[str | Path]) -> Iterator[tuple[list[Path], di
 def digitize_many(arguments: argparse.Namespace) -> int:
     """Digitize a list of pages into parquet files."""
     from ecg_digitize.archive import command
+    from ecg_digitize.layouts import family_named
     from ecg_digitize.many import Overrides
 
-    told = Overrides(_family(arguments.layout), arguments.speed, arguments.gain)
+    told = Overrides(family_named(arguments.layout), arguments.speed, arguments.gain)
     return command.digitize_many(arguments, told)
-
-
-def _family(name: str | None) -> "Family | None":
-    from ecg_digitize.layouts import FAMILIES
-
-    if name is None:
-        return None
-    known = {family.name.casefold(): family for family in FAMILIES}
-    if name.casefold() not in known:
-        names = ", ".join(family.name for family in FAMILIES)
-        raise InputError(f'--layout: expected one of {names}, but got "{name}"')
-    return known[name.casefold()]
 
 
 def weights(arguments: argparse.Namespace) -> int:

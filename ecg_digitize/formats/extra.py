@@ -1,4 +1,4 @@
-"""Packages that only some formats need, and that the core installation does not bring."""
+"""Packages that the core installation does not bring."""
 
 import importlib
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from ecg_digitize.errors import InputError
 
 
-def load(package: str) -> Any:
-    """Import a package of the extra `formats`.
+def load(package: str, *, extra: str = "formats") -> Any:
+    """Import a package of an extra.
 
     Raises:
         InputError: It is not installed.
@@ -16,6 +16,6 @@ def load(package: str) -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         raise InputError(
-            f"this format needs the package {package}, which cannot be imported ({error}); "
-            'run pip install "ecg-digitize[formats]"'
+            f"this needs the package {package}, which cannot be imported ({error}); "
+            f'run pip install "ecg-digitize[{extra}]"'
         ) from error
