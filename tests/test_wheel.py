@@ -37,7 +37,8 @@ def test_weights_manifest_and_a_sample_travel_inside(wheel):
 
     assert {f"weights/{entry['file']}" for entry in MANIFEST["files"]} <= shipped
     assert {"weights_manifest.json", "sample.png"} <= shipped
-    assert "ecg_digitize/py.typed" in names
+    parts = {f"ecg_digitize/report/page.{suffix}" for suffix in ("html", "css", "js")}
+    assert {"ecg_digitize/py.typed", *parts} <= names
     assert not [name for name in names if name.startswith(("tests", "weights", "docs"))]
     assert wheel.stat().st_size < 60_000_000  # 100 MB is where the package index stops
 

@@ -256,7 +256,8 @@ def _reproduction(titles: Sequence[str]) -> str:
             "## How to reproduce",
             "",
             "The first command checks the weight files by SHA-256 and by what they compute. "
-            "`TABLE.csv` has the\ncolumns `image`, `truth`, `fs` and `kind`; the README says more. "
+            "`TABLE.csv` has the\ncolumns `image`, `truth`, `fs` and `kind`; "
+            "docs/accuracy.md says more. "
             "The last command writes this page.\nThe command that trained each file stands "
             "under Model details.",
             "",

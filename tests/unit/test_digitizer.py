@@ -1,11 +1,15 @@
 """The library's object gives what was read in the forms that other tools take."""
 
 import doctest
+import re
 import sys
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from ecg_digitize import Digitizer, Failure, Reading, digitizer
@@ -17,6 +21,8 @@ from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.shipped import sample_page
 from ecg_digitize.signals import printed_recording
 from ecg_digitize.types import Digitization, GridMap, Trace
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
@@ -34,7 +40,8 @@ def reads(monkeypatch, tiny_weights):
         times_s = np.arange(round(10 * fs_hz)) / fs_hz
         whole_mv = np.tile(np.sin(2 * np.pi * times_s), (12, 1)).astype(np.float32)
         trace = Trace(*np.ones((2, *COMPETITION.shape), np.float32))
-        recording = printed_recording(whole_mv, fs_hz=fs_hz)
+        quality = np.full(12, 0.9, np.float32)
+        recording = replace(printed_recording(whole_mv, fs_hz=fs_hz), quality=quality)
         return Digitization(page.source, recording, trace, grid, None, {})
 
     monkeypatch.setattr(digitizer, "digitize_told", digitize_told)
@@ -171,3 +178,19 @@ def test_a_missing_package_says_how_to_get_it(reads, monkeypatch, package, extra
         reading = reader.digitize(WHITE)
     with pytest.raises(InputError, match=rf'pip install "ecg-digitize\[{extra}\]"'):
         use(reading)
+
+
+def test_the_example_of_the_readme_runs(reads, tmp_path, monkeypatch):
+    for package in ("xarray", "wfdb", "matplotlib", "pypdfium2"):
+        pytest.importorskip(package)
+    sys.modules["matplotlib"].use("Agg")
+    monkeypatch.chdir(tmp_path)
+    pages = [PIL.Image.fromarray(WHITE)] * 2
+    pages[0].save("page.png")
+    pages[0].save("scans.pdf", save_all=True, append_images=pages[1:])
+    (block,) = re.findall(r"## In Python\n\n```python\n(.*?)```", README.read_text("utf-8"), re.S)
+
+    exec(compile(block, "README.md", "exec"), {})
+
+    assert len(reads) == 3
+    assert (tmp_path / "out" / "page.hea").is_file()
