@@ -143,7 +143,7 @@ def digitize_into(
     skipped: Sequence[Path] = (),
     resume: bool = True,
     stop: Stop | None = None,
-    progress: Callable[[Picture, Failure | None], None] | None = None,
+    progress: Callable[[Picture, PageDone | Failure, bool], None] | None = None,
 ) -> BatchReport:
     """Digitize pictures into a folder; a page that fails is reported and the others go on.
 
@@ -158,7 +158,8 @@ def digitize_into(
         skipped: Files to name in the report.
         resume: Take what an earlier run wrote of the same picture with the same settings as done.
         stop: Once it is wanted, the pages under way are finished and the report is written.
-        progress: Called after each picture with it and, if it failed, why.
+        progress: Called after each page with it, what became of it, and whether an earlier run had
+            read it.
 
     Returns:
         The report, which was also written.
@@ -195,7 +196,7 @@ def digitize_into(
             if (known := _known(store, picture, writing)) is not None:
                 outcomes[picture] = known
                 if progress is not None:
-                    progress(picture, None)
+                    progress(picture, known, True)
         resumed = len(outcomes)
         left = [picture for picture in pictures if picture not in outcomes]
         for picture, result in work_on(left, make or writing, seats, stop=stop):
@@ -206,7 +207,7 @@ def digitize_into(
                     seconds[stage] += value
             outcomes[picture] = outcome
             if progress is not None:
-                progress(picture, outcome if isinstance(outcome, Failure) else None)
+                progress(picture, outcome, False)
         in_order = [(picture, outcomes[picture]) for picture in pictures if picture in outcomes]
         done = {p: one for p, one in in_order if isinstance(one, PageDone)}
         text = stop.to_text(n_done=len(in_order), n_pages=len(pictures))

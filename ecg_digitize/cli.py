@@ -7,7 +7,7 @@ Ctrl-C or SIGTERM.
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,22 @@ FORMAT_HELP: Final = (
     "csv (default: with times, and a side file), csv-plain, parquet, wfdb, edf, dicom, fhir; "
     "commas join"
 )
+USING: Final = ("digitize", "digitize-many", "submit", "bench", "weights")
+EXAMPLES: Final = {
+    "digitize": """examples:
+  ecg-digitize digitize --sample -o out           try it; then open out/report.html
+  ecg-digitize digitize scans/ photo.jpg -o out   files and folders
+  ecg-digitize digitize letter.pdf -o out --format csv,wfdb,dicom
+  ecg-digitize digitize half_gain.png -o out --gain 5
+  ecg-digitize digitize - -o out < page.png
+
+exit codes: 0 all done, 2 unusable arguments, 3 some pages failed, 130 and 143 stopped""",
+    "digitize-many": """examples:
+  ecg-digitize digitize-many pages.csv -o archive
+  ecg-digitize digitize-many scans/ -o archive --engine ray --address auto
+
+exit codes: 0 all done, 2 unusable arguments, 3 some pages failed, 130 and 143 stopped""",
+}
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 
@@ -65,18 +81,45 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=__version__)
     top.add_argument("-v", "--verbose", action="store_true", help="log what is being done")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    texts: dict[str, str] = {}
 
     def command(
         name: str, run: Callable[[argparse.Namespace], int], text: str
     ) -> argparse.ArgumentParser:
-        added = subparsers.add_parser(name, help=text, description=text)
+        added = subparsers.add_parser(
+            name,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=EXAMPLES.get(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         added.set_defaults(run=run)
+        texts[name] = text
         return added
 
     _add_using(command)
-    subparsers.add_parser("submit", help="Kaggle's test.csv and pictures to submission.parquet")
+    subparsers.add_parser("submit")
+    texts["submit"] = "Kaggle's test.csv and pictures to submission.parquet"
     _add_making(command)
+    top.epilog = _groups(texts)
+    top.formatter_class = argparse.RawDescriptionHelpFormatter
     return top
+
+
+def _groups(texts: Mapping[str, str]) -> str:
+    """Return the commands for `--help`: those of users, and those of whoever works on it."""
+    width = max(map(len, texts)) + 2
+
+    def group(title: str, names: Sequence[str]) -> str:
+        return "\n".join([title, *(f"  {name:<{width}}{texts[name]}" for name in names)])
+
+    developing = [name for name in texts if name not in USING]
+    return "\n\n".join(
+        [
+            group("commands to use it:", USING),
+            group("commands to develop it:", developing),
+            "ecg-digitize COMMAND --help says more.",
+        ]
+    )
 
 
 def _add_using(command: Command) -> None:
@@ -92,6 +135,9 @@ def _add_using(command: Command) -> None:
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 96 overlays on one sheet")
     add("--workers", type=_count, help="processes (default: one a core, from eight pages on)")
     add("--no-resume", action="store_true", help="read again what an earlier run has done")
+    add("--dry-run", action="store_true", help="say what would be read and written, and stop")
+    add("--quiet", action="store_true", help="say nothing but what failed")
+    add("--json", action="store_true", help="print run_report.json on standard output, too")
     _add_model_options(add)
 
     add = command(

@@ -2,10 +2,11 @@
 
 import argparse
 import json
-from collections.abc import Callable, Collection, Iterator
+import sys
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from ecg_digitize.models import Models
@@ -31,13 +32,26 @@ def models_of(arguments: argparse.Namespace, *, unused: Collection[str] = ()) ->
     return openvino.on_backend(arguments.backend, loaded)
 
 
+class Step(Protocol):
+    """Moves a progress bar on by one page, and prints a line above it if there is one."""
+
+    def __call__(self, line: str | None = None) -> None:
+        """Do so."""
+
+
 @contextmanager
-def bar(total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar, in terminals only; the function given moves it on by one page."""
+def bar(total: int, *, is_quiet: bool = False) -> Iterator[Step]:
+    """Show a progress bar with the time that is left, in terminals only; see ``Step``."""
     from tqdm import tqdm
 
-    with tqdm(total=total, unit="page", disable=None) as shown:
-        yield lambda: shown.update()
+    with tqdm(total=total, unit="page", disable=is_quiet or None) as shown:
+
+        def step(line: str | None = None) -> None:
+            if line is not None:
+                tqdm.write(line, file=sys.stderr)
+            shown.update()
+
+        yield step
 
 
 def write_json(path: Path | None, document: Any) -> None:

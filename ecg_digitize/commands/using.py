@@ -3,15 +3,22 @@
 import argparse
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ecg_digitize.commands.shared import DONE, PAGES_FAILED, UNUSABLE, bar
 from ecg_digitize.errors import InputError
+from ecg_digitize.report.html import REPORT_HTML
 from ecg_digitize.shipped import sample_page
+
+if TYPE_CHECKING:
+    from ecg_digitize.batch import BatchReport, FoundPages
+    from ecg_digitize.page_files import PageDone, Picture, Writing
+    from ecg_digitize.types import Failure
 
 SKIPPED_NAMED: Final = 5
 """Files that are no pictures are named on the terminal up to this number."""
@@ -56,7 +63,14 @@ def _digitize(arguments: argparse.Namespace, paths: Sequence[Path], called: dict
         thumbs=arguments.contact_sheet is not None,
         views=not arguments.no_report,
     )
-    with bar(n_pages) as step, stop_on_signals() as stop:
+    if arguments.dry_run:
+        return _dry_run(found, writing)
+    with bar(n_pages, is_quiet=arguments.quiet) as step, stop_on_signals() as stop:
+
+        def progress(picture: "Picture", outcome: "PageDone | Failure", is_known: bool) -> None:
+            is_told = not is_known and (not arguments.quiet or not hasattr(outcome, "output"))
+            step(_line(picture, outcome) if is_told else None)
+
         report = digitize_into(
             arguments.out,
             found.pictures,
@@ -66,24 +80,57 @@ def _digitize(arguments: argparse.Namespace, paths: Sequence[Path], called: dict
             skipped=found.skipped,
             resume=not arguments.no_resume,
             stop=stop,
-            progress=lambda picture, failure: step(),
+            progress=progress,
         )
-    for failure in report.failures:
-        named = failure.error.startswith(failure.source)
-        reason = failure.error if named else f"{failure.source}: {failure.error}"
-        print(f"{reason} ({failure.stage})", file=sys.stderr)
-    for path in report.skipped[:SKIPPED_NAMED]:
-        print(f"{path}: skipped, its suffix is not that of a picture", file=sys.stderr)
-    if (more := len(report.skipped) - SKIPPED_NAMED) > 0:
-        print(f"{more} more files skipped; run_report.json names them", file=sys.stderr)
-    again = f", {report.resumed} of them by an earlier run" if report.resumed else ""
-    print(f"{arguments.out}: {len(report.outputs)} of {n_pages} pages{again}", file=sys.stderr)
-    for source, doubts in report.doubts().items():
-        print(f"{report.outputs[source].verdict} {source}: {'; '.join(doubts)}", file=sys.stderr)
+    if arguments.json:
+        print(report.to_json(), end="")
+    if not arguments.quiet:
+        _tell(report, arguments.out, n_pages=n_pages, has_html=writing.views)
     if report.stopped:
         print(f"ecg-digitize: {report.stopped}", file=sys.stderr)
         return stop.exit_code
     return PAGES_FAILED if report.failures else DONE
+
+
+def _line(picture: "Picture", outcome: "PageDone | Failure") -> str:
+    """Return what happened to a page, in one line."""
+    from ecg_digitize.types import Failure
+
+    if isinstance(outcome, Failure):
+        named = outcome.error.startswith(outcome.source)
+        reason = outcome.error if named else f"{outcome.source}: {outcome.error}"
+        return f"failed  {reason} ({outcome.stage})"
+    output = outcome.output
+    read_as = f"{output.layout}, {output.mm_per_s:g} mm/s, {output.mm_per_mv:g} mm/mV"
+    told = "; ".join((read_as, *output.doubts))
+    return f"{output.verdict:<7} {picture.page.label}: {told}"
+
+
+def _tell(report: "BatchReport", out: Path, *, n_pages: int, has_html: bool) -> None:
+    """Say what became of all pages."""
+    for path in report.skipped[:SKIPPED_NAMED]:
+        print(f"skipped {path}: its suffix is not that of a picture", file=sys.stderr)
+    if (more := len(report.skipped) - SKIPPED_NAMED) > 0:
+        print(f"{more} more files skipped; run_report.json names them", file=sys.stderr)
+    verdicts = Counter(output.verdict for output in report.outputs.values())
+    counts = [f"{verdicts[one]} {one}" for one in ("ok", "check", "reject") if verdicts[one]]
+    counts += [f"{len(report.failures)} failed"] if report.failures else []
+    again = f", {report.resumed} of them by an earlier run" if report.resumed else ""
+    look = f"; look at {out / REPORT_HTML}" if has_html else ""
+    print(
+        f"{out}: {len(report.outputs)} of {n_pages} pages{again} ({', '.join(counts)}){look}",
+        file=sys.stderr,
+    )
+
+
+def _dry_run(found: "FoundPages", writing: "Writing") -> int:
+    """Say what would be read, and which files it would write."""
+    for picture in found.pictures:
+        written = [path for paths in writing.files(picture).values() for path in paths]
+        print(f"{picture.page.label} -> {', '.join(map(str, written))}")
+    for path in found.skipped:
+        print(f"skipped {path}: its suffix is not that of a picture", file=sys.stderr)
+    return DONE
 
 
 @contextmanager

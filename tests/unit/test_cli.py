@@ -21,7 +21,7 @@ import pytest
 
 from ecg_digitize import batch, models, page_files, pipeline
 from ecg_digitize.batch import STORE_NAME, find_pages
-from ecg_digitize.cli import FORMAT_HELP, STAGES, main, parser
+from ecg_digitize.cli import EXAMPLES, FORMAT_HELP, STAGES, main, parser
 from ecg_digitize.engine.stop import Stop
 from ecg_digitize.engine.store import open_store
 from ecg_digitize.files import sha256_of
@@ -181,7 +181,7 @@ def test_digitize_at_a_gain_and_a_speed_that_the_user_knows(pictures, capsys):
     assert (report["outputs"][page]["mm_per_s"], report["outputs"][page]["mm_per_mv"]) == (50, 5)
     assert "it is printed at 50 mm/s and 5 mm/mV" in report["outputs"][page]["doubts"]
     assert report["overrides"] == {"mm_per_s": 50, "mm_per_mv": 5}
-    assert f"{report['outputs'][page]['verdict']} {page}: " in capsys.readouterr().err
+    assert f"{report['outputs'][page]['verdict']:<7} {page}: " in capsys.readouterr().err
     assert len(pd.read_csv(out / "page.csv")) == 2500  # five seconds at 500 Hz
 
 
@@ -351,6 +351,56 @@ def test_a_report_that_cannot_be_written_costs_no_page(pictures, capsys):
     assert main(["digitize", str(pictures / "a"), "-o", str(out)]) == 2
     assert "report.html: cannot be written" in capsys.readouterr().err
     assert json.loads((out / "run_report.json").read_text())["digitized"] == 1
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_a_line_a_page_says_what_happened(pictures, capsys):
+    command = ["digitize", str(pictures / "a"), str(pictures / "b/broken.png")]
+    assert main([*command, "-o", str(pictures / "out")]) == 3
+    read, failed, last = capsys.readouterr().err.splitlines()
+    assert read == f"ok      {pictures}/a/page.png: 3x4+1, 25 mm/s, 10 mm/mV"
+    assert failed.startswith(f"failed  {pictures}/b/broken.png: ")
+    assert last == (
+        f"{pictures}/out: 1 of 2 pages (1 ok, 1 failed); look at {pictures}/out/report.html"
+    )
+
+
+@pytest.mark.usefixtures("made_readings")
+def test_quiet_says_what_failed_and_json_goes_to_programs(pictures, capsys):
+    command = ["digitize", str(pictures / "a"), str(pictures / "b/broken.png"), "--quiet"]
+    assert main([*command, "--json", "-o", str(pictures / "out")]) == 3
+    said = capsys.readouterr()
+    assert len(said.err.splitlines()) == 1
+    assert said.err.startswith("failed  ")
+    assert said.out == (pictures / "out" / "run_report.json").read_text()
+    assert json.loads(said.out)["digitized"] == 1
+
+
+def test_a_dry_run_says_what_would_be_written(pictures, capsys):
+    out = pictures / "out"
+    assert main(["digitize", str(pictures / "a"), "-o", str(out), "--dry-run"]) == 0
+    assert capsys.readouterr().out == (
+        f"{pictures}/a/page.png -> {out}/page.csv, {out}/page.json\n"
+    )
+    assert not out.exists()
+
+
+def test_help_names_each_command_once_in_its_group():
+    help_text = parser().format_help()
+    use, develop = help_text.split("commands to use it:")[1].split("commands to develop it:")
+    named = [re.findall(r"^  (\S+)  ", part, re.MULTILINE) for part in (use, develop)]
+    (choices,) = (action.choices for action in parser()._actions if action.dest == "command")
+    assert sorted(named[0] + named[1]) == sorted(choices)
+    assert named[0][0] == "digitize"
+    assert "train" in named[1]
+
+
+def test_the_examples_of_the_help_parse():
+    examples = "\n".join(EXAMPLES.values())
+    lines = re.findall(r"^  ecg-digitize (.*?)(?:  .*| < .*)?$", examples, re.MULTILINE)
+    assert len(lines) == 7
+    for line in lines:
+        parser().parse_args(shlex.split(line))
 
 
 @pytest.mark.usefixtures("made_readings")
