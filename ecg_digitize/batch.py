@@ -18,6 +18,7 @@ from ecg_digitize.files import replacing, short_name
 from ecg_digitize.formats.fhir import SUFFIX as FHIR_SUFFIX
 from ecg_digitize.image import SUFFIXES
 from ecg_digitize.many import NO_OVERRIDES, Overrides
+from ecg_digitize.measures.table import TABLE_NAME, MeasuredPage, write_table
 from ecg_digitize.models import TORCH
 from ecg_digitize.page_files import (
     OVERLAY_SUFFIX,
@@ -168,6 +169,7 @@ def digitize_into(
             "backend": writing.backend,
             "thumbs": writing.thumbs,
             "devices": device_kinds(seats),
+            **({"measure": True} if writing.measure else {}),
         },
         weights_dir=writing.weights_dir,
     )
@@ -208,6 +210,8 @@ def digitize_into(
         )
         if sheet is not None and (thumbs := _thumbs(done)):
             save_png(sheet, contact_sheet(thumbs))
+        if writing.measure:
+            write_table(out / TABLE_NAME, _measured(in_order))
         with replacing(out / REPORT_NAME) as partial:
             partial.write_text(report.to_json(), encoding="utf-8")
     return report
@@ -227,10 +231,10 @@ def _below(folder: Path, out: Path | None) -> Iterator[Path]:
 def _names(paths: Iterable[Path]) -> list[str]:
     """Return names without suffix, each once, short enough for what is added to them.
 
-    No file of one picture may be another's, nor the report: the side file of a csv called x.fhir
+    No file of one picture may be another's, nor the report or the table of measures: the side file of a csv called x.fhir
     would be the Observation of x.
     """
-    taken = {Path(REPORT_NAME).stem}
+    taken = {Path(REPORT_NAME).stem, Path(TABLE_NAME).stem}
     names = []
     for path in paths:
         stem = short_name(path.stem, spare_bytes=len(OVERLAY_SUFFIX) + len("-9999"))
@@ -282,6 +286,16 @@ def _output_from(meta: Mapping[str, Any], *, files: Mapping[str, tuple[Path, ...
     return PageOutput(
         **{**meta, "files": named, "windows_s": windows_s, "doubts": tuple(meta["doubts"])}
     )
+
+
+def _measured(in_order: Iterable[tuple[Picture, PageDone | Failure]]) -> Iterator[MeasuredPage]:
+    """Yield the rows of the table of measures."""
+    for picture, one in in_order:
+        source = str(picture.source)
+        if isinstance(one, PageDone):
+            yield MeasuredPage(source, one.output.verdict, one.output.measures)
+        else:
+            yield MeasuredPage(source, "failed", None, one.error)
 
 
 def _thumbs(done: Mapping[Picture, PageDone]) -> list[tuple[str, Image]]:

@@ -30,6 +30,7 @@ FORMAT_HELP: Final = (
     "csv (default: with times, and a side file), csv-plain, parquet, wfdb, edf, dicom, fhir; "
     "commas join"
 )
+MEASURE_HELP: Final = "research figures, not for diagnosis (extra: measures)"
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 
@@ -89,6 +90,7 @@ def _add_using(command: Command) -> None:
     _add_reading(add)
     add("--format", default="csv", metavar="NAME,...", help=FORMAT_HELP)
     add("--no-overlay", action="store_true", help="write signals only")
+    add("--measure", action="store_true", help=f"also rate, intervals, axis, ST: {MEASURE_HELP}")
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 96 overlays on one sheet")
     add("--workers", type=_count, help="processes (default: one a core, from eight pages on)")
     add("--no-resume", action="store_true", help="read again what an earlier run has done")
@@ -114,6 +116,7 @@ def _add_using(command: Command) -> None:
     ).add_argument
     add("paired_csv", type=Path, help="columns image, fs, kind, truth or reference")
     add("--explain", action="store_true", help="say what each page's score is lost to")
+    add("--measure", action="store_true", help=f"compare rate, PR, ... too: {MEASURE_HELP}")
     add("--no-fusion", action="store_true", help="do not blend limb leads that follow from others")
     _add_passes(add)
     _add_json(add)

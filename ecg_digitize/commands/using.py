@@ -22,6 +22,7 @@ def digitize(arguments: argparse.Namespace) -> int:
     from ecg_digitize.engine.stop import stop_on_signals
     from ecg_digitize.formats.writers import formats_named
     from ecg_digitize.many import Overrides
+    from ecg_digitize.measures.beats import neurokit
     from ecg_digitize.openvino import device_for
     from ecg_digitize.page_files import Writing
 
@@ -29,6 +30,8 @@ def digitize(arguments: argparse.Namespace) -> int:
     if not paths:
         raise InputError("digitize: no pictures; name files or folders, or say --sample")
     formats = formats_named(arguments.format, fs_hz=arguments.fs)
+    if arguments.measure:
+        neurokit()  # what is missing is said before the first page is read
     found = find_pages(paths, out=arguments.out)
     n_pages = len(found.pictures)
     workers = arguments.workers or (1 if n_pages < APART_FROM_PAGES else None)
@@ -43,6 +46,7 @@ def digitize(arguments: argparse.Namespace) -> int:
         formats=formats,
         overlay=not arguments.no_overlay,
         thumbs=arguments.contact_sheet is not None,
+        measure=arguments.measure,
     )
     with bar(n_pages) as step, stop_on_signals() as stop:
         report = digitize_into(
