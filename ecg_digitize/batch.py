@@ -231,8 +231,8 @@ def _below(folder: Path, out: Path | None) -> Iterator[Path]:
 def _names(paths: Iterable[Path]) -> list[str]:
     """Return names without suffix, each once, short enough for what is added to them.
 
-    No file of one picture may be another's, nor the report or the table of measures: the side file of a csv called x.fhir
-    would be the Observation of x.
+    No file of one picture may be another's, nor the report or the table of measures: the side
+    file of a csv called x.fhir would be the Observation of x.
     """
     taken = {Path(REPORT_NAME).stem, Path(TABLE_NAME).stem}
     names = []

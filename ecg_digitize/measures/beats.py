@@ -33,9 +33,17 @@ LEAST_MV: Final = 0.15
 ALIKE: Final = 0.9
 """Correlation from which on a beat is one of the dominant kind."""
 LEAST_SHARE_ALIKE: Final = 0.6
-STEEP: Final = 0.5
-"""Share of the usual steepness of the QRS complexes that only a beat has."""
-EDGE_S: Final = 0.35
+FLAT: Final = 0.4
+"""Share of the usual steepness of the QRS complexes that no beat is below, ..."""
+STEEP: Final = 0.6
+"""... that only a beat has, ..."""
+LEFT_STEEP: Final = 0.5
+"""... and that nothing between beats has."""
+NEAR_S: Final = 0.06
+"""A beat is steep so near its R peak,"""
+QRS_AROUND_S: Final = 0.16
+"""and is all of what is steep this near."""
+EDGE_S: Final = 0.6
 """So near the ends of a lead a beat may be missed."""
 RR_S: Final = (0.25, 3.0)
 """Between beats: 20 to 240 a minute."""
@@ -144,15 +152,36 @@ def find_beats(signals_mv: Float64, *, strip: str | None) -> Beats:
     mv = signals_mv[index, start:stop]
     if len(mv) < SHORTEST_RUN_S * FS_HZ:
         raise NotMeasured("no lead is seen for two seconds without a hole")
-    r, alike = _aligned(mv, _r_peaks(mv))
-    is_beat = _confirmed(start + r, alike, _steepness(signals_mv), (start, stop))
-    r, alike = r[is_beat], alike[is_beat]
+    steepness = _steepness(signals_mv)
+    why = NotMeasured("no beats were found")
+    for seen in (mv, -mv, steepness[start:stop]):  # neurokit2 wants R peaks upright
+        try:
+            return _beats_of(LEADS[index], mv, _r_peaks(seen), steepness, start)
+        except NotMeasured as error:
+            why = error
+    raise why
+
+
+def _beats_of(lead: str, mv: Float64, r: Samples, steepness: Float64, start: int) -> Beats:
+    """Return the beats at R peaks, if it is certain that they are those that there are.
+
+    Args:
+        lead: Where they were found.
+        mv: (n,) of that lead.
+        r: Samples of it.
+        steepness: See ``_steepness``, of all samples.
+        start: The first sample of ``mv`` in them.
+
+    Raises:
+        NotMeasured: It is not certain.
+    """
+    r, alike = _aligned(mv, _confirmed(r, steepness[start : start + len(mv)]))
     if alike.sum() < LEAST_BEATS or alike.mean() < LEAST_SHARE_ALIKE:
         raise NotMeasured("too few beats look alike")
     rr_s = np.diff(r) / FS_HZ
     if rr_s.min() < RR_S[0] or rr_s.max() > RR_S[1]:
         raise NotMeasured("the beats are too near each other, or too far apart")
-    return Beats(LEADS[index], (start + r) / FS_HZ, alike, float(np.median(rr_s)))
+    return Beats(lead, (start + r) / FS_HZ, alike, float(np.median(rr_s)))
 
 
 def mean_beats(signals_mv: Float64, beats: Beats) -> MeanBeats:
@@ -222,22 +251,26 @@ def _steepness(signals_mv: Float64) -> Float64:
     return np.sort(shares, axis=0)[-3:].mean(axis=0)
 
 
-def _confirmed(r: Samples, alike: Mask, steepness: Float64, run: tuple[int, int]) -> Mask:
-    """Return which R peaks are beats: those that look as most do, or are as steep as a beat.
+def _confirmed(r: Samples, steepness: Float64) -> Samples:
+    """Return those R peaks at which all leads together are steep: T waves are not.
 
     Raises:
-        NotMeasured: Something is as steep as a beat and none was found there.
+        NotMeasured: The leads are steep elsewhere too, or not more so than between beats.
     """
-    near = round(0.1 * FS_HZ)
+    near, around = round(NEAR_S * FS_HZ), round(QRS_AROUND_S * FS_HZ)
     steep = np.array([steepness[max(k - near, 0) : k + near].max(initial=0) for k in r])
-    is_beat = alike | (steep >= STEEP)
-    left = steepness.copy()
-    for k in r[is_beat]:
-        left[max(k - round(1.6 * near), 0) : k + 2 * near] = 0
-    edge = round(EDGE_S * FS_HZ)
-    if left[run[0] + edge : run[1] - edge].max(initial=0) > STEEP:
+    if ((steep >= FLAT) & (steep < STEEP)).any():
         raise NotMeasured("it is not certain which deflections are beats")
-    return is_beat
+    r = r[steep >= STEEP]
+    between = steepness.copy()
+    for k in r:
+        between[max(k - around, 0) : k + around] = 0
+    edge = round(EDGE_S * FS_HZ)
+    if between[edge:-edge].max(initial=0) >= LEFT_STEEP:
+        raise NotMeasured("it is not certain which deflections are beats")
+    if len(r) < LEAST_BEATS:
+        raise NotMeasured(f"expected at least {LEAST_BEATS} beats, but found {len(r)}")
+    return r
 
 
 def _aligned(mv: Float64, r: Samples) -> tuple[Samples, Mask]:
