@@ -238,17 +238,34 @@ def _r_peaks(mv: Float64) -> Samples:
 def _steepness(signals_mv: Float64) -> Float64:
     """Return (n,) how steep the leads are at each moment; QRS complexes are about 1.
 
-    It is the mean of the three steepest leads of those printed at that moment, each as a share of
-    its own QRS complexes' steepness.
+    It is the root mean square of the slopes of the leads printed at that moment. Where others are
+    printed, it is the share of another usual steepness.
     """
-    shares = np.zeros(signals_mv.shape)
-    for share, mv in zip(shares, signals_mv, strict=True):
-        for start, stop in _runs(np.isfinite(mv), 0):
-            if stop - start > FS_HZ:
-                slope = np.abs(np.gradient(gaussian_filter1d(mv[start:stop], 0.006 * FS_HZ)))
-                slope = gaussian_filter1d(slope, 0.016 * FS_HZ)
-                share[start:stop] = slope / max(float(np.quantile(slope, 0.98)), 1e-9)
-    return np.sort(shares, axis=0)[-3:].mean(axis=0)
+    slopes = np.zeros(signals_mv.shape)
+    edges = {0, signals_mv.shape[1]}
+    for slope, mv in zip(slopes, signals_mv, strict=True):
+        runs = _runs(np.isfinite(mv), 0)
+        for start, stop in runs:
+            if stop - start > 1:
+                smooth = gaussian_filter1d(mv[start:stop], 0.006 * FS_HZ)
+                slope[start:stop] = np.gradient(smooth)
+        if runs:
+            edges |= {runs[0][0], runs[-1][1]}
+    size = np.sqrt((slopes**2).sum(axis=0))
+    for start, stop in _pieces(edges):
+        piece = gaussian_filter1d(size[start:stop], 0.016 * FS_HZ)
+        size[start:stop] = piece / max(float(np.quantile(piece, 0.98)), 1e-9)
+    return size
+
+
+def _pieces(edges: set[int]) -> list[tuple[int, int]]:
+    """Return [start, stop) between edges that are a second apart or more."""
+    kept = [0]
+    last = max(edges)
+    for edge in sorted(edges):
+        if edge - kept[-1] >= FS_HZ and last - edge >= FS_HZ:
+            kept.append(edge)
+    return list(zip(kept, [*kept[1:], last], strict=True))
 
 
 def _confirmed(r: Samples, steepness: Float64) -> Samples:
