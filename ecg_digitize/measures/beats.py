@@ -33,12 +33,13 @@ LEAST_MV: Final = 0.15
 ALIKE: Final = 0.9
 """Correlation from which on a beat is one of the dominant kind."""
 LEAST_SHARE_ALIKE: Final = 0.6
+"""Share of the beats that must be of that kind."""
 FLAT: Final = 0.4
-"""Share of the usual steepness of the QRS complexes that no beat is below, ..."""
+"""An R peak where the leads have less than this share of the usual QRS steepness is no beat, ..."""
 STEEP: Final = 0.6
-"""... that only a beat has, ..."""
+"""... one with more than this is a beat, and one between the two leaves the beats uncertain."""
 LEFT_STEEP: Final = 0.5
-"""... and that nothing between beats has."""
+"""So does more than this share where no beat was found."""
 NEAR_S: Final = 0.06
 """A beat is steep so near its R peak,"""
 QRS_AROUND_S: Final = 0.16
@@ -47,8 +48,8 @@ EDGE_S: Final = 0.6
 """So near the ends of a lead a beat may be missed."""
 RR_S: Final = (0.25, 3.0)
 """Between beats: 20 to 240 a minute."""
-_QRS_S: Final = (-0.08, 0.10)
-_SHIFT_S: Final = 0.04
+_QRS_S: Final = (-0.08, 0.10)  # around R: what is compared between beats
+_SHIFT_S: Final = 0.04  # so far a beat is moved to lie on the others
 _LEVEL_S: Final = (-0.08, -0.06)  # before R: beats are put at the same level there
 
 
@@ -218,7 +219,10 @@ def mean_beats(signals_mv: Float64, beats: Beats) -> MeanBeats:
 
 
 def _r_peaks(mv: Float64) -> Samples:
-    """Return R peaks in samples, as neurokit2's own method finds them (Makowski et al., 2021)."""
+    """Return R peaks in samples, as neurokit2's own method finds them.
+
+    Source: Makowski et al., Behav Res Methods 53:1689, 2021.
+    """
     nk = neurokit()
     if np.ptp(mv) < LEAST_MV:
         raise NotMeasured("the lead is flat")
@@ -251,7 +255,7 @@ def _steepness(signals_mv: Float64) -> Float64:
                 slope[start:stop] = np.gradient(smooth)
         if runs:
             edges |= {runs[0][0], runs[-1][1]}
-    size = np.sqrt((slopes**2).sum(axis=0))
+    size: Float64 = np.sqrt((slopes**2).sum(axis=0))
     for start, stop in _pieces(edges):
         piece = gaussian_filter1d(size[start:stop], 0.016 * FS_HZ)
         size[start:stop] = piece / max(float(np.quantile(piece, 0.98)), 1e-9)

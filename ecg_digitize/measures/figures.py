@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +21,7 @@ from ecg_digitize.measures.beats import (
     resampled,
 )
 from ecg_digitize.measures.waves import Waves, find_waves
-from ecg_digitize.types import Float64, Recording
+from ecg_digitize.types import Float64, Mask, Recording
 
 NOTE: Final = "research figures, not for diagnosis"
 ST_AFTER_J_S: Final = 0.06
@@ -115,51 +115,68 @@ def measure(recording: Recording) -> Measures:
         return Measures(notes=(f"expected 100 Hz or more, but got {recording.fs_hz:g} Hz",))
     if recording.is_rejected:
         return Measures(notes=("nothing: the reading is rejected",))
-    notes: list[str] = []
     signals_mv = resampled(recording)
-    if recording.quality is not None:
-        for lead, lead_mv, right in zip(LEADS, signals_mv, recording.quality, strict=True):
-            if right < LEAST_QUALITY:
-                notes.append(f"{lead} left out: it is probably wrong")
-                lead_mv[:] = np.nan
+    doubted = _doubted(recording)
+    signals_mv[[LEADS.index(lead) for lead in doubted]] = np.nan
+    notes = [f"{lead} left out: it is probably wrong" for lead in doubted]
     try:
         beats = find_beats(signals_mv, strip=recording.rhythm)
     except NotMeasured as error:
         return Measures(notes=(*notes, f"nothing: {error}"))
-    figures: dict[str, Any] = {"rate_per_min": beats.rate_per_min, "n_beats": len(beats.r_s)}
-    leads = {"rate_per_min": (beats.lead,)}
     mean = mean_beats(signals_mv, beats)
-    whole = np.isfinite(mean.beats_mv).all(axis=1)
+    on_beat = Measures(
+        rate_per_min=beats.rate_per_min,
+        n_beats=len(beats.r_s),
+        leads={"rate_per_min": (beats.lead,)},
+    )
+    whole = np.asarray(np.isfinite(mean.beats_mv).all(axis=1))
     try:
         if whole.sum() < LEAST_LEADS:
             raise NotMeasured(f"fewer than {LEAST_LEADS} leads show a whole beat")
         waves = find_waves(mean.times_s, mean.beats_mv[whole])
     except NotMeasured as error:
-        notes.append(f"no intervals, axis and ST: {error}")
-        return Measures(**figures, leads=leads, notes=tuple(notes))
-    named = tuple(lead for lead, one in zip(LEADS, whole, strict=True) if one)
-    figures["qrs_ms"] = 1e3 * (waves.qrs_off_s - waves.qrs_on_s)
-    leads["qrs_ms"] = named
+        return replace(on_beat, notes=(*notes, f"no intervals, axis and ST: {error}"))
+    interval_leads = tuple(lead for lead, one in zip(LEADS, whole.tolist(), strict=True) if one)
+    figures, st_mv, why = _figures(beats, mean, waves)
+    leads = {name: ("I", "aVF") if name == "axis_deg" else interval_leads for name in figures}
+    return replace(
+        on_beat,
+        **figures,
+        st_mv=st_mv,
+        leads={**on_beat.leads, **leads, "st_mv": tuple(st_mv)},
+        notes=(*notes, *why),
+    )
+
+
+def _doubted(recording: Recording) -> list[str]:
+    if recording.quality is None:
+        return []
+    pairs = zip(LEADS, recording.quality.tolist(), strict=True)
+    return [lead for lead, right in pairs if right < LEAST_QUALITY]
+
+
+def _figures(
+    beats: Beats, mean: MeanBeats, waves: Waves
+) -> tuple[dict[str, Any], dict[str, float], list[str]]:
+    """Return the figures but for the rate, ST of leads, and why others are missing."""
+    figures: dict[str, Any] = {"qrs_ms": 1e3 * (waves.qrs_off_s - waves.qrs_on_s)}
+    notes = []
     if waves.t_off_s is None:
         notes.append(f"no QT: {waves.why['T']}")
     else:
         qt_s = waves.t_off_s - waves.qrs_on_s
         figures["qt_ms"] = 1e3 * qt_s
-        leads["qt_ms"] = named
         if beats.irregularity > MOST_IRREGULAR:
             notes.append("no QTc: the beats are irregular")
         else:
             figures["qtc_bazett_ms"] = bazett_ms(qt_s, beats.rr_s)
             figures["qtc_fridericia_ms"] = fridericia_ms(qt_s, beats.rr_s)
-            leads |= {"qtc_bazett_ms": named, "qtc_fridericia_ms": named}
     try:
         figures["pr_ms"] = _pr_ms(waves, mean, beats)
-        leads["pr_ms"] = named
     except NotMeasured as error:
         notes.append(f"no PR: {error}")
     try:
         figures["axis_deg"] = _axis_deg(mean, waves)
-        leads["axis_deg"] = ("I", "aVF")
     except NotMeasured as error:
         notes.append(f"no axis: {error}")
     st_mv = {}
@@ -168,8 +185,7 @@ def measure(recording: Recording) -> Measures:
             st_mv[lead] = _st_mv(mean, waves, lead)
         except NotMeasured as error:
             notes.append(f"no ST in {lead}: {error}")
-    leads["st_mv"] = tuple(st_mv)
-    return Measures(**figures, st_mv=st_mv, leads=leads, notes=tuple(notes))
+    return figures, st_mv, notes
 
 
 def bazett_ms(qt_s: float, rr_s: float) -> float:
@@ -193,7 +209,7 @@ def axis_deg(i_area: float, avf_area: float) -> float:
 
 def _pr_ms(waves: Waves, mean: MeanBeats, beats: Beats) -> float:
     """Return the PR interval, if the lead of the beats shows the same P wave in most of them."""
-    if waves.p_on_s is None or waves.p_off_s is None:
+    if waves.p_on_s is None:
         raise NotMeasured(waves.why["P"])
     around = (mean.times_s >= waves.p_on_s - 0.03) & (mean.times_s <= waves.qrs_on_s)
     each = mean.each_mv[beats.lead][:, around]
@@ -250,10 +266,10 @@ def _st_mv(mean: MeanBeats, waves: Waves, lead: str) -> float:
     return float(st_mv.mean())
 
 
-def _before_qrs(mean: MeanBeats, waves: Waves) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _before_qrs(mean: MeanBeats, waves: Waves) -> Mask:
     after_s = mean.times_s - waves.qrs_on_s
     return (after_s >= -LEVEL_S) & (after_s <= 0.5 / FS_HZ)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
+    return None if value is None else round(value, digits or None)

@@ -2,15 +2,20 @@
 
 import csv
 import importlib.util
+import json
 
 import numpy as np
 import pytest
 
-from ecg_digitize.errors import InputError
+from ecg_digitize.batch import digitize_into, find_pages
+from ecg_digitize.cli import main
+from ecg_digitize.errors import InputError, StageError
+from ecg_digitize.formats.csv import read_csv, write_csv
 from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.measures import FIGURES, NOTE, Measures, measure
 from ecg_digitize.measures.figures import axis_deg, bazett_ms, fridericia_ms
 from ecg_digitize.measures.table import MeasuredPage, write_table
+from ecg_digitize.page_files import PageDone, PageOutput, Picture, Writing
 from ecg_digitize.signals import printed_recording
 from ecg_digitize.synth import simulator
 from ecg_digitize.training.agreement import (
@@ -20,7 +25,8 @@ from ecg_digitize.training.agreement import (
     agreements,
     to_text,
 )
-from ecg_digitize.types import Recording
+from ecg_digitize.training.evaluate import evaluate
+from ecg_digitize.types import Failure, Recording
 
 FS_HZ = 500
 TIME_S = np.arange(10 * FS_HZ) / FS_HZ
@@ -110,7 +116,6 @@ def test_intervals_are_found_at_usual_rates(rate_per_min):
 def test_axis_of_rotated_hearts(axis):
     found = measured(ecg_mv(axis=axis))
 
-    # Just where II is nearly flat the strip may not show beats well enough.
     assert found.axis_deg == pytest.approx(axis, abs=5)
     assert found.leads["axis_deg"] == ("I", "aVF")
 
@@ -253,7 +258,7 @@ def test_the_table_has_a_row_a_page_and_says_what_it_is_for(tmp_path):
         a, b = csv.DictReader(file)
 
     assert (a["picture"], a["verdict"], a["rate_per_min"]) == ("a.png", "check", "61.2")
-    assert (a["axis_deg"], a["st_V2_mv"], a["pr_ms"]) == ("13.0", "0.124", "")
+    assert (a["axis_deg"], a["st_V2_mv"], a["pr_ms"]) == ("13", "0.124", "")
     assert a["note"] == f"{NOTE}; no PR: x"
     assert (b["verdict"], b["rate_per_min"], b["note"]) == (
         "failed",
@@ -293,3 +298,81 @@ def test_one_line_a_figure_with_st_of_all_leads_together():
     text = to_text(rows)
     assert NOTE in text
     assert len(text.splitlines()) == 2 + len(rows)
+
+
+@needs_neurokit
+def test_evaluate_compares_what_was_read_with_the_truth(tmp_path):
+    lines = ["image,truth,fs,kind"]
+    for seed in range(3):
+        recording = printed_recording(
+            ecg_mv(rate_per_min=60 + 10 * seed, seed=seed).astype(np.float32), fs_hz=FS_HZ
+        )
+        write_csv(recording, tmp_path / f"{seed}.csv")
+        lines.append(f"{seed}.png,{seed}.csv,{FS_HZ},render")
+    (tmp_path / "paired.csv").write_text("\n".join(lines) + "\n")
+
+    def digitize(path, fs_hz):
+        if path.stem == "2":
+            raise StageError("stage0", "2.png: nothing found")
+        truth = read_csv(path.with_suffix(".csv"), fs_hz=fs_hz)
+        noise_mv = np.random.default_rng(7).normal(0, 0.01, truth.signals_mv.shape)
+        return Recording((truth.signals_mv + noise_mv).astype(np.float32), fs_hz)
+
+    report = evaluate(tmp_path / "paired.csv", digitize, measured=True)
+    document = json.loads(json.dumps(report.to_json()))
+    rate, *_, st = document["agreements"]
+
+    assert (rate["figure"], rate["n"], rate["n_truth_only"]) == ("rate_per_min", 2, 1)
+    assert rate["bias"] == pytest.approx(0, abs=0.5)
+    assert (st["n"], st["n_truth_only"]) == (24, 12)
+    assert document["images"][2]["measures"]["read"]["rate_per_min"] is None
+    assert "truth only" in report.to_text()
+    assert evaluate(tmp_path / "paired.csv", digitize).agreements == ()
+
+
+def test_a_run_writes_the_table_and_the_report(tmp_path):
+    def done(picture):
+        if picture.name == "b":
+            return Failure(str(picture.source), "read", "b.png: no picture")
+        told = {"files": {}, "windows_s": {}, "quality": {}}
+        output = PageOutput(
+            **told,
+            layout="3x4+1",
+            rhythm="II",
+            mm_per_s=25,
+            mm_per_mv=10,
+            einthoven_mv=None,
+            verdict="ok",
+            doubts=(),
+            measures=Measures(rate_per_min=70, pr_ms=150).to_json(),
+        )
+        return PageDone(output, {}, "", None)
+
+    pictures = [Picture(tmp_path / f"{name}.png", name) for name in "ab"]
+    writing = Writing(tmp_path / "out", measure=True)
+    digitize_into(writing.out, pictures, writing, make=lambda seat: done)
+
+    with (writing.out / "measures.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["verdict"], row["pr_ms"]) for row in rows] == [("ok", "150"), ("failed", "")]
+    report = json.loads((writing.out / "run_report.json").read_text())
+    (output,) = report["outputs"].values()
+    assert output["measures"]["note"] == NOTE
+    assert output["measures"]["rate_per_min"] == 70
+
+
+@pytest.mark.parametrize("command", [["digitize", "x.png", "-o", "out"], ["evaluate", "x.csv"]])
+def test_the_commands_say_what_is_missing_before_they_begin(command, tmp_path, monkeypatch, capsys):
+    def missing():
+        raise InputError("the measures need the package neurokit2")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ecg_digitize.measures.beats.neurokit", missing)
+
+    assert main([*command, "--measure"]) == 2
+    assert "neurokit2" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_called_measures_leaves_the_table_its_name():
+    assert find_pages(["measures.png"]).pictures[0].name != "measures"
