@@ -18,6 +18,7 @@ from ecg_digitize.files import replacing, short_name
 from ecg_digitize.formats.fhir import SUFFIX as FHIR_SUFFIX
 from ecg_digitize.inputs import SUFFIXES, pages_of
 from ecg_digitize.many import NO_OVERRIDES, Overrides
+from ecg_digitize.measures.table import TABLE_NAME, MeasuredPage, write_table
 from ecg_digitize.models import TORCH
 from ecg_digitize.page_files import (
     OVERLAY_SUFFIX,
@@ -184,6 +185,7 @@ def digitize_into(
             "thumbs": writing.thumbs,
             "views": writing.views,
             "devices": device_kinds(seats),
+            **({"measure": True} if writing.measure else {}),
         },
         weights_dir=writing.weights_dir,
     )
@@ -224,6 +226,8 @@ def digitize_into(
         )
         if sheet is not None and (thumbs := _thumbs(done)):
             save_png(sheet, contact_sheet(thumbs))
+        if writing.measure:
+            write_table(out / TABLE_NAME, _measured(in_order))
         with replacing(out / REPORT_NAME) as partial:
             partial.write_text(report.to_json(), encoding="utf-8")
         if writing.views:
@@ -258,10 +262,10 @@ def _below(folder: Path, out: Path | None) -> Iterator[Path]:
 def _names(pages: Iterable[tuple[Path, int | None]]) -> list[str]:
     """Return names without suffix, each once, short enough for what is added to them.
 
-    No file of one picture may be another's, nor the report: the side file of a csv called x.fhir
-    would be the Observation of x.
+    No file of one picture may be another's, nor the report or the table of measures: the side
+    file of a csv called x.fhir would be the Observation of x.
     """
-    taken = {Path(REPORT_NAME).stem}
+    taken = {Path(REPORT_NAME).stem, Path(TABLE_NAME).stem}
     names = []
     for path, page_number in pages:
         end = "" if page_number is None else f"-p{page_number}"
@@ -349,6 +353,16 @@ def _output_from(meta: Mapping[str, Any], *, files: Mapping[str, tuple[Path, ...
     return PageOutput(
         **{**meta, "files": named, "windows_s": windows_s, "doubts": tuple(meta["doubts"])}
     )
+
+
+def _measured(in_order: Iterable[tuple[Picture, PageDone | Failure]]) -> Iterator[MeasuredPage]:
+    """Yield the rows of the table of measures."""
+    for picture, one in in_order:
+        source = picture.page.label
+        if isinstance(one, PageDone):
+            yield MeasuredPage(source, one.output.verdict, one.output.measures)
+        else:
+            yield MeasuredPage(source, "failed", None, one.error)
 
 
 def _thumbs(done: Mapping[Picture, PageDone]) -> list[tuple[str, Image]]:

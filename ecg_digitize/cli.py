@@ -47,6 +47,7 @@ exit codes: 0 all done, 2 unusable arguments, 3 some pages failed, 130 and 143 s
 
 exit codes: 0 all done, 2 unusable arguments, 3 some pages failed, 130 and 143 stopped""",
 }
+MEASURE_HELP: Final = "research figures, not for diagnosis (extra: measures)"
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 
@@ -132,6 +133,7 @@ def _add_using(command: Command) -> None:
     add("--format", default="csv", metavar="NAME,...", help=FORMAT_HELP)
     add("--no-overlay", action="store_true", help="write signals only")
     add("--no-report", action="store_true", help="do not write report.html")
+    add("--measure", action="store_true", help=f"also rate, intervals, axis, ST: {MEASURE_HELP}")
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 96 overlays on one sheet")
     add("--workers", type=_count, help="processes (default: one a core, from eight pages on)")
     add("--no-resume", action="store_true", help="read again what an earlier run has done")
@@ -160,6 +162,7 @@ def _add_using(command: Command) -> None:
     ).add_argument
     add("paired_csv", type=Path, help="columns image, fs, kind, truth or reference")
     add("--explain", action="store_true", help="say what each page's score is lost to")
+    add("--measure", action="store_true", help=f"compare rate, PR, ... too: {MEASURE_HELP}")
     add("--no-fusion", action="store_true", help="do not blend limb leads that follow from others")
     _add_passes(add)
     _add_json(add)

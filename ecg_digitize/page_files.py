@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from ecg_digitize.formats.description import Provenance, quality_of, windows_s
 from ecg_digitize.formats.writers import CSV, WRITERS, files_of
 from ecg_digitize.inputs import PageRef, read_page
 from ecg_digitize.many import NO_OVERRIDES, Overrides, digitize_told
+from ecg_digitize.measures import measure
 from ecg_digitize.models import BEST, TORCH, Models
 from ecg_digitize.openvino import spare_by
 from ecg_digitize.render.overlay import draw_overlay, save_png
@@ -57,6 +58,7 @@ class PageOutput:
     verdict: str  # "ok", "check" or "reject", see Recording
     doubts: tuple[str, ...]
     quality: Mapping[str, float]  # lead -> probability that it is right, see quality.py
+    measures: Mapping[str, Any] | None = None  # see Measures.to_json; None: nobody asked
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,7 @@ class Writing:
     overlay: bool = True
     thumbs: bool = False
     views: bool = False  # for report.html
+    measure: bool = False  # see measures; needs neurokit2
 
     def __call__(self, seat: Seat) -> Write:
         """Load the networks and return what writes the files of one picture.
@@ -148,7 +151,7 @@ class Writing:
         read_s, write_s = laps_s["read"], laps_s["write"]
         shown = drawn if self.thumbs else None
         return PageDone(
-            output=_output(result, self.files(picture)),
+            output=_output(result, self.files(picture), measured=self.measure),
             timings_s={"read": read_s, **result.timings_s, "write": write_s},
             picture_sha256=picture_sha256,
             thumb=None if shown is None else thumbnail(shown, size_px=SHEET_THUMB_PX),
@@ -176,7 +179,9 @@ def caption(name: str, output: PageOutput) -> str:
     return f"{name}  {output.verdict}  strip {output.rhythm}  I - II + III {apart_mv:.3f} mV"
 
 
-def _output(result: Digitization, files: Mapping[str, tuple[Path, ...]]) -> PageOutput:
+def _output(
+    result: Digitization, files: Mapping[str, tuple[Path, ...]], *, measured: bool
+) -> PageOutput:
     recording, apart_mv = result.recording, result.einthoven_mv
     return PageOutput(
         files={name: tuple(map(str, paths)) for name, paths in files.items()},
@@ -189,4 +194,5 @@ def _output(result: Digitization, files: Mapping[str, tuple[Path, ...]]) -> Page
         verdict=recording.verdict,
         doubts=result.doubts,
         quality=quality_of(recording),
+        measures=measure(recording).to_json() if measured else None,
     )

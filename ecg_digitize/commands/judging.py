@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 def evaluate(arguments: argparse.Namespace) -> int:
     """Score the shipped weights on pictures with truth."""
     from ecg_digitize.inputs import read_page
+    from ecg_digitize.measures.beats import neurokit
     from ecg_digitize.pipeline import digitize_page
     from ecg_digitize.training.evaluate import EvaluationReport
     from ecg_digitize.training.evaluate import evaluate as score
     from ecg_digitize.types import Recording
 
+    if arguments.measure:
+        neurokit()  # what is missing is said before the first page is read
     models = models_of(arguments)
 
     def digitize_file(path: Path, fs_hz: float) -> Recording:
@@ -43,7 +46,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
         )
         write_json(arguments.json, report.to_json())
 
-    report = score(arguments.paired_csv, digitize_file, explain=arguments.explain, progress=keep)
+    report = score(
+        arguments.paired_csv,
+        digitize_file,
+        explain=arguments.explain,
+        measured=arguments.measure,
+        progress=keep,
+    )
     print(report.to_text(), end="")
     return PAGES_FAILED if report.failures else DONE
 

@@ -43,10 +43,13 @@ def _digitize(arguments: argparse.Namespace, paths: Sequence[Path], called: dict
     from ecg_digitize.formats.writers import formats_named
     from ecg_digitize.layouts import family_named
     from ecg_digitize.many import Overrides
+    from ecg_digitize.measures.beats import neurokit
     from ecg_digitize.openvino import device_for
     from ecg_digitize.page_files import Writing
 
     formats = formats_named(arguments.format, fs_hz=arguments.fs)
+    if arguments.measure:
+        neurokit()  # what is missing is said before the first page is read
     found = find_pages(paths, out=arguments.out, called=called)
     n_pages = len(found.pictures)
     workers = arguments.workers or (1 if n_pages < APART_FROM_PAGES else None)
@@ -62,6 +65,7 @@ def _digitize(arguments: argparse.Namespace, paths: Sequence[Path], called: dict
         overlay=not arguments.no_overlay,
         thumbs=arguments.contact_sheet is not None,
         views=not arguments.no_report,
+        measure=arguments.measure,
     )
     if arguments.dry_run:
         return _dry_run(found, writing)

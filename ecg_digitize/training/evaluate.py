@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from ecg_digitize.layout import LEADS
+from ecg_digitize.measures import Measures, measure
 from ecg_digitize.metrics import (
     CAP_RATIO,
     ImageScore,
@@ -17,7 +18,8 @@ from ecg_digitize.metrics import (
     image_snr,
     of_length,
 )
-from ecg_digitize.training import explain_table
+from ecg_digitize.training import agreement, explain_table
+from ecg_digitize.training.agreement import Agreement, MeasuredPair
 from ecg_digitize.training.explain import Explanation, mean
 from ecg_digitize.training.explain import explain as explain_page
 from ecg_digitize.training.pairs import Pair, read_pairs, truths_of
@@ -70,6 +72,7 @@ class ImageResult:
         layout: What the sheet was read as.
         verdict: "ok", "check", "reject", or "failed".
         doubts: Why it should be looked at, see ``doubts``.
+        measures: Rate, intervals, axis and ST, None if nobody asked.
     """
 
     image: str
@@ -84,6 +87,7 @@ class ImageResult:
     layout: str = ""
     verdict: str = "failed"
     doubts: tuple[str, ...] = ()
+    measures: MeasuredPair | None = None
 
     @property
     def name(self) -> str:
@@ -171,6 +175,12 @@ class EvaluationReport:
                 kinds.setdefault(result.kind, []).append(result.explanation)
         return kinds
 
+    @property
+    def agreements(self) -> tuple[Agreement, ...]:
+        """How measures on what was read agree with those on the truth; empty if nobody asked."""
+        pairs = [result.measures for result in self.results if result.measures is not None]
+        return agreement.agreements(pairs) if pairs else ()
+
     def to_text(self) -> str:
         """Return the report as a table to read."""
         names = [result.name for result in self.results]
@@ -188,6 +198,8 @@ class EvaluationReport:
         if self.explained:
             pages = [(r.name, r.explanation) for r in self.results if r.explanation is not None]
             lines += ["", explain_table.to_text(pages, self.explained).rstrip("\n")]
+        if self.agreements:
+            lines += ["", agreement.to_text(self.agreements).rstrip("\n")]
         for result in self.failures:
             lines += ["", f"FAILED {result.image}: {result.error}"]
         return "\n".join(lines) + "\n"
@@ -202,6 +214,7 @@ class EvaluationReport:
             "explained_by_kind": [
                 {"kind": kind, **asdict(mean(members))} for kind, members in self.explained.items()
             ],
+            "agreements": [asdict(one) for one in self.agreements],
             "images": [asdict(result) for result in self.results],
         }
         cleaned: dict[str, Any] = _finite_or_none(report)
@@ -214,6 +227,7 @@ def evaluate(
     *,
     cap_ratio: float | None = CAP_RATIO,
     explain: bool = False,
+    measured: bool = False,
     progress: Callable[[EvaluationReport], None] | None = None,
 ) -> EvaluationReport:
     """Digitize every picture of a table and compare it with its truth.
@@ -227,18 +241,22 @@ def evaluate(
             is the picture's failure, never the end of the evaluation.
         cap_ratio: Largest linear ratio an image can score; None for no cap.
         explain: Say of each picture what its score is lost to.
+        measured: Compare rate, intervals, axis and ST of the reading with those of the truth.
         progress: Called after each picture with the report of those done.
 
     Returns:
         The report.
 
     Raises:
-        InputError: The table, a truth or a reference is missing or cannot be used.
+        InputError: The table, a truth or a reference is missing or cannot be used; or neurokit2
+            is not installed, and measures are wanted.
     """
     pairs = read_pairs(Path(paired_csv))
     report = EvaluationReport((), len(pairs))
     for pair, truth in zip(pairs, truths_of(pairs, digitize), strict=True):
-        result = _judge(pair, truth, digitize, cap_ratio=cap_ratio, explain=explain)
+        result = _judge(
+            pair, truth, digitize, cap_ratio=cap_ratio, explain=explain, measured=measured
+        )
         report = EvaluationReport((*report.results, result), len(pairs))
         if progress is not None:
             progress(report)
@@ -252,6 +270,7 @@ def _judge(
     *,
     cap_ratio: float | None,
     explain: bool,
+    measured: bool,
 ) -> ImageResult:
     truth_mv, fs_hz = truth.signals_mv, pair.fs_hz
     read_mv, error, recording = np.zeros_like(truth_mv), None, None
@@ -281,7 +300,13 @@ def _judge(
         layout="" if recording is None else recording.layout.name,
         verdict="failed" if recording is None else recording.verdict,
         doubts=() if recording is None else recording.doubts,
+        measures=_measured(truth, recording) if measured else None,
     )
+
+
+def _measured(truth: Recording, read: Recording | None) -> MeasuredPair:
+    failed = Measures(notes=("the page failed",))
+    return MeasuredPair(measure(truth), failed if read is None else measure(read))
 
 
 def count_leads(

@@ -324,9 +324,11 @@ def test_the_report_shows_the_worst_of_many_pages(pictures, monkeypatch):
     monkeypatch.setattr(batch, "MOST_SHOWN", 1)
     output = page_files._output
 
-    def rejected_in_b(result, files):
+    def rejected_in_b(result, files, **options):
         is_bad = Path(result.source).parent.name == "b"
-        return replace(output(result, files), **({"verdict": "reject"} if is_bad else {}))
+        return replace(
+            output(result, files, **options), **({"verdict": "reject"} if is_bad else {})
+        )
 
     monkeypatch.setattr(page_files, "_output", rejected_in_b)
     paths = [str(pictures / name) for name in ("a", "b/page.png")]
