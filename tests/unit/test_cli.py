@@ -142,7 +142,7 @@ def test_digitize_a_batch_with_a_failure(pictures, capsys):
     assert output["files"] == {"csv": [str(out / "page-2.csv"), str(out / "page-2.json")]}
     assert set(output) == {
         *("files", "layout", "rhythm", "windows_s", "mm_per_s", "mm_per_mv", "einthoven_mv"),
-        *("verdict", "doubts", "quality"),
+        *("verdict", "doubts", "quality", "measures"),
     }
     assert output["layout"] == "3x4+1"
     assert output["windows_s"]["aVR"] == [2.5, 5.0]
