@@ -20,6 +20,9 @@ from ecg_digitize.stage2.whole import WholeNet
 settings.register_profile("same every time", derandomize=True)
 settings.load_profile("same every time")
 
+if n_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // n_workers))
+
 TINY_BACKBONE = "test_efficientnet"  # timm's own, for tests
 
 
