@@ -149,7 +149,7 @@ class Reading:
 class Digitizer:
     """Reads pages with networks that are loaded once.
 
-    Threads may share one. Pages are then read one after the other, since each takes up to 2.3 GB;
+    Threads may share one. Pages are then read one after the other, since each takes up to 3 GB;
     `at_once` allows more.
     """
 
