@@ -20,6 +20,7 @@ from ecg_digitize.measures.beats import (
     neurokit,
     resampled,
 )
+from ecg_digitize.measures.synchrony import check_synchronous
 from ecg_digitize.measures.waves import Waves, find_waves
 from ecg_digitize.types import Float64, Mask, Recording
 
@@ -133,6 +134,7 @@ def measure(recording: Recording) -> Measures:
     try:
         if whole.sum() < LEAST_LEADS:
             raise NotMeasured(f"fewer than {LEAST_LEADS} leads show a whole beat")
+        check_synchronous(signals_mv, mean)
         waves = find_waves(mean.times_s, mean.beats_mv[whole])
     except NotMeasured as error:
         return replace(on_beat, notes=(*notes, f"no intervals, axis and ST: {error}"))

@@ -211,6 +211,20 @@ def test_a_hole_in_the_strip_is_not_bridged():
 
 
 @needs_neurokit
+@pytest.mark.parametrize(("shift_ms", "is_measured"), [(0, True), (60, False), (-60, False)])
+def test_columns_that_lag_behind_the_strip_have_no_intervals(shift_ms, is_measured):
+    """Some programs print them so: the QRS complex of all leads together would be too long."""
+    signals_mv = ecg_mv()
+    above = [lead != "II" for lead in LEADS]
+    signals_mv[above] = np.roll(signals_mv[above], round(shift_ms * FS_HZ / 1000), axis=1)
+    found = measured(signals_mv)
+
+    assert found.rate_per_min == pytest.approx(70, abs=1)
+    assert (found.qrs_ms is not None) == is_measured
+    assert any("not of the same moments" in note for note in found.notes) != is_measured
+
+
+@needs_neurokit
 def test_rejected_readings_and_leads_that_are_probably_wrong_are_left_out():
     recording = printed_recording(ecg_mv().astype(np.float32), fs_hz=FS_HZ)
     quality = np.ones(12, np.float32)
