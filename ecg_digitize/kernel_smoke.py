@@ -23,6 +23,12 @@ from unittest import mock
 BAD_PAGES = ("zz_missing", "zz_truncated")
 KEPT = ".submission.parquet.pages/*.npz"
 TIMEOUT_S = 1800
+_DIALS = (
+    (socket.socket, "connect"),
+    (socket.socket, "connect_ex"),
+    (socket, "create_connection"),
+    (socket, "getaddrinfo"),
+)
 
 
 class SmokeError(Exception):
@@ -41,12 +47,7 @@ def execute(notebook: Path) -> None:
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
     namespace: dict[str, Any] = {"__name__": "__main__"}
     with ExitStack() as stack:
-        for owner, name in (
-            (socket.socket, "connect"),
-            (socket.socket, "connect_ex"),
-            (socket, "create_connection"),
-            (socket, "getaddrinfo"),
-        ):
+        for owner, name in _DIALS:
             stack.enter_context(mock.patch.object(owner, name, _refuse))
         for cell in cells:
             source = "".join(cell["source"])
@@ -245,3 +246,6 @@ if __name__ == "__main__":
     if sys.argv[2:] and hasattr(os, "sched_setaffinity"):
         _leave_one_core()
     execute(Path(sys.argv[1]))
+elif __name__ == "__mp_main__":  # in a process that the notebook starts to read pages
+    for owner, name in _DIALS:
+        setattr(owner, name, _refuse)

@@ -29,8 +29,6 @@ WARM_PAGES: Final = 100
 WINDOW_PAGES: Final = 100
 """Memory is the median over so many pages: it rises and falls by a third within each page."""
 GROWTH: Final = 0.10
-UNSEEN: Final = 0.01
-"""Share of the samples that a page without a doubt may miss, at ends of rows for instance."""
 LOOK_EVERY_S: Final = 2.0
 
 
@@ -136,8 +134,8 @@ def _row_bars(row: dict) -> list[str]:
     if not signals or any(np.isinf(mv).any() or mv.size == 0 for mv in signals):
         return [f"{row['path']}: no signals, or infinite ones"]
     unseen = np.mean([np.isnan(mv).mean() for mv in signals])
-    is_holed = row["status"] == "ok" and unseen > UNSEEN
-    return [f"{row['path']}: ok, but {unseen:.0%} is NaN"] if is_holed else []
+    is_holed = row["status"] == "ok" and unseen > 0
+    return [f"{row['path']}: ok, but {unseen:.2%} is NaN"] if is_holed else []
 
 
 def _watch(process: "subprocess.Popen[bytes]", out: Path) -> Iterator[Look]:
