@@ -226,10 +226,10 @@ def digitize_into(
         )
         if sheet is not None and (thumbs := _thumbs(done)):
             save_png(sheet, contact_sheet(thumbs))
-        if writing.measure:
-            write_table(out / TABLE_NAME, _measured(in_order))
         with replacing(out / REPORT_NAME) as partial:
             partial.write_text(report.to_json(), encoding="utf-8")
+        if writing.measure:
+            write_table(out / TABLE_NAME, _measured(in_order))
         if writing.views:
             shown = _worst(done)
             try:

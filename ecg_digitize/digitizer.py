@@ -24,9 +24,9 @@ import numpy as np
 
 from ecg_digitize.engine.seats import devices_named
 from ecg_digitize.errors import InputError
+from ecg_digitize.extras import load
 from ecg_digitize.failures import attempt
 from ecg_digitize.formats.description import Provenance, quality_of
-from ecg_digitize.formats.extra import load
 from ecg_digitize.formats.writers import WRITERS, formats_named
 from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.inputs import PageRef, Source, name_of, read_page

@@ -78,3 +78,12 @@ def run_python():
         return done
 
     return run
+
+
+@pytest.fixture
+def colour():
+    """A smooth picture without symmetry, (160, 200, 3) uint8."""
+    height, width = 160, 200
+    y, x = np.mgrid[0:height, 0:width]
+    channels = x * 255 // width, y * 255 // height, (x + y) * 255 // (height + width)
+    return np.stack(channels, axis=-1).astype(np.uint8)

@@ -46,6 +46,7 @@ def _digitize(arguments: argparse.Namespace, paths: Sequence[Path], called: dict
     from ecg_digitize.measures.beats import neurokit
     from ecg_digitize.openvino import device_for
     from ecg_digitize.page_files import Writing
+    from ecg_digitize.types import Failure
 
     formats = formats_named(arguments.format, fs_hz=arguments.fs)
     if arguments.measure:
@@ -72,7 +73,7 @@ def _digitize(arguments: argparse.Namespace, paths: Sequence[Path], called: dict
     with bar(n_pages, is_quiet=arguments.quiet) as step, stop_on_signals() as stop:
 
         def progress(picture: "Picture", outcome: "PageDone | Failure", is_known: bool) -> None:
-            is_told = not is_known and (not arguments.quiet or not hasattr(outcome, "output"))
+            is_told = not is_known and (not arguments.quiet or isinstance(outcome, Failure))
             step(_line(picture, outcome) if is_told else None)
 
         report = digitize_into(

@@ -24,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 
 from ecg_digitize.errors import InputError
+from ecg_digitize.extras import load
 from ecg_digitize.files import replacing
 from ecg_digitize.formats.description import (
     SOFTWARE,
@@ -32,7 +33,6 @@ from ecg_digitize.formats.description import (
     told_lines,
     told_of_lead,
 )
-from ecg_digitize.formats.extra import load
 from ecg_digitize.formats.leads import LEAD_CODES
 from ecg_digitize.formats.steps import NOT_SEEN, Steps, to_steps
 from ecg_digitize.layout import LEADS

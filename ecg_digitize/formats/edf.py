@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from ecg_digitize.errors import InputError
+from ecg_digitize.extras import load
 from ecg_digitize.files import replacing
 from ecg_digitize.formats.description import (
     SOFTWARE,
@@ -25,7 +26,6 @@ from ecg_digitize.formats.description import (
     told_of_lead,
     unseen_inside,
 )
-from ecg_digitize.formats.extra import load
 from ecg_digitize.formats.steps import NOT_SEEN, to_steps
 from ecg_digitize.layout import LEADS
 from ecg_digitize.types import Recording

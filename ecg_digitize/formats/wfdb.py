@@ -15,9 +15,9 @@ from typing import Final
 
 import numpy as np
 
+from ecg_digitize.extras import load
 from ecg_digitize.files import replacing
 from ecg_digitize.formats.description import Provenance, told_lines
-from ecg_digitize.formats.extra import load
 from ecg_digitize.formats.steps import to_steps
 from ecg_digitize.layout import LEADS
 from ecg_digitize.types import Recording

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from ecg_digitize.errors import InputError
+from ecg_digitize.extras import load
 from ecg_digitize.formats import csv, dicom, edf, fhir, parquet, wfdb
 from ecg_digitize.formats.description import Provenance
-from ecg_digitize.formats.extra import load
 from ecg_digitize.types import Recording
 
 

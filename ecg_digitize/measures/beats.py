@@ -4,7 +4,6 @@ All rows of a printout are recorded at the same time, so the beats that are foun
 strip are those of every lead, though most leads show only some of them.
 """
 
-import importlib
 import warnings
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
 
-from ecg_digitize.errors import InputError
+from ecg_digitize.extras import load
 from ecg_digitize.layout import LEADS
 from ecg_digitize.types import Float64, Mask, Recording
 
@@ -108,13 +107,7 @@ def neurokit() -> Any:
     Raises:
         InputError: It is not installed.
     """
-    try:
-        return importlib.import_module("neurokit2")
-    except ImportError as error:
-        raise InputError(
-            f"the measures need the package neurokit2, which cannot be imported ({error}); "
-            'run pip install "ecg-digitize[measures]"'
-        ) from error
+    return load("neurokit2", extra="measures")
 
 
 def resampled(recording: Recording) -> Float64:

@@ -4,12 +4,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from ecg_digitize.formats.extra import load
-from ecg_digitize.layout import LEADS
+from ecg_digitize.extras import load
+from ecg_digitize.frames import MM_PER_INCH
+from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.types import Recording
 
-MM_PER_S: Final = 25.0
-MM_PER_MV: Final = 10.0
+MM_PER_S: Final = COMPETITION.mm_per_s
+MM_PER_MV: Final = COMPETITION.mm_per_mv
 _ABOVE_MM: Final = 10.0  # of a row without a taller stroke, up from 0 mV
 _BELOW_MM: Final = 8.0
 _SPARE_MM: Final = 3.0
@@ -42,7 +43,9 @@ def draw_chart(recording: Recording, axes: Any = None) -> Any:
     width_mm = MM_PER_S * layout.duration_s
     if axes is None:
         pyplot = load("matplotlib.pyplot", extra="plot")
-        _, axes = pyplot.subplots(figsize=(width_mm / 25.4, height_mm / 25.4), layout="constrained")
+        _, axes = pyplot.subplots(
+            figsize=(width_mm / MM_PER_INCH, height_mm / MM_PER_INCH), layout="constrained"
+        )
     for every_mm, colour, width in ((1, _MINOR_RGB, 0.3), (5, _MAJOR_RGB, 0.6)):
         for x in np.arange(0, width_mm + every_mm, every_mm):
             axes.axvline(x, color=colour, linewidth=width, zorder=0)

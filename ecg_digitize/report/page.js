@@ -153,8 +153,6 @@ async function unpacked(page) {
     told.leads.map((lead, k) => [lead, counts.subarray(k * each, (k + 1) * each)]));
 }
 
-const MM_PER_S = 25;
-const MM_PER_MV = 10;
 const MARGIN_MM = 8;
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -167,7 +165,7 @@ function svg(tag, attributes, text = "") {
 
 // The rows as they were printed, on standard paper; units are millimetres.
 function drawn(page, signals) {
-  const mmOf = (count) => count * told.mv_per_count * MM_PER_MV;
+  const mmOf = (count) => count * told.mv_per_count * told.mm_per_mv;
   const traces = page.rows.map((row) => row.map(([lead, start_s, stop_s]) => {
     const from = Math.round(start_s * page.fs_hz);
     const counts = signals[lead].subarray(from, Math.round(stop_s * page.fs_hz));
@@ -186,13 +184,13 @@ function drawn(page, signals) {
     return zero;
   });
   const seconds = Math.max(...page.rows.flat().map(([, , stop_s]) => stop_s));
-  const [width, height] = [2 * MARGIN_MM + seconds * MM_PER_S, y + MARGIN_MM];
+  const [width, height] = [2 * MARGIN_MM + seconds * told.mm_per_s, y + MARGIN_MM];
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
   root.append(
     svg("title", {}, `Signals of ${page.name}: ${page.leads.map((lead) => lead.lead).join(", ")}`),
     lines(width, height, 1, "var(--minor)", 0.1), lines(width, height, 5, "var(--major)", 0.2));
   traces.forEach((row, k) => row.forEach(({ lead, start_s, counts }) => {
-    const x = MARGIN_MM + start_s * MM_PER_S;
+    const x = MARGIN_MM + start_s * told.mm_per_s;
     root.append(
       svg("text", { x: x + 1, y: zeros[k] - 7, "font-size": 4, fill: "var(--trace)" }, lead),
       svg("path", { d: pathOf(counts, x, zeros[k], page.fs_hz, mmOf), fill: "none",
@@ -206,7 +204,7 @@ function pathOf(counts, x, zero, fs_hz, mmOf) {
   counts.forEach((count, k) => {
     const seenHere = count !== told.not_seen;
     if (seenHere) {
-      const at = `${(x + (k / fs_hz) * MM_PER_S).toFixed(2)} ${(zero - mmOf(count)).toFixed(2)}`;
+      const at = `${(x + (k / fs_hz) * told.mm_per_s).toFixed(2)} ${(zero - mmOf(count)).toFixed(2)}`;
       d += `${down ? "L" : "M"}${at}`;
     }
     down = seenHere;

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ecg_digitize.formats.description import quality_of, windows_s
 from ecg_digitize.layout import LEADS, Layout
 from ecg_digitize.types import Digitization, Float32, Image, Recording
 
@@ -110,7 +111,7 @@ def view_page(
         mm_per_s=layout.mm_per_s,
         mm_per_mv=layout.mm_per_mv,
         fs_hz=fs_hz,
-        leads=tuple(_shown_lead(recording, lead) for lead in layout.leads),
+        leads=_shown_leads(recording),
         rows=_rows(layout),
         files=files,
         overlay_file=overlay_file,
@@ -155,18 +156,15 @@ def unpack_signals(packed: bytes) -> Float32:
     return signals_mv.reshape(len(LEADS), -1).astype(np.float32)
 
 
-def _shown_lead(recording: Recording, lead: str) -> ShownLead:
-    index, segment = LEADS.index(lead), recording.layout.segment(lead)
-    start, stop = recording.layout.window(lead, recording.signals_mv.shape[1])
-    printed_mv = recording.signals_mv[index, start:stop]
-    quality = None if recording.quality is None else float(recording.quality[index])
-    return ShownLead(
-        lead=lead,
-        start_s=round(segment.start_s, 4),
-        stop_s=round(segment.stop_s, 4),
-        quality=None if quality is None or np.isnan(quality) else round(quality, 3),
-        unseen=round(float(np.isnan(printed_mv).mean()), 3) if printed_mv.size else 1.0,
-    )
+def _shown_leads(recording: Recording) -> tuple[ShownLead, ...]:
+    layout, right = recording.layout, quality_of(recording)
+    leads = []
+    for lead, (start_s, stop_s) in windows_s(layout).items():
+        start, stop = layout.window(lead, recording.signals_mv.shape[1])
+        printed_mv = recording.signals_mv[LEADS.index(lead), start:stop]
+        unseen = float(np.isnan(printed_mv).mean()) if printed_mv.size else 1.0
+        leads.append(ShownLead(lead, start_s, stop_s, right.get(lead), round(unseen, 3)))
+    return tuple(leads)
 
 
 def _rows(layout: Layout) -> tuple[tuple[tuple[str, float, float], ...], ...]:

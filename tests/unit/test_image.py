@@ -21,15 +21,6 @@ CASES = Path(__file__).parents[3] / "shared" / "data" / "cases"
 
 
 @pytest.fixture
-def colour():
-    """A smooth picture without symmetry, (H, W, 3) uint8."""
-    y, x = np.mgrid[0:H, 0:W]
-    return np.stack([x * 255 // W, y * 255 // H, (x + y) * 255 // (H + W)], axis=-1).astype(
-        np.uint8
-    )
-
-
-@pytest.fixture
 def save(tmp_path):
     def _save(array_or_picture, name, **options):
         picture = array_or_picture

@@ -21,15 +21,6 @@ H, W = 160, 200
 
 
 @pytest.fixture
-def colour():
-    """A smooth picture without symmetry, (H, W, 3) uint8."""
-    y, x = np.mgrid[0:H, 0:W]
-    return np.stack([x * 255 // W, y * 255 // H, (x + y) * 255 // (H + W)], axis=-1).astype(
-        np.uint8
-    )
-
-
-@pytest.fixture
 def two_pages(tmp_path):
     """A TIFF with a red page and a larger blue one."""
     path = tmp_path / "two.tif"
