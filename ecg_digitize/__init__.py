@@ -12,7 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ecg_digitize.digitizer import Digitizer, Reading
+    from ecg_digitize.digitizer import DigitizedPage, Digitizer
     from ecg_digitize.image import read_image
     from ecg_digitize.inputs import PageRef, pages_of, read_page
     from ecg_digitize.many import digitize, digitize_many
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Digitization", "Digitizer", "Failure", "Page", "PageRef", "Reading", "Recording",
+    "Digitization", "DigitizedPage", "Digitizer", "Failure", "Page", "PageRef", "Recording",
     "digitize", "digitize_many", "digitize_page", "load_models", "pages_of", "read_image",
     "read_page",
 ]  # fmt: skip
@@ -33,11 +33,11 @@ _HOME = {
     "digitize_page": "pipeline",
     "load_models": "models",
     "Digitization": "types",
+    "DigitizedPage": "digitizer",
     "Digitizer": "digitizer",
     "Failure": "types",
     "Page": "types",
     "PageRef": "inputs",
-    "Reading": "digitizer",
     "Recording": "types",
     "pages_of": "inputs",
     "read_image": "image",

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Reading:
+class DigitizedPage:
     """What was read of a page."""
 
     page: Page
@@ -207,7 +207,7 @@ class Digitizer:
         layout: str | None = None,
         mm_per_s: float | None = None,
         mm_per_mv: float | None = None,
-    ) -> Reading:
+    ) -> DigitizedPage:
         """Read a page.
 
         Args:
@@ -238,11 +238,11 @@ class Digitizer:
             options=options,
             weights_dir=self._weights_dir,
         )
-        return Reading(page, result, provenance)
+        return DigitizedPage(page, result, provenance)
 
     def digitize_many(
         self, sources: Iterable[Source], **options: Any
-    ) -> Iterator[Reading | Failure]:
+    ) -> Iterator[DigitizedPage | Failure]:
         """Read pages one after the other; one that fails is a Failure, and the others go on.
 
         Args:

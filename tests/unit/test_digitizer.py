@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from ecg_digitize import Digitizer, Failure, Reading, digitizer
+from ecg_digitize import DigitizedPage, Digitizer, Failure, digitizer
 from ecg_digitize.errors import InputError
 from ecg_digitize.files import sha256_of
 from ecg_digitize.formats.csv import read_csv
@@ -116,8 +116,8 @@ def test_one_that_fails_costs_no_other(reads, tmp_path):
     sources = [WHITE, tmp_path / "gone.png", np.zeros((200, 300, 3), np.uint8), WHITE]
     with Digitizer() as reader:
         first, gone, fault, last = reader.digitize_many(sources)
-    assert isinstance(first, Reading)
-    assert isinstance(last, Reading)
+    assert isinstance(first, DigitizedPage)
+    assert isinstance(last, DigitizedPage)
     assert isinstance(gone, Failure)
     assert (gone.stage, fault.stage) == ("read", "unexpected")
 
