@@ -14,7 +14,7 @@ from typing import Any, Final
 from ecg_digitize import __version__
 from ecg_digitize.commands import judging, making, using
 from ecg_digitize.commands.shared import UNUSABLE
-from ecg_digitize.environment import set_threads
+from ecg_digitize.environment import set_environment
 from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.stage2.members import MEMBERS
 
@@ -54,7 +54,7 @@ Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.Arg
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    set_threads()
+    set_environment()
     if argv[:1] == ["submit"]:  # has its own parser, which travels in the notebook
         from ecg_digitize import submission
 

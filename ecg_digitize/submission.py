@@ -32,7 +32,7 @@ from ecg_digitize.engine.spare import load_on
 from ecg_digitize.engine.stop import Stop, stop_on_signals
 from ecg_digitize.engine.store import open_store, settings_hash
 from ecg_digitize.engine.workers import Lost, Make, work_on
-from ecg_digitize.environment import set_threads
+from ecg_digitize.environment import set_environment
 from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.failures import attempt
 from ecg_digitize.files import replacing
@@ -182,7 +182,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("ecg_digitize").setLevel(logging.INFO)  # Jupyter may own the root logger
-    set_threads()
+    set_environment()
     names = [level.name for level in LEVELS]
     try:
         seats = seats_for(devices_named(arguments.device), workers=arguments.workers)
