@@ -37,6 +37,7 @@ from ecg_digitize.models import BEST, TORCH, Models
 from ecg_digitize.openvino import device_for, load_by
 from ecg_digitize.render.chart import draw_chart
 from ecg_digitize.render.overlay import draw_overlay
+from ecg_digitize.sheet.marks import Marks, marks_of
 from ecg_digitize.types import Digitization, Failure, Image, Page, Recording
 
 if TYPE_CHECKING:
@@ -127,6 +128,15 @@ class DigitizedPage:
         """Write a WFDB record; see ``write``."""
         return self.write(stem, format="wfdb")
 
+    def marks(self) -> Marks:
+        """Return where the grid, the rows and the leads were found, to be moved and read again.
+
+        wrong = digitizer.digitize("page.png")
+        marks = dataclasses.replace(wrong.marks(), strips=("V1",))
+        right = digitizer.digitize("page.png", marks=marks)
+        """
+        return marks_of(self.digitization, self.page)
+
     def overlay(self) -> Image:
         """Return the traces drawn on the picture, (H, W, 3) uint8 RGB."""
         return draw_overlay(self.page, self.digitization)
@@ -207,6 +217,7 @@ class Digitizer:
         layout: str | None = None,
         mm_per_s: float | None = None,
         mm_per_mv: float | None = None,
+        marks: Marks | None = None,
     ) -> DigitizedPage:
         """Read a page.
 
@@ -217,6 +228,8 @@ class Digitizer:
             layout: What is printed, "6x2" for instance; None asks the page.
             mm_per_s: Paper speed; None asks the page.
             mm_per_mv: Gain; None asks the page.
+            marks: Where somebody saw the grid, the rows and the leads, see ``DigitizedPage.marks``;
+                then `layout` is not asked. None searches them.
 
         Raises:
             ImageError: It cannot be read.
@@ -225,7 +238,7 @@ class Digitizer:
         """
         if self._models is None:
             raise InputError("this Digitizer is closed; make another one")
-        overrides = Overrides(family_named(layout), mm_per_s, mm_per_mv)
+        overrides = Overrides(marks or family_named(layout), mm_per_s, mm_per_mv)
         options = {**self._options, "fs_hz": fs_hz, **overrides.to_json()}
         with self._free:
             page = read_page(source, page_number=page_number)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from ecg_digitize.errors import InputError
+from ecg_digitize.layout import LEADS
+
+_SINGLE: Final = "1x1"
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,11 @@ class Family:
     def n_columns(self) -> int:
         """Leads of a row."""
         return len(self.rows[0])
+
+    @property
+    def full_name(self) -> str:
+        """What ``family_named`` knows it by."""
+        return self.name if self.name != _SINGLE else f"{_SINGLE} {self.rows[0][0]}"
 
 
 def _by_columns(name: str, *columns: str) -> Family:
@@ -51,8 +59,16 @@ WITHOUT_NAMES: Final = {3: ("3x4", 0), 4: ("3x4", 1), 7: ("6x2", 1), 12: ("12x1"
 """By how many rows there are: the family, and its strips, that leave one usual reading."""
 
 
+def single(lead: str) -> Family:
+    """Return the family of a sheet that shows one lead."""
+    return Family(_SINGLE, ((lead,),))
+
+
 def family_named(name: str | None) -> Family | None:
     """Return the family of that name, in upper or lower case; None for None.
+
+    Args:
+        name: One of FAMILIES, or "1x1" with a lead behind it, "1x1 II" for instance.
 
     Raises:
         InputError: There is none.
@@ -60,7 +76,8 @@ def family_named(name: str | None) -> Family | None:
     if name is None:
         return None
     known = {family.name.casefold(): family for family in FAMILIES}
+    known |= {single(lead).full_name.casefold(): single(lead) for lead in LEADS}
     if name.casefold() not in known:
-        names = ", ".join(family.name for family in FAMILIES)
+        names = ", ".join((*(family.name for family in FAMILIES), "1x1 II, 1x1 with another lead"))
         raise InputError(f'layout: expected one of {names}, but got "{name}"')
     return known[name.casefold()]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from ecg_digitize.failures import attempt
 from ecg_digitize.frames import TRACE_FS_HZ
@@ -14,6 +14,8 @@ from ecg_digitize.inputs import Source, name_of, read_page
 from ecg_digitize.layouts import Family
 from ecg_digitize.models import Models, load_models
 from ecg_digitize.pipeline import digitize_page
+from ecg_digitize.sheet.marked import marked_sheet
+from ecg_digitize.sheet.marks import Marks
 from ecg_digitize.types import Digitization, Failure, Page
 
 _Item = TypeVar("_Item")
@@ -80,17 +82,21 @@ def digitize_many(
 
 @dataclass(frozen=True)
 class Overrides:
-    """What somebody tells of all pages of a batch, whatever these show; None asks each page."""
+    """What somebody tells of a page, or of all pages of a batch; None asks each page."""
 
-    family: Family | None = None
+    sheet: Family | Marks | None = None
     mm_per_s: float | None = None
     mm_per_mv: float | None = None
 
-    def to_json(self) -> dict[str, str | float]:
+    def to_json(self) -> dict[str, Any]:
         """Return those that are given."""
         told = {"mm_per_s": self.mm_per_s, "mm_per_mv": self.mm_per_mv}
-        given: dict[str, str | float] = {k: v for k, v in told.items() if v is not None}
-        return {"layout": self.family.name, **given} if self.family else given
+        given: dict[str, Any] = {k: v for k, v in told.items() if v is not None}
+        if isinstance(self.sheet, Marks):
+            given["marks"] = self.sheet.to_json()
+        elif self.sheet is not None:
+            given["layout"] = self.sheet.full_name
+        return given
 
 
 NO_OVERRIDES: Final = Overrides()
@@ -100,11 +106,12 @@ def digitize_told(
     page: Page, models: Models, *, fs_hz: float, overrides: Overrides = NO_OVERRIDES
 ) -> Digitization:
     """Digitize a page of which somebody told something, see ``digitize_page``."""
+    told = overrides.sheet
     return digitize_page(
         page,
         models,
         fs_hz=fs_hz,
-        layout=overrides.family,
+        layout=marked_sheet(page, told, models) if isinstance(told, Marks) else told,
         mm_per_s=overrides.mm_per_s,
         mm_per_mv=overrides.mm_per_mv,
     )

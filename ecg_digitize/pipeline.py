@@ -50,7 +50,7 @@ def digitize_page(
     page: Page,
     models: Models,
     *,
-    layout: Layout | Family | None = None,
+    layout: Layout | Family | FoundSheet | None = None,
     mm_per_s: float | None = None,
     mm_per_mv: float | None = None,
     fs_hz: float = TRACE_FS_HZ,
@@ -66,8 +66,8 @@ def digitize_page(
         models: See load_models.
         layout: COMPETITION, where it is known that the page is its sheet: then nothing of it is
             looked for, nor doubted. A family, one of layouts.FAMILIES: that is printed, whatever
-            the lead names say. None: what the sheet shows, at the speed and the gain that its text
-            and its calibration pulses tell.
+            the lead names say. A sheet that was found already. None: what the sheet shows, at the
+            speed and the gain that its text and its calibration pulses tell.
         mm_per_s: Paper speed, whatever the sheet tells; None asks it.
         mm_per_mv: Gain, likewise.
         fs_hz: Samples a second wanted; nothing is filtered, see `signals.to_recording`.
@@ -86,6 +86,8 @@ def digitize_page(
     """
     clock = Clock()
     wanted = _Wanted(mm_per_s, mm_per_mv, fs_hz, lengths, rhythm, fusion, passes)
+    if isinstance(layout, FoundSheet):
+        return _digitize_any(page, layout, models, wanted, clock)
     if isinstance(layout, Family):
         return _digitize_told(page, layout, models, wanted, clock)
     if layout not in (None, COMPETITION):

@@ -296,7 +296,7 @@ def sheet_of(
     match = match_layout(names, rows_mm, weights, families=families)
     if match is None or (confidence < DEFAULTS.sure_grid and len(names) < DEFAULTS.least_names):
         return None  # rows alone, by a scale that is doubtful, tell nothing
-    pulses = find_pulses(image, flat.grid, _rows_only(match), ink_of=find_ink, options=_ANY_FOOT)
+    pulses = pulses_of(image, flat, match)
     inked, ends_mm = ink_ends_mm(strokes.lines, match.rows_mm, pulses, px_per_mm=FLAT_PX_PER_MM)
     places = find_places(
         inked,
@@ -315,12 +315,14 @@ def sheet_of(
     reach_mm = places.end_mm, float(match.rows_mm[-1])
     # Where leads have gaps between them each may have a grid of its own.
     is_led_on = confidence > 0 and not places.has_gaps
-    led_on = refined(image, flat, reach_mm=reach_mm) if is_led_on else flat.grid
+    led_on = refined(image, flat.grid, reach_mm=reach_mm) if is_led_on else flat.grid
     grid: GridMap = replace(led_on, start_mm=start_mm(places))
     sheet = Sheet(grid, match, places)
     return FoundSheet(sheet, flat, strokes, pulses, names, told, confidence, image)
 
 
-def _rows_only(match: Match) -> Layout:
+def pulses_of(image: Image, flat: FlatSheet, match: Match) -> tuple[Pulse, ...]:
+    """Find the calibration pulses beside the rows of a sheet."""
     rows = (Row(float(zero_mm), (Segment("I", 0.0, 10.0),)) for zero_mm in match.rows_mm)
-    return Layout("rows", tuple(rows))
+    layout = Layout("rows", tuple(rows))
+    return find_pulses(image, flat.grid, layout, ink_of=find_ink, options=_ANY_FOOT)

@@ -6,9 +6,8 @@ from typing import Final
 import numpy as np
 
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM
-from ecg_digitize.sheet.flat import FlatSheet
-from ecg_digitize.stage1.lines import lead_flat
-from ecg_digitize.types import GridMap, Image
+from ecg_digitize.stage1.lines import SURE_SHARE, Area, lead_flat, trusted_share
+from ecg_digitize.types import GridMap, Image, Mask
 
 BESIDE_MM: Final = 10.0
 """How far rows may go on beyond the lattice: farther out bends would be made up."""
@@ -20,29 +19,44 @@ Plotting libraries put every line on a whole pixel, and the traces between pixel
 off by 0.29 px, and surfaces through fifty of them by 0.04 px: that is not where the traces are."""
 
 
-def refined(image: Image, flat: FlatSheet, *, reach_mm: tuple[float, float]) -> GridMap:
+def refined(image: Image, grid: GridMap, *, reach_mm: tuple[float, float]) -> GridMap:
     """Lead the crossings of a sheet on to its lines.
 
     Args:
         image: (H, W, 3) uint8 RGB, page frame.
-        flat: The sheet, by its homography.
+        grid: The sheet's, by its homography.
         reach_mm: Sheet xy of the end of the rows and of the last row.
 
     Returns:
         The refined crossings; those given where the rows reach farther than the lattice, where the
         lines do not agree with them, or where they move no more than a raster moves its lines.
     """
-    grid = flat.grid
     lattice_mm = SQUARE_MM * np.array([GRID_COLUMNS - 1, GRID_ROWS - 1])
-    size_px = np.array(image.shape[1::-1])
-    points_px = grid.crossings_xy_px
-    inside = np.asarray(((points_px >= 0) & (points_px <= size_px - 1)).all(axis=-1), np.bool_)
-    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
-    is_larger = bool((np.array(reach_mm) > lattice_mm + BESIDE_MM).any())
-    if is_larger or min(len(rows), len(columns)) < LEAST_CROSSINGS + 2:
+    inside = _inside(image, grid)
+    among = _among(inside)
+    if among is None or bool((np.array(reach_mm) > lattice_mm + BESIDE_MM).any()):
         return grid
-    among = slice(rows[0] + 1, rows[-1]), slice(columns[0] + 1, columns[-1])
     seen = replace(grid, confidence=np.asarray(inside, np.float32))
     led_on = lead_flat(image, seen, among=among)
-    moved_px = (led_on.crossings_xy_px - points_px)[inside]
+    moved_px = (led_on.crossings_xy_px - grid.crossings_xy_px)[inside]
     return led_on if moved_px.std(axis=0).max() >= LEAST_BEND_PX else grid
+
+
+def is_off_lines(image: Image, grid: GridMap) -> bool:
+    """Say whether the printed lines lie elsewhere than a grid has them, where enough are seen."""
+    among = _among(_inside(image, grid))
+    return among is not None and trusted_share(image, grid, among=among) < SURE_SHARE
+
+
+def _inside(image: Image, grid: GridMap) -> Mask:
+    """Return (44, 57) which crossings lie inside the picture."""
+    points_px, size_px = grid.crossings_xy_px, np.array(image.shape[1::-1])
+    return np.asarray(((points_px >= 0) & (points_px <= size_px - 1)).all(axis=-1), np.bool_)
+
+
+def _among(inside: Mask) -> Area | None:
+    """Return rows and columns of crossings in the picture but the outermost; None if too few."""
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    if min(len(rows), len(columns)) < LEAST_CROSSINGS + 2:
+        return None
+    return slice(rows[0] + 1, rows[-1]), slice(columns[0] + 1, columns[-1])

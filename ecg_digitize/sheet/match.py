@@ -8,7 +8,7 @@ import numpy as np
 
 from ecg_digitize.frames import TIME_ORIGIN_MM
 from ecg_digitize.layout import Layout
-from ecg_digitize.layouts import FAMILIES, WITHOUT_NAMES, Family
+from ecg_digitize.layouts import FAMILIES, WITHOUT_NAMES, Family, single
 from ecg_digitize.types import Float64
 
 
@@ -232,7 +232,7 @@ def _matches(
             idle = float(once[:row].sum() + once[row + 1 :].sum())
             if idle > options.beside_single:
                 continue
-            family = Family("1x1", ((first_name.lead,),))
+            family = single(first_name.lead)
             one = [(n, 0) for n in here]
             yield from _match(
                 family, one, rows_mm[row : row + 1], weights[row : row + 1], idle, options

@@ -121,6 +121,18 @@ def lead_flat(image: Image, grid: GridMap, *, among: Area) -> GridMap:
     return flat if is_sure and _scatter_mm(phases.offset_mm, among) < before_mm else grid
 
 
+def trusted_share(image: Image, grid: GridMap, *, among: Area) -> float:
+    """Return the share of the crossings round which the printed lines lie where the grid has them.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, page frame.
+        grid: Its crossings.
+        among: Those that are asked.
+    """
+    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
+    return _trusted_share(*measure_lines(grey, grid), among)
+
+
 def _smoothest(grey: Image, led: "_Led") -> GridMap:
     """Smooth a surface wherever the lines allow it."""
     bases = [_smoothed(led.base, stiffness) for stiffness in SMOOTHER]

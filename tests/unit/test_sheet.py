@@ -400,7 +400,7 @@ def test_a_grid_is_led_on_to_its_lines() -> None:
     off = np.array([[6.002, 0.003, 0.6], [-0.003, 5.998, -0.5], [0, 0, 1.0]])
     flat = flat_sheet(image, unseen_grid(off), (255.0, 160.0))
 
-    found = refined(image, flat, reach_mm=(250.0, 150.0))
+    found = refined(image, flat.grid, reach_mm=(250.0, 150.0))
 
     inside = (slice(2, 30), slice(2, 50))
     true_px = 6.0 * crossings_mm()
@@ -408,7 +408,7 @@ def test_a_grid_is_led_on_to_its_lines() -> None:
     after_px = np.abs(found.crossings_xy_px - true_px)[inside]
     assert np.median(before_px) > 0.4
     assert after_px.max() < 0.2
-    assert refined(image, flat, reach_mm=(250.0, 400.0)) is flat.grid
+    assert refined(image, flat.grid, reach_mm=(250.0, 400.0)) is flat.grid
 
 
 def test_a_grid_is_not_led_on_to_what_a_raster_makes_of_its_lines() -> None:
@@ -420,7 +420,7 @@ def test_a_grid_is_not_led_on_to_what_a_raster_makes_of_its_lines() -> None:
         image[at[at < 1000]] = colour
         image[:, at[at < 1560]] = colour
     flat = flat_sheet(image, unseen_grid(np.diag([px_per_mm, px_per_mm, 1.0])), (255.0, 160.0))
-    assert refined(image, flat, reach_mm=(250.0, 150.0)) is flat.grid
+    assert refined(image, flat.grid, reach_mm=(250.0, 150.0)) is flat.grid
 
 
 @pytest.mark.parametrize(
