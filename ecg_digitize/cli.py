@@ -31,7 +31,7 @@ FORMAT_HELP: Final = (
     "csv (default: with times, and a side file), csv-plain, parquet, wfdb, edf, dicom, fhir; "
     "commas join"
 )
-USING: Final = ("digitize", "digitize-many", "submit", "bench", "weights")
+USING: Final = ("digitize", "serve", "digitize-many", "submit", "bench", "weights")
 EXAMPLES: Final = {
     "digitize": """examples:
   ecg-digitize digitize --sample -o out           try it; then open out/report.html
@@ -41,6 +41,12 @@ EXAMPLES: Final = {
   ecg-digitize digitize - -o out < page.png
 
 exit codes: 0 all done, 2 unusable arguments, 3 some pages failed, 130 and 143 stopped""",
+    "serve": """examples:
+  ecg-digitize serve --open                       a page in the browser, on this machine alone
+  ecg-digitize serve --host 0.0.0.0 --called ecg.example.org   for others, by a token
+  curl --data-binary @page.png "http://127.0.0.1:8765/api/pages?wait=true&name=page.png"
+
+exit codes: 0 ended by Ctrl-C, 2 unusable arguments, or the port is taken""",
     "digitize-many": """examples:
   ecg-digitize digitize-many pages.csv -o archive
   ecg-digitize digitize-many scans/ -o archive --engine ray --address auto
@@ -140,6 +146,20 @@ def _add_using(command: Command) -> None:
     add("--dry-run", action="store_true", help="say what would be read and written, and stop")
     add("--quiet", action="store_true", help="say nothing but what failed")
     add("--json", action="store_true", help="print run_report.json on standard output, too")
+    _add_model_options(add)
+
+    add = command(
+        "serve", using.serve, "a page in the browser: look, correct, download; and REST"
+    ).add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this one)")
+    add("--port", type=int, default=8765, help="default: 8765; 0: any that is free")
+    add("--open", action="store_true", help="open the page in the browser")
+    add(
+        "--token", metavar="TEXT", help="what others must know (default: made up)"
+    )
+    add("--called", nargs="+", default=[], metavar="NAME", help="other names of this machine")
+    add("--most-mb", type=_positive, default=100.0, metavar="MB", help="of a file (default: 100)")
+    add("--fs", type=_positive, default=500.0, help="samples a second, not filtered (default: 500)")
     _add_model_options(add)
 
     add = command(

@@ -179,14 +179,14 @@ def read_image(
         ) from error
 
 
-def count_pages(path: Path) -> int:
+def count_pages(source: Path | IO[bytes]) -> int:
     """Return how many pages a TIFF has, without decoding any.
 
     Raises:
         Exception: It is damaged; Pillow raises nearly anything.
     """
     with _limit_lifted():
-        picture = _open(path)
+        picture = _open(source)
     with closing(picture):
         return len(_page_frames(picture))
 

@@ -38,8 +38,9 @@ class PageRef:
         return page_label(self.name or str(self.path), self.page_number)
 
 
-Source = str | Path | PageRef | bytes | IO[bytes] | NDArray[Any]
-"""A file by its path, a page of one, the content of one, a stream of that, or pixels."""
+Source = str | Path | PageRef | bytes | IO[bytes] | NDArray[Any] | Page
+"""A file by its path, a page of one, the content of one, a stream of that, pixels, or a page that
+was read already."""
 
 
 def pages_of(path: str | Path, *, name: str | None = None) -> tuple[PageRef, ...]:
@@ -53,10 +54,26 @@ def pages_of(path: str | Path, *, name: str | None = None) -> tuple[PageRef, ...
         Its pages. Of a file that cannot be read there is one, and ``read_page`` says why not.
     """
     path = Path(path)
-    n_pages = _count_pages(path)
+    try:
+        with path.open("rb") as stream:
+            n_pages = count_pages(stream)
+    except OSError:  # whoever reads it will say why not
+        n_pages = 1
     if n_pages == 1:
         return (PageRef(path, name=name),)
     return tuple(PageRef(path, number, name) for number in range(1, n_pages + 1))
+
+
+def count_pages(stream: IO[bytes]) -> int:
+    """Return how many pages a file has, without decoding any; 1 of one that cannot be read."""
+    try:
+        kind = kind_of(stream.read(image.HEAD_BYTES))
+        stream.seek(0)
+        if kind == "PDF":
+            return pdf.count_pages(stream)
+        return image.count_pages(stream) if kind == "TIFF" else 1
+    except Exception:  # whoever reads it will say why not
+        return 1
 
 
 def read_page(source: Source, *, page_number: int | None = None, name: str | None = None) -> Page:
@@ -71,7 +88,8 @@ def read_page(source: Source, *, page_number: int | None = None, name: str | Non
 
     Args:
         source: A file, a page of one, the bytes of one, a binary stream of these from where it
-            stands, or an array as ``image_from_array`` takes it: RGB, not BGR.
+            stands, or an array as ``image_from_array`` takes it: RGB, not BGR. A page is given
+            back as it is.
         page_number: Which page of a PDF or TIFF, from 1; None: the first, and the doubts of its
             reading say if there are others.
         name: What messages call it, if not by its path.
@@ -83,6 +101,8 @@ def read_page(source: Source, *, page_number: int | None = None, name: str | Non
     Raises:
         ImageError: It cannot be read, has no such page, or a package for it is missing.
     """
+    if isinstance(source, Page):
+        return source
     if isinstance(source, PageRef):
         page_number = source.page_number if page_number is None else page_number
         name, source = name or source.name, source.path
@@ -106,6 +126,8 @@ def name_of(source: Source) -> str:
     """Return what messages call a source that nobody named: its path, or what it is."""
     if isinstance(source, PageRef):
         return source.label
+    if isinstance(source, Page):
+        return source.source
     if isinstance(source, str | Path):
         return str(source)
     if isinstance(source, np.ndarray):
@@ -144,18 +166,6 @@ def _content(source: Any, label: str) -> bytes:
     if not len(content):
         raise ImageError(f"{label}: is empty (0 bytes); check where it comes from")
     return bytes(content)
-
-
-def _count_pages(path: Path) -> int:
-    try:
-        with path.open("rb") as stream:
-            kind = kind_of(stream.read(image.HEAD_BYTES))
-            stream.seek(0)
-            if kind == "PDF":
-                return pdf.count_pages(stream, name=str(path))
-        return image.count_pages(path) if kind == "TIFF" else 1
-    except Exception:  # whoever reads it will say why not
-        return 1
 
 
 def _prepare_heic(label: str) -> None:

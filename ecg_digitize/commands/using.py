@@ -159,6 +159,13 @@ def _stdin_as_file(paths: Sequence[str | Path]) -> Iterator[tuple[list[Path], di
         yield [path if one == STANDARD_INPUT else Path(one) for one in paths], {path: STDIN_NAME}
 
 
+def serve(arguments: argparse.Namespace) -> int:
+    """Serve the page on which pictures are read and readings are mended."""
+    from ecg_digitize.serve import command
+
+    return command.serve(arguments)
+
+
 def digitize_many(arguments: argparse.Namespace) -> int:
     """Digitize a list of pages into parquet files."""
     from ecg_digitize.archive import command

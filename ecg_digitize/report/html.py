@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from ecg_digitize import __version__
 from ecg_digitize.files import replacing
-from ecg_digitize.layout import COMPETITION, LEADS
+from ecg_digitize.layout import LEADS
 from ecg_digitize.report.view import MV_PER_COUNT, NOT_SEEN, PageView
 from ecg_digitize.types import Failure
 
@@ -65,8 +65,6 @@ def write_report(
             "failures": failed,
             "left_out": n_left_out,
             "leads": LEADS,
-            "mm_per_s": COMPETITION.mm_per_s,  # of the paper that signals are drawn on
-            "mm_per_mv": COMPETITION.mm_per_mv,
             "mv_per_count": MV_PER_COUNT,
             "not_seen": NOT_SEEN,
             "version": __version__,
@@ -83,6 +81,7 @@ def _template(title: str) -> tuple[str, str, str]:
     }
     document = text["html"].replace("{{title}}", html.escape(title))
     document = document.replace("{{css}}", text["css"]).replace("{{js}}", text["js"])
+    document = document.replace("{{paper}}", (here / "paper.js").read_text("utf-8"))
     before, rest = document.split("{{blocks}}")
     between, after = rest.split("{{index}}")
     return before, between, after

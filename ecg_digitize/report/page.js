@@ -109,7 +109,7 @@ function open(entry) {
   if (!detail.open) detail.showModal();
   byId("viewport").scrollTo(0, 0);
   unpacked(page).then((signals) => {
-    if (current === entry) byId("paper").replaceChildren(drawn(page, signals));
+    if (current === entry) byId("paper").replaceChildren(drawnPaper(page, page.fs_hz, signals));
   });
 }
 
@@ -142,81 +142,16 @@ function step(by) {
 
 // --- signals ------------------------------------------------------------------------------------
 
-// Undoes report/view.py, pack_signals: one Int16Array a lead.
+// Undoes report/view.py, pack_signals: a Float32Array of mV a lead, NaN where nothing was seen.
 async function unpacked(page) {
   const packed = Uint8Array.from(atob(embedded(`signals-${page.number}`)), (c) => c.charCodeAt(0));
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   const counts = new Int16Array(await new Response(stream).arrayBuffer());
   for (let k = 1; k < counts.length; k += 1) counts[k] += counts[k - 1]; // wraps round, as meant
   const each = counts.length / told.leads.length;
-  return Object.fromEntries(
-    told.leads.map((lead, k) => [lead, counts.subarray(k * each, (k + 1) * each)]));
-}
-
-const MARGIN_MM = 8;
-const SVG = "http://www.w3.org/2000/svg";
-
-function svg(tag, attributes, text = "") {
-  const made = document.createElementNS(SVG, tag);
-  Object.entries(attributes).forEach(([name, value]) => made.setAttribute(name, value));
-  made.textContent = text;
-  return made;
-}
-
-// The rows as they were printed, on standard paper; units are millimetres.
-function drawn(page, signals) {
-  const mmOf = (count) => count * told.mv_per_count * told.mm_per_mv;
-  const traces = page.rows.map((row) => row.map(([lead, start_s, stop_s]) => {
-    const from = Math.round(start_s * page.fs_hz);
-    const counts = signals[lead].subarray(from, Math.round(stop_s * page.fs_hz));
-    return { lead, start_s, counts };
-  }));
-  let y = MARGIN_MM;
-  const zeros = traces.map((row) => {
-    let [up, down] = [10, 8];
-    row.forEach(({ counts }) => counts.forEach((count) => {
-      if (count === told.not_seen) return;
-      up = Math.max(up, mmOf(count) + 3);
-      down = Math.max(down, 3 - mmOf(count));
-    }));
-    const zero = y + up;
-    y = zero + down;
-    return zero;
-  });
-  const seconds = Math.max(...page.rows.flat().map(([, , stop_s]) => stop_s));
-  const [width, height] = [2 * MARGIN_MM + seconds * told.mm_per_s, y + MARGIN_MM];
-  const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
-  root.append(
-    svg("title", {}, `Signals of ${page.name}: ${page.leads.map((lead) => lead.lead).join(", ")}`),
-    lines(width, height, 1, "var(--minor)", 0.1), lines(width, height, 5, "var(--major)", 0.2));
-  traces.forEach((row, k) => row.forEach(({ lead, start_s, counts }) => {
-    const x = MARGIN_MM + start_s * told.mm_per_s;
-    root.append(
-      svg("text", { x: x + 1, y: zeros[k] - 7, "font-size": 4, fill: "var(--trace)" }, lead),
-      svg("path", { d: pathOf(counts, x, zeros[k], page.fs_hz, mmOf), fill: "none",
-        stroke: "var(--trace)", "stroke-width": 0.35, "stroke-linejoin": "round" }));
-  }));
-  return root;
-}
-
-function pathOf(counts, x, zero, fs_hz, mmOf) {
-  let [d, down] = ["", false];
-  counts.forEach((count, k) => {
-    const seenHere = count !== told.not_seen;
-    if (seenHere) {
-      const at = `${(x + (k / fs_hz) * told.mm_per_s).toFixed(2)} ${(zero - mmOf(count)).toFixed(2)}`;
-      d += `${down ? "L" : "M"}${at}`;
-    }
-    down = seenHere;
-  });
-  return d;
-}
-
-function lines(width, height, every, stroke, thick) {
-  let d = "";
-  for (let x = 0; x <= width; x += every) d += `M${x} 0V${height}`;
-  for (let y = 0; y <= height; y += every) d += `M0 ${y}H${width}`;
-  return svg("path", { d, stroke, "stroke-width": thick, fill: "none" });
+  const mvOf = (count) => (count === told.not_seen ? NaN : count * told.mv_per_count);
+  return Object.fromEntries(told.leads.map((lead, k) => [
+    lead, Float32Array.from(counts.subarray(k * each, (k + 1) * each), mvOf)]));
 }
 
 // --- what the user does -------------------------------------------------------------------------

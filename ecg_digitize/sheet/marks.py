@@ -210,4 +210,4 @@ def _corners(
             first, last, moved = first + 1, last - 1, True
         if not moved:
             across, down = (int(n) for n in last - first)
-            return (across, down), np.asarray(np.round(corners_px, 2), np.float64)
+            return (across, down), np.asarray(corners_px.astype(np.float64).round(2), np.float64)

@@ -1,0 +1,203 @@
+"""What goes over the line, as JSON."""
+
+from typing import Any, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from ecg_digitize import __version__
+from ecg_digitize.formats.writers import WRITERS
+from ecg_digitize.layout import LEADS
+from ecg_digitize.layouts import FAMILIES, family_named, single
+from ecg_digitize.report.view import PageView
+from ecg_digitize.serve.desk import Item, State, Told
+from ecg_digitize.sheet.marks import Marks, marks_from
+from ecg_digitize.sheet.text import TOLD_MM_PER_MV, TOLD_MM_PER_S
+from ecg_digitize.types import GridMap, Recording
+
+Point = tuple[float, float]
+"""x and y, pixels of the picture, turned as told."""
+
+
+class MarksDocument(BaseModel):
+    """Where somebody saw the grid, the rows and the columns of leads."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    layout: str = Field(description="one of `layouts` of /api/about")
+    corners_px: list[Point] = Field(
+        description="four crossings of 5 mm lines, clockwise from the upper left one"
+    )
+    squares: tuple[int, int] = Field(description="5 mm squares between them, across and down")
+    zeros_px: list[Point] = Field(
+        description="a point on the baseline of each row, from the top, strips last"
+    )
+    borders_px: list[Point] = Field(
+        description="where each column of leads begins, and where the last one ends"
+    )
+    strips: list[str | None] = Field(
+        default=[], description="leads of the rhythm strips; null asks which lead one repeats"
+    )
+
+    @classmethod
+    def of(cls, marks: Marks) -> Self:
+        """Return the document of some marks."""
+        return cls.model_validate(marks.to_json())
+
+    def to_marks(self, grid: GridMap | None) -> Marks:
+        """Return the marks; see ``marks.marks_from``."""
+        return marks_from(self.model_dump(), grid=grid)
+
+
+class Correction(BaseModel):
+    """What somebody tells of a page. What is left out, the page is asked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    layout: str | None = Field(default=None, description="not asked where there are marks")
+    mm_per_s: float | None = Field(default=None, gt=0, lt=1000)
+    mm_per_mv: float | None = Field(default=None, gt=0, lt=1000)
+    marks: MarksDocument | None = None
+    turns: int = Field(default=0, ge=0, le=3, description="counter-clockwise quarter turns")
+    is_mirrored: bool = False
+
+    def to_told(self, found: Marks | None) -> Told:
+        """Return what was told; the grid that was found is kept where its corners were.
+
+        Raises:
+            InputError: There cannot be such marks.
+        """
+        marks = None
+        if self.marks is not None:
+            same = found is not None and (
+                self.marks.squares == found.squares
+                and np.array_equal(np.array(self.marks.corners_px), found.corners_px)
+            )
+            marks = self.marks.to_marks(found.grid if found is not None and same else None)
+        return Told(self.layout, self.mm_per_s, self.mm_per_mv, marks, self.turns, self.is_mirrored)
+
+
+class LeadDocument(BaseModel):
+    """A printed lead."""
+
+    lead: str
+    start_s: float
+    stop_s: float
+    quality: float | None = Field(description="probability that it is right")
+    unseen: float = Field(description="share of its window that was not seen")
+
+
+class Reading(BaseModel):
+    """What was read of a page."""
+
+    verdict: str = Field(description='"ok", "check" or "reject"')
+    doubts: list[str]
+    layout: str
+    mm_per_s: float
+    mm_per_mv: float
+    leads: list[LeadDocument]
+    rows: list[list[tuple[str, float, float]]] = Field(
+        description="what each printed row shows, from the left: lead, from, to, seconds"
+    )
+
+    @classmethod
+    def of(cls, view: PageView) -> Self:
+        """Return the document of what the report shows."""
+        return cls.model_validate({name: view.to_meta()[name] for name in cls.model_fields})
+
+
+class PageDocument(BaseModel):
+    """A page."""
+
+    key: str
+    name: str
+    state: State
+    times_read: int
+    error: str | None
+    size_px: tuple[int, int] | None
+    reading: Reading | None
+    told: Correction
+    marks: MarksDocument | None = Field(description="where everything was found, or guessed")
+
+    @classmethod
+    def of(cls, item: Item) -> Self:
+        """Return the document of a page."""
+        told = item.told
+        return cls(
+            key=item.key,
+            name=item.name,
+            state=item.state,
+            times_read=item.times_read,
+            error=item.error,
+            size_px=item.size_px,
+            reading=None if item.view is None else Reading.of(item.view),
+            told=Correction(
+                layout=told.layout,
+                mm_per_s=told.mm_per_s,
+                mm_per_mv=told.mm_per_mv,
+                marks=None if told.marks is None else MarksDocument.of(told.marks),
+                turns=told.turns,
+                is_mirrored=told.is_mirrored,
+            ),
+            marks=None if item.marks is None else MarksDocument.of(item.marks),
+        )
+
+
+class Signals(BaseModel):
+    """The signals of a page."""
+
+    fs_hz: float
+    leads_mv: dict[str, list[float | None]] = Field(
+        description="null where a lead is not printed or the picture does not show it"
+    )
+
+    @classmethod
+    def of(cls, recording: Recording) -> Self:
+        """Return the printed leads of a recording."""
+        leads_mv: dict[str, list[float | None]] = {}
+        for lead in recording.layout.leads:
+            samples = recording.signals_mv[LEADS.index(lead)].astype(np.float64)
+            leads_mv[lead] = [
+                None if np.isnan(one) else one for one in np.round(samples, 4).tolist()
+            ]
+        return cls(fs_hz=recording.fs_hz, leads_mv=leads_mv)
+
+
+class LayoutDocument(BaseModel):
+    """An order of leads that sheets have."""
+
+    name: str
+    rows: list[list[str]]
+
+
+class About(BaseModel):
+    """What this server can do."""
+
+    version: str
+    layouts: list[LayoutDocument]
+    leads: list[str]
+    formats: list[str]
+    speeds_mm_per_s: list[float]
+    gains_mm_per_mv: list[float]
+
+
+def about() -> About:
+    """Return what this server can do."""
+    families = (*FAMILIES, *(single(lead) for lead in LEADS))
+    assert all(family_named(family.full_name) == family for family in families)
+    return About(
+        version=__version__,
+        layouts=[
+            LayoutDocument(name=family.full_name, rows=[list(row) for row in family.rows])
+            for family in families
+        ],
+        leads=list(LEADS),
+        formats=list(WRITERS),
+        speeds_mm_per_s=list(TOLD_MM_PER_S),
+        gains_mm_per_mv=list(TOLD_MM_PER_MV),
+    )
+
+
+def told_error(error: Exception) -> dict[str, Any]:
+    """Return an error as FastAPI tells its own."""
+    return {"detail": str(error)}
