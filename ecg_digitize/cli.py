@@ -154,9 +154,7 @@ def _add_using(command: Command) -> None:
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this one)")
     add("--port", type=int, default=8765, help="default: 8765; 0: any that is free")
     add("--open", action="store_true", help="open the page in the browser")
-    add(
-        "--token", metavar="TEXT", help="what others must know (default: made up)"
-    )
+    add("--token", metavar="TEXT", help="what others must know (default: made up)")
     add("--called", nargs="+", default=[], metavar="NAME", help="other names of this machine")
     add("--most-mb", type=_positive, default=100.0, metavar="MB", help="of a file (default: 100)")
     add("--fs", type=_positive, default=500.0, help="samples a second, not filtered (default: 500)")

@@ -8,6 +8,8 @@ import pytest
 
 from ecg_digitize import Digitizer, read_page
 from ecg_digitize.errors import InputError, StageError
+from ecg_digitize.frames import PAGE_GRID_TOP_PX, PX_PER_MM
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.layouts import family_named
 from ecg_digitize.sheet.marks import Marks, guessed_marks, marks_from
 
@@ -129,12 +131,15 @@ def test_marks_that_make_no_sheet_are_told(digitizer, render, change, told):
 
 def test_a_picture_on_which_nothing_was_found_gets_marks_to_move():
     page = read_page(SAMPLES / "sample_render.png")
-    marks = guessed_marks(page, family=family_named("6x2"))
-    assert len(marks.zeros_px) == 7
-    assert len(marks.borders_px) == 3
+    marks = guessed_marks(page, family=family_named("3x4"))
+    rows_px = [PAGE_GRID_TOP_PX + PX_PER_MM * zero_mm for zero_mm in COMPETITION.zero_mm]
+    np.testing.assert_allclose(marks.zeros_px[:, 1], rows_px, atol=12)
+    np.testing.assert_allclose(marks.borders_px[[0, -1], 0], [118, 2086], atol=80)
     sides_px = np.linalg.norm(np.diff(marks.corners_px, axis=0), axis=1)[:2]
-    np.testing.assert_allclose(sides_px / np.array(marks.squares), 39.37, rtol=0.01)  # 200 dpi
-    for points_px in (marks.corners_px, marks.zeros_px, marks.borders_px):
+    np.testing.assert_allclose(sides_px / np.array(marks.squares), 5 * PX_PER_MM, rtol=0.01)
+    spread = guessed_marks(page, family=family_named("12x1"))
+    assert len(spread.zeros_px) == 12
+    for points_px in (spread.corners_px, spread.zeros_px, spread.borders_px):
         assert (points_px >= 0).all()
         assert (points_px <= np.array(page.image.shape[1::-1])).all()
     blank = read_page(np.full((300, 400, 3), 255, np.uint8))

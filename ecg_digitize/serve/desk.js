@@ -237,8 +237,9 @@ function relay() {
   const layout = layoutNamed(fields.layout.value);
   const leads = [...byId("strip-leads").querySelectorAll("select")].map(({ value }) => value || null);
   const strips = Array.from({ length: Number(fields.strips.value) }, (_, k) => leads[k] ?? null);
-  const before = marks.marks;
-  moved ||= JSON.stringify(strips) !== JSON.stringify(before.strips);
+  // Of another layout the strips are searched, with everything else.
+  const isSearched = layout.name !== page().marks.layout;
+  moved ||= !isSearched && JSON.stringify(strips) !== JSON.stringify(marks.marks.strips);
   marks.lay(layout, rowNames({ layout: layout.name, strips }), strips);
   fillStrips(strips);
 }

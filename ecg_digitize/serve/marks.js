@@ -39,6 +39,12 @@ function spread(points, n) {
     one + (k / (n - 1)) * (last[axis] - one)));
 }
 
+// Share of the way from the first to the last of some points at which one of them lies.
+function shareOf([x, y], [[x0, y0], [x1, y1]]) {
+  const [dx, dy] = [x1 - x0, y1 - y0];
+  return ((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy);
+}
+
 // Draws the marks into an SVG whose units are pixels of the picture, and lets them be dragged.
 class Marks {
   constructor(root, { marks, size_px: [width, height], names, changed }) {
@@ -66,11 +72,11 @@ class Marks {
     this.lines = svg("path", { class: "lines" });
     this.rows = this.marks.zeros_px.map(() => svg("path", { class: "line" }));
     this.columns = this.marks.borders_px.map(() => svg("path", { class: "line border" }));
-    const radius = Math.max(...this.size) / 120;
+    this.radius = Math.max(...this.size) / 120;
     this.labels = this.marks.zeros_px.map((_, k) =>
-      svg("text", { class: "label", "font-size": 2.2 * radius }, this.names[k] ?? "strip"));
+      svg("text", { class: "label", "font-size": 2.2 * this.radius }, this.names[k] ?? "strip"));
     this.handles = this.points().map((point) => {
-      const handle = svg("circle", { r: radius, class: `handle ${point.kind}`, tabindex: 0,
+      const handle = svg("circle", { r: this.radius, class: `handle ${point.kind}`, tabindex: 0,
         role: "button", "aria-label": `${point.says}; arrow keys move it` });
       handle.addEventListener("pointerdown", (event) => this.drag(event, handle, point));
       handle.addEventListener("keydown", (event) => this.nudge(event, point));
@@ -106,7 +112,22 @@ class Marks {
     });
     // A handle outside the picture could not be taken: it is shown on its edge.
     this.handles.forEach(([handle, { list, k }]) => ["cx", "cy"].forEach((name, axis) =>
-      handle.setAttribute(name, Math.min(Math.max(list[k][axis], 0), this.size[axis]))));
+      handle.setAttribute(name,
+        Math.min(Math.max(list[k][axis], this.radius), this.size[axis] - this.radius))));
+  }
+
+  // The outermost borders take those between them along: leads of a row are equally long.
+  move(list, k, to) {
+    const last = list.length - 1;
+    const ends = [[...list[0]], [...list[last]]];
+    list[k] = to;
+    if (list === this.marks.borders_px && (k === 0 || k === last)) {
+      const between = list.slice(1, last).map((point) => shareOf(point, ends));
+      between.forEach((share, j) => {
+        list[j + 1] = list[0].map((one, axis) => one + share * (list[last][axis] - one));
+      });
+    }
+    this.place();
   }
 
   drag(event, handle, { list, k }) {
@@ -118,22 +139,31 @@ class Marks {
     const [began, from] = [at(event), [...list[k]]];
     const move = (moved) => {
       const { x, y } = at(moved);
-      list[k] = [from[0] + x - began.x, from[1] + y - began.y];
-      this.place();
+      this.move(list, k, [from[0] + x - began.x, from[1] + y - began.y]);
     };
     handle.addEventListener("pointermove", move);
     handle.addEventListener("pointerup", () => {
       handle.removeEventListener("pointermove", move);
+      this.sort();
       this.changed();
     }, { once: true });
+  }
+
+  // Rows are named from the top: one that was dragged past another changes its name with it.
+  sort() {
+    const { corners_px, zeros_px } = this.marks;
+    const toSquare = inverted(squareTo(corners_px));
+    const height = (point) => mapped(toSquare, point)[1];
+    if (zeros_px.every((point, k) => k === 0 || height(zeros_px[k - 1]) <= height(point))) return;
+    zeros_px.sort((a, b) => height(a) - height(b));
+    this.draw();
   }
 
   nudge(event, { list, k }) {
     const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (!by) return;
     event.preventDefault();
-    list[k] = list[k].map((one, axis) => one + by[axis] * (event.shiftKey ? 10 : 1));
-    this.place();
+    this.move(list, k, list[k].map((one, axis) => one + by[axis] * (event.shiftKey ? 10 : 1)));
     this.changed();
   }
 

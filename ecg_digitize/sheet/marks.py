@@ -16,14 +16,17 @@ from ecg_digitize.errors import InputError
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, TIME_ORIGIN_MM
 from ecg_digitize.layout import LEADS
 from ecg_digitize.layouts import Family, family_named, single
-from ecg_digitize.sheet.flat import lay_flat
+from ecg_digitize.sheet.flat import FLAT_PX_PER_MM, FlatSheet, lay_flat, strokes_of
+from ecg_digitize.sheet.places import ink_ends_mm
 from ecg_digitize.sheet.read import READ_AT_MM_PER_S
+from ecg_digitize.sheet.rows import find_rows
 from ecg_digitize.sheet.scale import find_squares
-from ecg_digitize.stage1.grid import unseen_grid
 from ecg_digitize.types import Digitization, Float64, GridMap, Page
 
 MOST_SQUARES: Final = 180
 """Squares between two marked corners at most: 900 mm, see ``flat.MAX_SIDE_MM``."""
+LEAST_ROW_MM: Final = 50.0
+_ROWS_WITH_STRIP: Final = 3
 GUESSED_WIDTH_MM: Final = 280.0
 """Width of a picture that shows no grid,
 and between which shares of the picture its rows are guessed."""
@@ -131,31 +134,52 @@ def marks_of(digitization: Digitization, page: Page) -> Marks:
     return _marks_at(page, grid, family, zeros_mm, np.append(starts_mm, end_mm), strip_leads)
 
 
-def guessed_marks(page: Page, *, family: Family, n_strips: int = 1) -> Marks:
-    """Return marks for a picture on which nothing was found, spread over it.
+def guessed_marks(page: Page, *, family: Family) -> Marks:
+    """Return marks for a picture that could not be read, to be moved.
+
+    They lie on the squares and on the rows that are seen, or else are spread over the picture.
 
     Args:
         page: The picture.
-        family: What may be printed.
-        n_strips: Rhythm strips below its rows.
+        family: What may be printed; with three rows there is a rhythm strip below them.
     """
-    height_px, width_px = page.image.shape[:2]
+    strips = (None,) if len(family.rows) == _ROWS_WITH_STRIP else ()
+    n_rows = len(family.rows) + len(strips)
     squares = find_squares(page.image)
-    if squares is None:
-        px_per_mm = width_px / GUESSED_WIDTH_MM
-        page_from_sheet = np.diag([px_per_mm, px_per_mm, 1.0])
-    else:
-        page_from_sheet = squares.page_from_sheet
+    px_per_mm = page.image.shape[1] / GUESSED_WIDTH_MM
+    page_from_sheet = (
+        np.diag([px_per_mm, px_per_mm, 1.0]) if squares is None else squares.page_from_sheet
+    )
     flat = lay_flat(page.image, page_from_sheet)
-    grid = unseen_grid(page_from_sheet) if flat is None else flat.grid
-    image_px = np.array([[0.0, 0], [width_px, 0], [width_px, height_px], [0, height_px]])
-    inside_mm = geometry.sheet_from_page(grid.crossings_xy_px, image_px)
-    low_mm, high_mm = np.nanmin(inside_mm, axis=0), np.nanmax(inside_mm, axis=0)
-    share = np.linspace(*GUESSED_SHARE, 2)[:, None]
-    (left, top), (right, bottom) = low_mm + share * (high_mm - low_mm)
-    zeros_mm = np.linspace(top, bottom, len(family.rows) + n_strips)
-    borders_mm = np.linspace(left, right, family.n_columns + 1)
-    return _marks_at(page, grid, family, zeros_mm, borders_mm, (None,) * n_strips)
+    if flat is None:  # a picture of a very large sheet, or of none
+        flat = lay_flat(page.image, np.diag([px_per_mm, px_per_mm, 1.0]))
+        assert flat is not None
+    zeros_mm, ends_mm = _seen_rows(flat, n_rows) or _spread_rows(flat, n_rows)
+    borders_mm = np.linspace(*ends_mm, family.n_columns + 1)
+    return _marks_at(page, flat.grid, family, zeros_mm, borders_mm, strips)
+
+
+def _seen_rows(flat: FlatSheet, n_rows: int) -> tuple[Float64, tuple[float, float]] | None:
+    """Return where the rows with most ink lie, and where they begin and end; None with too few."""
+    lines = strokes_of(flat.ink, px_per_mm=FLAT_PX_PER_MM).lines
+    rows_mm, weights = find_rows(lines, px_per_mm=FLAT_PX_PER_MM)
+    if len(rows_mm) < n_rows:
+        return None
+    zeros_mm = np.sort(rows_mm[np.argsort(weights)[-n_rows:]])
+    _, ends_mm = ink_ends_mm(lines, zeros_mm, (), px_per_mm=FLAT_PX_PER_MM)
+    begin_mm, end_mm = np.nanmedian(ends_mm, axis=0)
+    return (zeros_mm, (begin_mm, end_mm)) if end_mm - begin_mm > LEAST_ROW_MM else None
+
+
+def _spread_rows(flat: FlatSheet, n_rows: int) -> tuple[Float64, tuple[float, float]]:
+    """Return rows spread over the picture."""
+    y, x = np.nonzero(flat.inside[::4, ::4])
+    low, high = GUESSED_SHARE
+    (left, right), (top, bottom) = (
+        (1 - np.array([low, high])) * at.min() + np.array([low, high]) * at.max()
+        for at in (4 * x / FLAT_PX_PER_MM, 4 * y / FLAT_PX_PER_MM)
+    )
+    return np.linspace(top, bottom, n_rows), (left, right)
 
 
 def _marks_at(
