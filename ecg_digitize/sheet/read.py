@@ -19,7 +19,7 @@ from ecg_digitize.sheet.places import Places
 from ecg_digitize.signals import find_rhythm
 from ecg_digitize.stage1.rectify import EVERY_COLUMNS, rectify
 from ecg_digitize.stage2.strip import STRIP_PX
-from ecg_digitize.types import Float32, Float64, GridMap, Page, RectifiedPage, Trace
+from ecg_digitize.types import Float32, Float64, GridMap, Mask, Page, RectifiedPage, Trace
 
 READ_AT_MM_PER_S: Final = COMPETITION.mm_per_s
 """Rows are read as if they were printed at this speed, and take their own afterwards."""
@@ -122,7 +122,7 @@ def read_rows(
         y_px[index, :n] += np.float32(taller) * off_px
         confidence[index, :n] = trace.confidence[0]
         shown[index, :n] = True if trace.shown is None else trace.shown[0]
-    _held_at_ends(y_px, confidence, sheet.places)
+    _held_at_ends(y_px, confidence, shown, sheet)
     return Trace(y_px, confidence, layout, shown)
 
 
@@ -142,22 +142,28 @@ def _strip(page: Page, grid: GridMap, row: Row, taller: float) -> RectifiedPage:
     return rectify(page, alone, layout=layout, height_px=STRIP_PX)
 
 
-def _held_at_ends(y_px: Float32, confidence: Float32, places: Places) -> None:
+def _held_at_ends(y_px: Float32, confidence: Float32, shown: Mask, sheet: Sheet) -> None:
     """Hold the rows where they begin and end unseen, or where a frame was painted over.
 
-    What a decoder finds there is dirt, or the ink of something else.
+    What a decoder finds there is dirt, or the ink of something else. Where the picture ends so
+    little before a row does, its line is held too.
     """
     on_frame, reach = (
         round(length_mm * RECT.px_per_mm_xy[0]) for length_mm in (FRAME_MM, UNSEEN_MM)
     )
-    end = min(round(places.strip_mm * RECT.px_per_mm_xy[0]), y_px.shape[1])
-    for line, sure in zip(y_px[:, :end], confidence[:, :end], strict=True):
+    places = sheet.places
+    for index, rows in enumerate(zip(y_px, confidence, shown, strict=True)):
+        is_strip = index >= len(sheet.match.family.rows)
+        length_mm = places.strip_mm if is_strip else places.end_mm - float(places.starts_mm[0])
+        end = min(round(length_mm * RECT.px_per_mm_xy[0]), y_px.shape[1])
         for side, is_framed in zip((1, -1), places.framed, strict=True):
-            outward, seen = line[::side], sure[::side]  # views from this end
+            outward, seen, inside = (row[:end][::side] for row in rows)  # views from this end
             seen[: on_frame if is_framed else 0] = 0.0
+            seen[:reach][~inside[:reach]] = 0.0
             (known,) = np.nonzero(seen[:reach] > 0)
             if known.size:
                 outward[: known[0]] = outward[known[0]]
+                inside[: known[0]] = True
 
 
 def timed(trace: Trace, sheet: Sheet, layout: Layout) -> Trace:

@@ -1,5 +1,6 @@
 """Rows, places and layouts of sheets that are not the competition's."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,14 +12,15 @@ from ecg_digitize.layouts import FAMILIES, Family
 from ecg_digitize.sheet.find import times_too_large
 from ecg_digitize.sheet.flat import find_ink, flat_sheet, strokes_of, unframed
 from ecg_digitize.sheet.lattice import refined
-from ecg_digitize.sheet.match import PlacedName, contradicts, match_layout
-from ecg_digitize.sheet.places import find_places, ink_ends_mm
+from ecg_digitize.sheet.match import Match, PlacedName, contradicts, match_layout
+from ecg_digitize.sheet.places import Places, find_places, ink_ends_mm
+from ecg_digitize.sheet.read import Sheet, read_rows, start_mm
 from ecg_digitize.sheet.rows import find_rows, with_named_rows
 from ecg_digitize.sheet.sift import are_alike, near_names, on_picture
 from ecg_digitize.sheet.text import NOTHING_TOLD, Told
 from ecg_digitize.stage1.grid import unseen_grid
 from ecg_digitize.stage1.pulses import Pulse
-from ecg_digitize.types import Mask
+from ecg_digitize.types import Mask, Page, Trace
 
 PX_PER_MM = 5.0
 NOWHERE = np.zeros(1500, np.bool_)
@@ -450,3 +452,29 @@ def test_pulses_and_text_tell_a_wrong_scale(
         sheet=SimpleNamespace(places=SimpleNamespace(length_mm=length_mm)),
     )
     assert times_too_large(found) == (times if times is None else pytest.approx(times))
+
+
+def test_a_row_that_ends_just_beyond_the_picture_is_held_there():
+    """The last 2 mm of 30 lie beyond the picture, and of a second sheet the last 10."""
+    for beyond_mm, hidden_mm in ((2.0, 0.0), (10.0, 10.0)):
+        px_per_mm, starts_mm = 8.0, np.array([15.0, 31.0])  # a gap of 1 mm between the leads
+        two = Family("1x2", (("I", "II"),))
+        places = Places(starts_mm, 15.0, 30.0, True)
+        match = Match(two, np.array([20.0]), np.ones(1), (), np.full(2, np.nan), 2.0, 2, 2)
+        grid = replace(unseen_grid(np.diag([px_per_mm, px_per_mm, 1.0])), start_mm=start_mm(places))
+        width_px = round(px_per_mm * (places.end_mm - beyond_mm))
+        page = Page(np.full((320, width_px, 3), 255, np.uint8), "page")
+
+        def ramp(rectified):
+            layout = rectified.layout
+            y_px = np.arange(layout.n_columns, dtype=np.float32)[None] / 10 + layout.zero_px[0]
+            return Trace(y_px, np.ones(layout.shape, np.float32), layout, rectified.shown)
+
+        trace = read_rows(page, Sheet(grid, match, places), ramp, mm_per_mv=10.0)
+        end = round(20 * (places.end_mm - starts_mm[0]))  # columns of 0.05 mm
+        hidden = ~trace.shown[0, :end]
+        assert hidden.sum() / 20 == pytest.approx(hidden_mm, abs=1.0)
+        if not hidden_mm:
+            (unseen,) = np.nonzero(trace.confidence[0, :end] == 0)
+            assert unseen.size / 20 == pytest.approx(beyond_mm, abs=1.0)
+            np.testing.assert_array_equal(trace.y_px[0, unseen], trace.y_px[0, unseen[0] - 1])
