@@ -86,7 +86,7 @@ function show() {
 const detail = byId("detail");
 const overlay = byId("overlay");
 let current = null;
-let zoom = 1; // 1: the picture is as wide as its frame
+let zoom = 1; // 1: the whole picture is seen
 
 function open(entry) {
   const { page } = entry;
@@ -131,7 +131,10 @@ function leadRow(lead) {
 
 function setZoom(wanted) {
   zoom = Math.min(8, Math.max(1, wanted));
-  overlay.style.width = `${100 * zoom}%`;
+  const { clientWidth, clientHeight } = byId("viewport");
+  const { naturalWidth, naturalHeight } = overlay;
+  const whole_px = Math.min(clientWidth, clientHeight * (naturalWidth / (naturalHeight || 1)));
+  overlay.style.width = `${Math.floor(zoom * whole_px) - 1}px`;
 }
 
 function step(by) {
@@ -168,6 +171,7 @@ byId("previous").addEventListener("click", () => step(-1));
 byId("next").addEventListener("click", () => step(1));
 byId("zoom-in").addEventListener("click", () => setZoom(zoom * 1.5));
 byId("zoom-out").addEventListener("click", () => setZoom(zoom / 1.5));
+overlay.addEventListener("load", () => setZoom(zoom));
 byId("zoom-fit").addEventListener("click", () => setZoom(1));
 detail.addEventListener("close", () => current?.item.querySelector("button").focus());
 detail.addEventListener("keydown", (event) => {

@@ -96,7 +96,7 @@ function refresh() {
   list();
   const busy = pages.filter(isBusy).length;
   const failed = pages.filter((one) => one.state === "failed").length;
-  const parts = [`${pages.length} pages`];
+  const parts = [`${pages.length} page${pages.length === 1 ? "" : "s"}`];
   if (busy) parts.push(`${busy} still to be read`);
   if (failed) parts.push(`${failed} failed`);
   if (pages.length) say(parts.join(", "));
