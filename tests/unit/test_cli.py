@@ -40,7 +40,6 @@ from ecg_digitize.training import export, run
 from ecg_digitize.types import Digitization, GridMap, Recording, Trace
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 SAMPLE_FOLDER = ROOT / "tests" / "samples"
 
 
@@ -74,13 +73,6 @@ def visible(folder):
     """Return what a user sees below a folder."""
     files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return sorted(path.as_posix() for path in files if not path.parts[0].startswith("."))
-
-
-def test_the_readme_shows_commands_that_exist():
-    lines = re.findall(r"^(?:\.venv/bin/)?ecg-digitize (.*?)(?:\s{2,}#.*)?$", README, re.MULTILINE)
-    assert len(lines) >= 4
-    for line in lines:
-        parser().parse_args(shlex.split(line))
 
 
 def test_stages_are_called_the_same_everywhere():

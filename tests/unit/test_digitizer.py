@@ -1,15 +1,12 @@
 """The library's object gives what was read in the forms that other tools take."""
 
 import doctest
-import re
 import sys
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import pytest
 
 from ecg_digitize import DigitizedPage, Digitizer, Failure, digitizer
@@ -21,8 +18,6 @@ from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.shipped import sample_page
 from ecg_digitize.signals import printed_recording
 from ecg_digitize.types import Digitization, GridMap, Trace
-
-README = Path(__file__).parents[2] / "README.md"
 
 
 @pytest.fixture
@@ -178,19 +173,3 @@ def test_a_missing_package_says_how_to_get_it(reads, monkeypatch, package, extra
         reading = reader.digitize(WHITE)
     with pytest.raises(InputError, match=rf'pip install "ecg-digitize\[{extra}\]"'):
         use(reading)
-
-
-def test_the_example_of_the_readme_runs(reads, tmp_path, monkeypatch):
-    for package in ("xarray", "wfdb", "matplotlib", "pypdfium2"):
-        pytest.importorskip(package)
-    sys.modules["matplotlib"].use("Agg")
-    monkeypatch.chdir(tmp_path)
-    pages = [PIL.Image.fromarray(WHITE)] * 2
-    pages[0].save("page.png")
-    pages[0].save("scans.pdf", save_all=True, append_images=pages[1:])
-    (block,) = re.findall(r"## In Python\n\n```python\n(.*?)```", README.read_text("utf-8"), re.S)
-
-    exec(compile(block, "README.md", "exec"), {})
-
-    assert len(reads) == 3
-    assert (tmp_path / "out" / "page.hea").is_file()
