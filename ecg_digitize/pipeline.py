@@ -173,6 +173,8 @@ def _digitize_usual(
         rectified = rectify(page, moved)
         clock.lap("rectify")
         trace = read_rectified(rectified, models, passes=wanted.passes, lap=clock.lap)
+        if page.lines is not None:
+            moved, trace = page.lines.followed(moved, trace)
         return set_in_time(moved, trace, layout, wanted.rhythm)
 
     readings = [read_from(start_mm or 0.0)]
@@ -235,6 +237,9 @@ def _digitize_any(
     trace = read_rows(
         Page(plain, page.source), sheet, stage2, mm_per_mv=calibration.layout.mm_per_mv
     )
+    if page.lines is not None:
+        sheet, trace = page.lines.followed_on(sheet, trace)
+        found = replace(found, sheet=sheet)
     paper = with_strips(timed(trace, sheet, calibration.layout))
     read = set_upright_in_time(sheet.grid, trace, paper)
     # Nobody knows whether the rows of other sheets show the same instants: leads are not blended.

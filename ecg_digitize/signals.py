@@ -44,6 +44,8 @@ _JUDGED_COLUMNS: Final = 51
 _FADE_COLUMNS: Final = 25
 _CONFIDENT: Final = 0.5
 _CONFIDENCE_FLOOR: Final = 0.05
+_EXACT: Final = 0.5
+"""Share of a trace that was read from vector lines from which on nothing is gained by blending."""
 
 _BLENDED: Final[tuple[Sum, ...]] = (
     {"I": -1.0, "III": -1.0, STRIP: 1.0},
@@ -83,7 +85,7 @@ def to_recording(
     if not (np.isfinite(fs_hz) and fs_hz > 0):
         raise InputError(f"fs_hz must be a positive number of samples a second, but got {fs_hz}")
     rows_mv, layout = rows_from_trace(trace), trace.layout
-    if fusion and layout.strip_lead == "II":
+    if fusion and layout.strip_lead == "II" and trace.by_lines < _EXACT:
         rows_mv = fuse_rows(rows_mv, trace.confidence, layout=layout)
     n_total = round(layout.duration_s * fs_hz)
     if lengths is not None and layout.strip_lead is not None:
@@ -109,7 +111,7 @@ def to_recording(
             at = columns.start + np.rint(np.arange(stop - start) * TRACE_FS_HZ / fs_hz).astype(int)
             hidden = ~trace.shown[row, np.minimum(at, layout.n_columns - 1)]
             signals_mv[LEADS.index(lead), start:stop][hidden] = np.nan
-    return Recording(signals_mv, float(fs_hz), layout)
+    return Recording(signals_mv, float(fs_hz), layout, by_lines=trace.by_lines)
 
 
 def find_rhythm(trace: Trace, *, otherwise: str | None = "II") -> str | None:
