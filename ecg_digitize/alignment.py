@@ -182,7 +182,12 @@ def set_upright(trace: Trace, grid: GridMap, skew: float) -> Trace:
     if shown is not None:
         shown = _shifted(shown.astype(np.float64), trace.layout, grid, skew) > 0.5
     y_px, confidence = y_px.astype(np.float32), confidence.astype(np.float32)
-    return replace(trace, y_px=y_px, confidence=confidence, shown=shown)
+    return replace(
+        trace,
+        y_px=y_px.astype(np.float32),
+        confidence=confidence.astype(np.float32),
+        shown=shown,
+    )
 
 
 def without_pulses(trace: Trace) -> Trace:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -24,8 +24,10 @@ from ecg_digitize.image import (
     page_label,
 )
 from ecg_digitize.pdf_lines import TRACE_SEGMENTS, LineCollector
-from ecg_digitize.types import Page
-from ecg_digitize.vector import VectorLines
+from ecg_digitize.types import Image, Page
+
+if TYPE_CHECKING:
+    from ecg_digitize.vector import VectorLines
 
 DPI: Final = 300.0
 """At which lines and text are drawn: twelve pixels to a millimetre, as on a good scan."""
@@ -86,12 +88,7 @@ def read_pdf(file: IO[bytes], *, page_number: int | None = None, name: str = "PD
             check_size(_n_px(width, scale), _n_px(height, scale), label)
             with _closing(page.render(scale=scale, rev_byteorder=True)) as bitmap:
                 image = np.array(bitmap.to_numpy(), order="C")
-            height_px, width_px = image.shape[:2]
-            lines = None
-            if content.is_vector:
-                lines = VectorLines(
-                    content.lines.lines_px(page, width_px=width_px, height_px=height_px)
-                )
+            lines = _vector_lines(page, content, image) if content.is_vector else None
     return Page(
         image,
         label,
@@ -214,6 +211,13 @@ def _content(page: Any, label: str) -> _Content:
             is_more = True
     is_scan = native > 0 and covered >= SCAN_SHARE and not is_more
     return _Content(native, is_scan, lines)
+
+
+def _vector_lines(page: Any, content: _Content, image: Image) -> "VectorLines":
+    from ecg_digitize.vector import VectorLines  # which brings torch: pictures are read without it
+
+    height_px, width_px = image.shape[:2]
+    return VectorLines(content.lines.lines_px(page, width_px=width_px, height_px=height_px))
 
 
 def _picture(page: Any, picture: Any, label: str) -> tuple[float, float]:

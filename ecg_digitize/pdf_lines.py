@@ -63,12 +63,15 @@ class LineCollector:
         style = _style(path)
         if style is None:
             return
-        matrix, holder = path.get_matrix(), path.container
+        shown = [_placed(part, path.get_matrix()) for part in parts if len(part) > 1]
+        if (box := _clip_box(path)) is not None:
+            shown = [piece for part in shown for piece in _inside(part, *box)]
+        holder = path.container
         while holder is not None:  # a group of things, with a place of its own
-            matrix, holder = matrix.multiply(holder.get_matrix()), holder.container
-        for part in parts:
-            if len(part) > 1:
-                self._join([matrix.on_point(x, y) for x, y in part], style)
+            shown = [_placed(part, holder.get_matrix()) for part in shown]
+            holder = holder.container
+        for part in shown:
+            self._join(part, style)
 
     def _join(self, points: list[_XY], style: tuple[Any, ...]) -> None:
         """Lead on the line of the same style that ends where a piece begins, or begin a new one."""
@@ -154,6 +157,56 @@ def _curve(start: _XY, first: _XY, second: _XY, end: _XY) -> list[_XY]:
     points = np.array([start, first, second, end])
     shares = np.hstack([(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3])
     return [(float(x), float(y)) for x, y in shares @ points]
+
+
+def _placed(points: list[_XY], matrix: Any) -> list[_XY]:
+    a, b, c, d, e, f = matrix.get()
+    return [(a * x + c * y + e, b * x + d * y + f) for x, y in points]
+
+
+def _clip_box(path: Any) -> tuple[_XY, _XY] | None:
+    """Return the corners of the box outside which nothing of a path is seen; None: there is none.
+
+    Clips are nearly always boxes; of others it is the box around them.
+    """
+    from pypdfium2 import raw
+
+    clip = raw.FPDFPageObj_GetClipPath(path)
+    x, y, boxes = ctypes.c_float(), ctypes.c_float(), []
+    for index in range(raw.FPDFClipPath_CountPaths(clip) if clip else 0):
+        points = []
+        for k in range(raw.FPDFClipPath_CountPathSegments(clip, index)):
+            raw.FPDFPathSegment_GetPoint(raw.FPDFClipPath_GetPathSegment(clip, index, k), x, y)
+            points.append((x.value, y.value))
+        if points:
+            boxes.append((np.min(points, axis=0), np.max(points, axis=0)))
+    if not boxes:
+        return None
+    low, high = (np.array(side) for side in zip(*boxes, strict=True))
+    (left, bottom), (right, top) = low.max(axis=0).tolist(), high.min(axis=0).tolist()
+    return (left, bottom), (right, top)
+
+
+def _inside(points: list[_XY], low: _XY, high: _XY) -> list[list[_XY]]:
+    """Return the parts of a line inside a box, cut where it crosses the edge."""
+    xy = np.array(points)
+    if ((xy >= low) & (xy <= high)).all():
+        return [points]
+    start, step = xy[:-1], np.diff(xy, axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        at = np.sort([(np.array(low) - start) / step, (np.array(high) - start) / step], axis=0)
+    level = step == 0  # along this axis it is inside all along, or never
+    never = level & ((start < low) | (start > high))
+    enters = np.where(level, 0.0, at[0]).max(axis=1).clip(0)
+    leaves = np.where(level, 1.0, at[1]).min(axis=1).clip(max=1)
+    seen = (enters < leaves) & ~never.any(axis=1)
+    parts: list[list[_XY]] = []
+    for k in np.flatnonzero(seen).tolist():
+        first, last = ((start[k] + t * step[k]).tolist() for t in (enters[k], leaves[k]))
+        if enters[k] > 0 or not parts or not seen[k - 1] or leaves[k - 1] < 1:
+            parts.append([(first[0], first[1])])
+        parts[-1].append((last[0], last[1]))
+    return parts
 
 
 def _px_from_points(page: Any, width_px: int, height_px: int) -> Float64:

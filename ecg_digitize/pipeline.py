@@ -5,8 +5,9 @@
          -> signals -> Recording
 
 `digitize_page` walks it for one page. The stages are in `stages.py`, their networks in `models.py`.
-`usual.py` tells the competition's sheet from others, which `sheet/` finds and reads. `many.py`
-walks many pages.
+`usual.py` tells the competition's sheet from others, which `sheet/` finds and reads. Where a PDF
+draws traces as lines, `vector.py` puts these in the place of the decoded ones. `many.py` walks many
+pages.
 """
 
 from collections.abc import Mapping
@@ -221,11 +222,7 @@ def _digitize_any(
     sheet = found.sheet
     calibration = calibrated_layout(found, mm_per_s=wanted.mm_per_s, mm_per_mv=wanted.mm_per_mv)
     stage2 = partial(
-        read_rectified,
-        models=models,
-        network=models.strips,
-        passes=wanted.passes,
-        lap=clock.lap,
+        read_rectified, models=models, network=models.strips, passes=wanted.passes, lap=clock.lap
     )
     plain = unframed(
         found.image,

@@ -74,30 +74,26 @@ class VectorLines:
             options: See there.
 
         Returns:
-            The grid, its start_mm moved to where the lines of the leads begin, if these agree; and
-            the trace in its frame, ``by_lines`` telling how much of it was read from lines.
+            The grid, its start_mm moved to where the lines of the first leads begin, if these
+            agree; and the trace in its frame, ``by_lines`` telling how much of it is from lines.
         """
         owned = _owned(_pieces(self.lines_px, grid, trace, options), trace, options)
-        late = _late_columns(owned, trace, options)
-        y_px, confidence = _moved(trace, late)
-        known = np.zeros(trace.layout.shape, np.bool_)
-        for row, piece in sorted(owned, key=lambda one: -len(one[1])):
-            columns = _columns(piece[:, 0] - late, trace.layout.n_columns)
-            columns = columns[~known[row, columns]]
-            y_px[row, columns] = np.interp(columns, piece[:, 0] - late, piece[:, 1])
-            confidence[row, columns], known[row, columns] = 1.0, True
-        printed = [known[row, columns] for row, columns in trace.layout.pieces]
-        share = float(np.concatenate(printed).mean()) if printed else 0.0
-        moved = replace(grid, start_mm=grid.start_mm + late / RECT.px_per_mm_xy[0])
-        return moved, replace(trace, y_px=y_px, confidence=confidence, by_lines=share)
+        late_mm = float(_late_mm(owned, trace, options)[0])
+        return replace(grid, start_mm=grid.start_mm + late_mm), _read(owned, trace, late_mm)
 
-    def followed_on(self, sheet: Sheet, trace: Trace) -> tuple[Sheet, Trace]:
-        """Do what ``followed`` does for a sheet of any layout, whose trace is by place."""
-        moved, read = self.followed(sheet.grid, trace)
-        late_mm = moved.start_mm - sheet.grid.start_mm
-        places = replace(sheet.places, starts_mm=sheet.places.starts_mm + late_mm)
+    def followed_on(
+        self, sheet: Sheet, trace: Trace, *, options: VectorOptions = DEFAULTS
+    ) -> tuple[Sheet, Trace]:
+        """Do what ``followed`` does for a sheet of any layout, whose trace is by place.
+
+        Each column of leads begins where its own lines do: there may be gaps between them.
+        """
+        owned = _owned(_pieces(self.lines_px, sheet.grid, trace, options), trace, options)
+        late_mm = _late_mm(owned, trace, options)
+        starts_mm = sheet.places.starts_mm + late_mm[: len(sheet.places.starts_mm)]
+        places = replace(sheet.places, starts_mm=starts_mm)
         grid = replace(sheet.grid, start_mm=start_mm_of(places))
-        return replace(sheet, grid=grid, places=places), read
+        return replace(sheet, grid=grid, places=places), _read(owned, trace, float(late_mm[0]))
 
 
 def rect_from_page(grid: GridMap, xy_px: Float64) -> Float64:
@@ -156,12 +152,15 @@ def _one_way(line: Float64, back: float) -> Iterator[Float64]:
 def _owned(
     pieces: Iterator[Float64], trace: Trace, options: VectorOptions
 ) -> list[tuple[int, Float64]]:
-    """Return each piece that goes along a row, with the row that it fits best."""
+    """Return each piece that goes along a row, with the row that it fits best: the surest first.
+
+    The longer a piece is and the better it fits, the surer it is.
+    """
     around = 2 * options.beside_columns + 1
     least = minimum_filter1d(trace.y_px, around, axis=1)
     most = maximum_filter1d(trace.y_px, around, axis=1)
     seen = trace.confidence > 0
-    owned = []
+    owned: list[tuple[float, int, Float64]] = []
     for piece in pieces:
         columns = _columns(piece[:, 0], trace.layout.n_columns)
         if len(columns) < options.least_columns:
@@ -174,8 +173,9 @@ def _owned(
         off[2 * counted < len(columns)] = np.inf
         row = int(off.argmin())
         if off[row] < options.fits:
-            owned.append((row, piece))
-    return owned
+            owned.append((len(columns) * float(options.fits - off[row]), row, piece))
+    owned.sort(key=lambda one: -one[0])
+    return [(row, piece) for _, row, piece in owned]
 
 
 def _columns(x: Float64, n_columns: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -184,20 +184,47 @@ def _columns(x: Float64, n_columns: int) -> np.ndarray[tuple[int], np.dtype[np.i
     return np.arange(int(start), int(stop) + 1)
 
 
-def _late_columns(owned: list[tuple[int, Float64]], trace: Trace, options: VectorOptions) -> float:
-    """Return how many columns later than they were taken to the lines of leads begin."""
-    begins = [
-        begin - columns.start
-        for owner, piece in owned
-        for row, columns in trace.layout.pieces
-        for begin in _begins(piece, options)
-        if row == owner and abs(begin - columns.start) < options.begin_columns
-    ]
-    if len(begins) < min(options.begin_lines, trace.layout.n_rows):
-        return 0.0
-    middle = float(np.median(begins))
-    agree = np.abs(np.array(begins) - middle) < options.begin_agree
-    return middle if 2 * agree.sum() > len(begins) else 0.0
+def _late_mm(owned: list[tuple[int, Float64]], trace: Trace, options: VectorOptions) -> Float64:
+    """Return how much farther right than they were taken to the columns of leads begin.
+
+    A column of which too few lines begin alike begins as late as the first that tells it.
+    """
+    rows = trace.layout.rows
+    late = np.full(max(len(row.segments) for row in rows), np.nan)
+    for index in range(len(late)):
+        expected = {
+            row: trace.layout.columns(one.segments[index]).start
+            for row, one in enumerate(rows)
+            if index < len(one.segments)
+        }
+        off = [
+            begin - expected[row]
+            for row, piece in owned
+            if row in expected
+            for begin in _begins(piece, options)
+            if abs(begin - expected[row]) < options.begin_columns
+        ]
+        agree = np.abs(np.array(off) - np.median(off)) < options.begin_agree if off else np.zeros(0)
+        if agree.sum() >= max(min(options.begin_lines, len(expected)), len(off) / 2):
+            late[index] = np.median(off)
+    told = late[np.isfinite(late)]
+    late[np.isnan(late)] = told[0] if told.size else 0.0
+    return late / RECT.px_per_mm_xy[0]
+
+
+def _read(owned: list[tuple[int, Float64]], trace: Trace, late_mm: float) -> Trace:
+    """Return a trace that begins so much later, read from the lines along it, the surest first."""
+    late = late_mm * RECT.px_per_mm_xy[0]
+    y_px, confidence = _moved(trace, late)
+    known = np.zeros(trace.layout.shape, np.bool_)
+    for row, piece in owned:
+        columns = _columns(piece[:, 0] - late, trace.layout.n_columns)
+        columns = columns[~known[row, columns]]
+        y_px[row, columns] = np.interp(columns, piece[:, 0] - late, piece[:, 1])
+        confidence[row, columns], known[row, columns] = 1.0, True
+    printed = [known[row, columns] for row, columns in trace.layout.pieces]
+    share = float(np.concatenate(printed).mean()) if printed else 0.0
+    return replace(trace, y_px=y_px, confidence=confidence, by_lines=share)
 
 
 def _begins(piece: Float64, options: VectorOptions) -> tuple[float, ...]:

@@ -1,6 +1,7 @@
 """Sheets drawn as vector PDFs, operator by operator, as machines write them."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -153,7 +154,7 @@ def _traces(signals_mv: np.ndarray, drawing: Drawing) -> str:
 def _trace(x_mm: np.ndarray, y_mm: np.ndarray, drawing: Drawing) -> str:
     points = _points(drawing, x_mm, y_mm)
     if drawing.style == "pieces":
-        return "\n".join(f"{a} m {b} l S" for a, b in zip(points, points[1:], strict=False))
+        return "\n".join(f"{a} m {b} l S" for a, b in pairwise(points))
     if drawing.style == "curves":  # Catmull and Rom's
         slope_x, slope_y = np.gradient(x_mm) / 3, np.gradient(y_mm) / 3
         first = _points(drawing, x_mm + slope_x, y_mm + slope_y)
