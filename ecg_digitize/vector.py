@@ -33,6 +33,8 @@ class VectorOptions(NamedTuple):
         fits: Mean distance, as a share of far_px, below which a line is the row's.
         least_columns: Length of the shortest line that may be a trace.
         back_columns: How far back a line may go: steep strokes, on a sheet a little askew.
+        post_columns: Width of an upright stroke at the end of a line that is none of the trace.
+        apart_columns: How far apart the points of a trace are on the average, at most.
         straight_px: A line no point of which is farther from its chord is none of a trace.
         begin_columns: How far from where a lead was taken to begin its line may begin,
         begin_lines: how many lines must do so, if there are so many rows,
@@ -46,6 +48,8 @@ class VectorOptions(NamedTuple):
     fits: float = 0.4
     least_columns: int = 40
     back_columns: float = 4.0
+    post_columns: float = 0.1
+    apart_columns: float = 50.0
     straight_px: float = 0.05
     begin_columns: float = 30.0
     begin_lines: int = 3
@@ -128,8 +132,10 @@ def _pieces(
     xy = rect_from_page(grid, np.concatenate(lines_px))
     xy[:, 0] -= TRACE_X0_PX
     for line in np.split(xy, np.cumsum([len(line) for line in lines_px])[:-1]):
-        for piece in _one_way(line[np.isfinite(line).all(axis=1)], options.back_columns):
-            if len(piece) > 2 and not is_straight(piece, options.straight_px):
+        for way in _one_way(line[np.isfinite(line).all(axis=1)], options.back_columns):
+            piece = _without_posts(way, options.post_columns)
+            is_dense = len(piece) > 2 and np.ptp(piece[:, 0]) < options.apart_columns * len(piece)
+            if is_dense and not is_straight(piece, options.straight_px):
                 yield np.column_stack([np.maximum.accumulate(piece[:, 0]), piece[:, 1]])
 
 
@@ -147,6 +153,15 @@ def _one_way(line: Float64, back: float) -> Iterator[Float64]:
         part = line[start : stop + 1]
         if len(part) > 1:
             yield part if part[-1, 0] >= part[0, 0] else part[::-1]
+
+
+def _without_posts(piece: Float64, wide: float) -> Float64:
+    """Leave out upright strokes at the ends of a piece, which lead from one line to the next."""
+    (behind,) = np.nonzero(piece[:, 0] > piece[0, 0] + wide)
+    (before,) = np.nonzero(piece[:, 0] < piece[-1, 0] - wide)
+    if not behind.size or not before.size:
+        return piece[:0]
+    return piece[behind[0] - 1 : before[-1] + 2]
 
 
 def _owned(

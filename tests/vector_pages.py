@@ -1,5 +1,6 @@
 """Sheets drawn as vector PDFs, operator by operator, as machines write them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -46,28 +47,26 @@ def sheet_pdf(signals_mv: np.ndarray, drawing: Drawing) -> bytes:
         _names(drawing),
     ]
     traces = _traces(signals_mv, drawing)
-    things = []
-    if drawing.group:
-        box = f"[0 0 {2 * width:.2f} {2 * height:.2f}]"
-        traces = f"2 0 0 2 0 0 cm\n{traces}"
-        things.append(
-            f"<</Type/XObject/Subtype/Form/BBox{box}/Length {len(traces)}>>stream\n"
-            f"{traces}\nendstream"
-        )
-        content.append("q 0.5 0 0 0.5 0 0 cm /T Do Q")
-    else:
-        content.append(traces)
-    return _file("\n".join(content), (width, height), things)
+    if not drawing.group:
+        return pdf_file("\n".join([*content, traces]), (width, height))
+    content.append("q 0.5 0 0 0.5 0 0 cm /T Do Q")
+    return pdf_file("\n".join(content), (width, height), [f"2 0 0 2 0 0 cm\n{traces}"])
 
 
-def _file(content: str, size: tuple[float, float], more: list[str]) -> bytes:
-    forms = "/XObject<</T 5 0 R>>" if more else ""
+def pdf_file(content: str, size: tuple[float, float], forms: Sequence[str] = ()) -> bytes:
+    """Return a PDF of one page, in points; a form is called /T."""
+    box = f"[0 0 {4 * size[0]:.2f} {4 * size[1]:.2f}]"
+    more = [
+        f"<</Type/XObject/Subtype/Form/BBox{box}/Length {len(form)}>>stream\n{form}\nendstream"
+        for form in forms
+    ]
+    named = "/XObject<</T 5 0 R>>" if forms else ""
     things = [
         "<</Type/Catalog/Pages 2 0 R>>",
         "<</Type/Pages/Kids[3 0 R]/Count 1>>",
         f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 {size[0]:.3f} {size[1]:.3f}]/Contents 4 0 R"
         "/Resources<</Font<</F<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>"
-        f"{forms}>>>>",
+        f"{named}>>>>",
         f"<</Length {len(content)}>>stream\n{content}\nendstream",
         *more,
     ]
