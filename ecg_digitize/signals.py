@@ -44,8 +44,6 @@ _JUDGED_COLUMNS: Final = 51
 _FADE_COLUMNS: Final = 25
 _CONFIDENT: Final = 0.5
 _CONFIDENCE_FLOOR: Final = 0.05
-_EXACT: Final = 0.5
-"""Share of a trace that was read from vector lines from which on nothing is gained by blending."""
 
 _BLENDED: Final[tuple[Sum, ...]] = (
     {"I": -1.0, "III": -1.0, STRIP: 1.0},
@@ -73,7 +71,7 @@ def to_recording(
         lengths: Samples wanted of each lead (`number_of_rows` of the competition's test.csv), all
             twelve. Left out, the windows are those of `Layout.window`.
         fusion: Blend limb leads that are printed twice or follow from each other, see
-            `fuse_rows`; nothing is blended if the strip is not II.
+            `fuse_rows`; nothing is blended if the strip is not II, nor if the trace is exact.
 
     Returns:
         (12, n) float32 mV, NaN outside each lead's window and outside the picture; n = the strip's
@@ -85,7 +83,7 @@ def to_recording(
     if not (np.isfinite(fs_hz) and fs_hz > 0):
         raise InputError(f"fs_hz must be a positive number of samples a second, but got {fs_hz}")
     rows_mv, layout = rows_from_trace(trace), trace.layout
-    if fusion and layout.strip_lead == "II" and trace.by_lines < _EXACT:
+    if fusion and layout.strip_lead == "II" and not trace.is_exact:
         rows_mv = fuse_rows(rows_mv, trace.confidence, layout=layout)
     n_total = round(layout.duration_s * fs_hz)
     if lengths is not None and layout.strip_lead is not None:

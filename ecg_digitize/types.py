@@ -152,6 +152,11 @@ class Trace:
     by_lines: float = 0.0
     """Share of the columns that were read from vector lines, exactly, see vector.py."""
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether most of it was read from vector lines."""
+        return self.by_lines > 0.5
+
     def __post_init__(self) -> None:
         """Check shapes."""
         _check("Trace.y_px", self.y_px, self.layout.shape, np.float32)

@@ -36,7 +36,8 @@ class VectorOptions(NamedTuple):
         post_columns: Width of an upright stroke at the end of a line that is none of the trace.
         apart_columns: How far apart the points of a trace are on the average, at most.
         straight_px: A line no point of which is farther from its chord is none of a trace.
-        begin_columns: How far from where a lead was taken to begin its line may begin,
+        begin_columns: Between which columns from where a lead was taken to begin its line may
+            begin: farther left there are pulses,
         begin_lines: how many lines must do so, if there are so many rows,
         begin_agree: and by how many columns their begins may differ, to be believed.
         dense: Points of a trace are at most so many times as far apart as they mostly are; those
@@ -51,7 +52,7 @@ class VectorOptions(NamedTuple):
     post_columns: float = 0.1
     apart_columns: float = 50.0
     straight_px: float = 0.05
-    begin_columns: float = 30.0
+    begin_columns: tuple[float, float] = (-30.0, 120.0)
     begin_lines: int = 3
     begin_agree: float = 1.0
     dense: float = 3.0
@@ -204,7 +205,7 @@ def _late_mm(owned: list[tuple[int, Float64]], trace: Trace, options: VectorOpti
 
     A column of which too few lines begin alike begins as late as the first that tells it.
     """
-    rows = trace.layout.rows
+    rows, (least, most) = trace.layout.rows, options.begin_columns
     late = np.full(max(len(row.segments) for row in rows), np.nan)
     for index in range(len(late)):
         expected = {
@@ -212,13 +213,12 @@ def _late_mm(owned: list[tuple[int, Float64]], trace: Trace, options: VectorOpti
             for row, one in enumerate(rows)
             if index < len(one.segments)
         }
-        off = [
-            begin - expected[row]
-            for row, piece in owned
-            if row in expected
-            for begin in _begins(piece, options)
-            if abs(begin - expected[row]) < options.begin_columns
-        ]
+        off = []
+        for row, piece in owned:
+            late_by = [
+                begin - expected[row] for begin in _begins(piece, options) if row in expected
+            ]
+            off += [one for one in late_by if least < one < most][:1]
         agree = np.abs(np.array(off) - np.median(off)) < options.begin_agree if off else np.zeros(0)
         if agree.sum() >= max(min(options.begin_lines, len(expected)), len(off) / 2):
             late[index] = np.median(off)

@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 from vector_pages import LEFT_MM, Drawing, pdf_file, sheet_pdf
 
+from ecg_digitize.doubts import is_astray
 from ecg_digitize.formats.description import Provenance, describe, recording_from, told_lines
 from ecg_digitize.frames import TIME_ORIGIN_MM, crossings_mm
 from ecg_digitize.inputs import read_page
@@ -233,6 +234,16 @@ def test_a_decoder_that_strays_to_a_neighbour_is_set_right(signals_mv):
     assert off_mv(trace, tall).max() < 0.005
 
 
+def test_tall_strokes_of_an_exact_trace_do_not_make_it_another_rows():
+    grid = grid_on(Drawing())
+    y_px = np.repeat(np.array(COMPETITION.zero_px, np.float32)[:, None], 5000, axis=1)
+    y_px[1, 1250:1700] -= 300  # of lead aVL, which is 1250 columns long
+    y_px[2, 2500:3300] -= 300  # and most of V3
+    pixels = Trace(y_px, np.ones_like(y_px), COMPETITION)
+    assert is_astray(grid, pixels).sum(axis=1).tolist() == [0, 450, 800, 0]
+    assert is_astray(grid, replace(pixels, by_lines=1.0)).sum(axis=1).tolist() == [0, 0, 1250, 0]
+
+
 def test_columns_along_which_no_line_goes_stay_as_they_were(signals_mv):
     drawing = Drawing()
     lines = read_page(sheet_pdf(signals_mv, drawing)).lines
@@ -340,4 +351,4 @@ def test_a_vector_page_is_read_to_ten_microvolts(signals_mv, drawing, shipped_mo
             rms_mv[name].append(np.std(off[1:-1]))
     assert max(rms_mv["lines"]) < 0.01
     assert max(rms_mv["pixels"]) > 0.01
-    assert np.median(rms_mv["pixels"]) > 5 * np.median(rms_mv["lines"]), rms_mv
+    assert np.median(rms_mv["pixels"]) > 3 * np.median(rms_mv["lines"])
