@@ -6,13 +6,14 @@ Shapes that are filled are not looked at, nor are dashes, which only grids are d
 
 import ctypes
 import math
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 
 from ecg_digitize.types import Float64
 
-MOST_SEGMENTS: Final = 200_000  # to look at: 0.5 s
+MOST_SEGMENTS: Final = 200_000  # to look at: 2 s, or 6 s where each is a path of its own
 TRACE_SEGMENTS: Final = 500
 """A page draws traces as lines if so many pieces of its lines are neither level nor upright: the
 1200 of ten seconds at 30 dots a second and row stay above it, frames and arrows below."""
@@ -34,6 +35,9 @@ class LineCollector:
 
     def __init__(self) -> None:
         """Begin with nothing."""
+        from pypdfium2 import raw
+
+        self._raw = raw
         self.n_slanted = 0
         """Pieces that are neither level nor upright."""
         self._n_seen = 0
@@ -46,8 +50,7 @@ class LineCollector:
         Args:
             path: A page object of pypdfium2, of the type path.
         """
-        from pypdfium2 import raw
-
+        raw = self._raw
         if self._n_seen >= MOST_SEGMENTS:
             return
         fill, is_drawn = ctypes.c_int(), ctypes.c_int()
@@ -55,16 +58,15 @@ class LineCollector:
         if not is_drawn.value:
             self._n_seen += 1
             return
-        parts = _subpaths(path, at_most=MOST_SEGMENTS - self._n_seen)
+        parts = _subpaths(raw, path, at_most=MOST_SEGMENTS - self._n_seen)
         self._n_seen += max(1, sum(map(len, parts)))
         for part in parts:
-            xy = np.array(part)
-            self.n_slanted += int((np.diff(xy, axis=0) != 0).all(axis=1).sum())
-        style = _style(path)
+            self.n_slanted += sum(a != c and b != d for (a, b), (c, d) in pairwise(part))
+        style = _style(raw, path)
         if style is None:
             return
         shown = [_placed(part, path.get_matrix()) for part in parts if len(part) > 1]
-        if (box := _clip_box(path)) is not None:
+        if (box := _clip_box(raw, path)) is not None:
             shown = [piece for part in shown for piece in _inside(part, *box)]
         holder = path.container
         while holder is not None:  # a group of things, with a place of its own
@@ -94,7 +96,7 @@ class LineCollector:
         Returns:
             (n, 2) float64 each, page px, in the order of drawing.
         """
-        px_from_points = _px_from_points(page, width_px, height_px)
+        px_from_points = _px_from_points(self._raw, page, width_px, height_px)
         lines = (np.array(line) for line in self._lines if len(line) > 2)
         bent = (line for line in lines if not is_straight(line, STRAIGHT_POINTS))
         return tuple(line @ px_from_points[:, :2].T + px_from_points[:, 2] for line in bent)
@@ -113,10 +115,8 @@ def _rounded(point: _XY) -> tuple[int, int]:
     return round(point[0] / SAME_POINTS), round(point[1] / SAME_POINTS)
 
 
-def _style(path: Any) -> tuple[Any, ...] | None:
+def _style(raw: Any, path: Any) -> tuple[Any, ...] | None:
     """Return colour and width of a line; None if it is dashed or not to be seen."""
-    from pypdfium2 import raw
-
     colour = [ctypes.c_uint() for _ in range(4)]
     width = ctypes.c_float()
     raw.FPDFPageObj_GetStrokeColor(path, *colour)
@@ -126,10 +126,8 @@ def _style(path: Any) -> tuple[Any, ...] | None:
     return *(part.value for part in colour), width.value
 
 
-def _subpaths(path: Any, *, at_most: int) -> list[list[_XY]]:
+def _subpaths(raw: Any, path: Any, *, at_most: int) -> list[list[_XY]]:
     """Return the points of each part of a path, in its own coordinates; curves become straight."""
-    from pypdfium2 import raw
-
     x, y = ctypes.c_float(), ctypes.c_float()
     parts: list[list[_XY]] = []
     held: list[_XY] = []  # points that bend a curve which has not ended
@@ -164,13 +162,11 @@ def _placed(points: list[_XY], matrix: Any) -> list[_XY]:
     return [(a * x + c * y + e, b * x + d * y + f) for x, y in points]
 
 
-def _clip_box(path: Any) -> tuple[_XY, _XY] | None:
+def _clip_box(raw: Any, path: Any) -> tuple[_XY, _XY] | None:
     """Return the corners of the box outside which nothing of a path is seen; None: there is none.
 
     Clips are nearly always boxes; of others it is the box around them.
     """
-    from pypdfium2 import raw
-
     clip = raw.FPDFPageObj_GetClipPath(path)
     x, y, boxes = ctypes.c_float(), ctypes.c_float(), []
     for index in range(raw.FPDFClipPath_CountPaths(clip) if clip else 0):
@@ -209,10 +205,8 @@ def _inside(points: list[_XY], low: _XY, high: _XY) -> list[list[_XY]]:
     return parts
 
 
-def _px_from_points(page: Any, width_px: int, height_px: int) -> Float64:
+def _px_from_points(raw: Any, page: Any, width_px: int, height_px: int) -> Float64:
     """Return the (2, 3) affine map from points of a page to pixels of its picture."""
-    from pypdfium2 import raw
-
     fine = min(_FINE, (2**31 - 1) // (4 * max(width_px, height_px)))
     left, bottom, right, top = page.get_bbox()
     corners = np.array([(left, bottom), (right, bottom), (left, top)])

@@ -252,8 +252,6 @@ def _begins(piece: Float64, options: VectorOptions) -> tuple[float, ...]:
 
 def _moved(trace: Trace, late: float) -> tuple[Float32, Float32]:
     """Return where the lines of a trace are, and its confidence, some columns later."""
-    if not late:
-        return trace.y_px.copy(), trace.confidence.copy()
     columns = np.arange(trace.layout.n_columns)
     y_px, confidence = (
         np.stack([np.interp(columns + late, columns, row) for row in rows]).astype(np.float32)
