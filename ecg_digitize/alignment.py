@@ -72,7 +72,7 @@ def on_paper(grid: GridMap, trace: Trace, layout: Layout) -> Trace:
     )
     nearest = np.minimum(np.rint(at).astype(np.int64), len(columns) - 1)
     shown = None if trace.shown is None else trace.shown[:, nearest]
-    return Trace(y_px, confidence, layout, shown)
+    return replace(trace, y_px=y_px, confidence=confidence, layout=layout, shown=shown)
 
 
 def set_in_time(grid: GridMap, trace: Trace, layout: Layout, rhythm: str | None) -> Reading:
@@ -181,7 +181,13 @@ def set_upright(trace: Trace, grid: GridMap, skew: float) -> Trace:
     shown = trace.shown
     if shown is not None:
         shown = _shifted(shown.astype(np.float64), trace.layout, grid, skew) > 0.5
-    return Trace(y_px.astype(np.float32), confidence.astype(np.float32), trace.layout, shown)
+    y_px, confidence = y_px.astype(np.float32), confidence.astype(np.float32)
+    return replace(
+        trace,
+        y_px=y_px.astype(np.float32),
+        confidence=confidence.astype(np.float32),
+        shown=shown,
+    )
 
 
 def without_pulses(trace: Trace) -> Trace:

@@ -333,10 +333,17 @@ def is_another_sheet(
 
 
 def is_astray(grid: GridMap, paper: Trace, options: DoubtOptions = DEFAULTS) -> Mask:
-    """Return (rows, columns) where a line lies on another row."""
+    """Return (rows, columns) where a line lies on another row.
+
+    Of lines that were read exactly that is known for each as a whole: their tall strokes may well
+    reach there.
+    """
     zero_mm = grid.zero_mm(paper.layout)
     apart_mm = float(np.diff(zero_mm).min()) if len(zero_mm) > 1 else np.inf
     off_px = np.abs(paper.y_px - np.array(paper.layout.zero_px)[:, None])
+    if paper.is_exact:
+        for row, columns in paper.layout.pieces:
+            off_px[row, columns] = np.median(off_px[row, columns])
     astray = off_px > options.astray * apart_mm * RECT.px_per_mm_xy[1]
     return np.asarray(astray if paper.shown is None else astray & paper.shown, np.bool_)
 

@@ -59,6 +59,7 @@ class PageOutput:
     doubts: tuple[str, ...]
     quality: Mapping[str, float]  # lead -> probability that it is right, see quality.py
     measures: Mapping[str, Any] | None = None  # see Measures.to_json; None: nobody asked
+    by_lines: float = 0.0  # share of the signals that was read from vector lines of a PDF
 
 
 @dataclass(frozen=True)
@@ -195,4 +196,5 @@ def _output(
         doubts=result.doubts,
         quality=quality_of(recording),
         measures=measure(recording).to_json() if measured else None,
+        by_lines=round(recording.by_lines, 4),
     )

@@ -4,14 +4,13 @@ A page that is a scan is drawn with the scan's own pixels, which then come out a
 Whatever else a page has, lines and text, is drawn at DPI.
 """
 
-import ctypes
 import io
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -24,7 +23,11 @@ from ecg_digitize.image import (
     no_such_page,
     page_label,
 )
-from ecg_digitize.types import Page
+from ecg_digitize.pdf_lines import TRACE_SEGMENTS, LineCollector
+from ecg_digitize.types import Image, Page
+
+if TYPE_CHECKING:
+    from ecg_digitize.vector import VectorLines
 
 DPI: Final = 300.0
 """At which lines and text are drawn: twelve pixels to a millimetre, as on a good scan."""
@@ -34,12 +37,8 @@ LARGE_SHARE: Final = 0.1
 """Pictures that cover less of a page, such as logos, do not tell its resolution."""
 SCAN_SHARE: Final = 0.9
 """A page is a scan if pictures cover so much of it and nothing else is drawn."""
-TRACE_SEGMENTS: Final = 500
-"""A page draws traces as lines if so many pieces of its lines are neither level nor upright: the
-1200 of ten seconds at 30 dots a second and row stay above it, frames and arrows below."""
 
 _MAX_PIXELS_OF: Final = {"JPXDecode": 75_000_000}  # as image has it for JPEG 2000
-_MAX_SEGMENTS: Final = 200_000  # to look at: 0.3 s
 _POINTS_PER_INCH: Final = 72.0
 _TAIL_BYTES: Final = 1 << 20
 _ROUNDING: Final = 1e-6
@@ -53,7 +52,12 @@ class _Content:
 
     native_px_per_point: float  # of its finest large picture; 0 if there is none
     is_scan: bool
-    is_vector: bool
+    lines: LineCollector
+
+    @property
+    def is_vector(self) -> bool:
+        """Whether it draws traces as lines."""
+        return self.lines.n_slanted >= TRACE_SEGMENTS
 
 
 def read_pdf(file: IO[bytes], *, page_number: int | None = None, name: str = "PDF") -> Page:
@@ -84,6 +88,7 @@ def read_pdf(file: IO[bytes], *, page_number: int | None = None, name: str = "PD
             check_size(_n_px(width, scale), _n_px(height, scale), label)
             with _closing(page.render(scale=scale, rev_byteorder=True)) as bitmap:
                 image = np.array(bitmap.to_numpy(), order="C")
+            lines = _vector_lines(page, content, image) if content.is_vector else None
     return Page(
         image,
         label,
@@ -91,6 +96,7 @@ def read_pdf(file: IO[bytes], *, page_number: int | None = None, name: str = "PD
         px_per_mm=scale * _POINTS_PER_INCH / MM_PER_INCH,
         page_number=page_number,
         is_vector=content.is_vector,
+        lines=lines,
     )
 
 
@@ -187,7 +193,7 @@ def _content(page: Any, label: str) -> _Content:
     """
     from pypdfium2 import raw
 
-    native, covered, is_more, n_slanted, n_seen = 0.0, 0.0, False, 0, 0
+    native, covered, is_more, lines = 0.0, 0.0, False, LineCollector()
     for thing in page.get_objects():
         if thing.type == raw.FPDF_PAGEOBJ_IMAGE:
             share, px_per_point = _picture(page, thing, label)
@@ -200,13 +206,18 @@ def _content(page: Any, label: str) -> _Content:
             is_more = is_more or mode != raw.FPDF_TEXTRENDERMODE_INVISIBLE
         elif thing.type == raw.FPDF_PAGEOBJ_PATH:
             is_more = True
-            if n_slanted < TRACE_SEGMENTS and n_seen < _MAX_SEGMENTS:
-                slanted, seen = _segments(thing, at_most=_MAX_SEGMENTS - n_seen)
-                n_slanted, n_seen = n_slanted + slanted, n_seen + seen
+            lines.add(thing)
         elif thing.type == raw.FPDF_PAGEOBJ_SHADING:
             is_more = True
     is_scan = native > 0 and covered >= SCAN_SHARE and not is_more
-    return _Content(native, is_scan, n_slanted >= TRACE_SEGMENTS)
+    return _Content(native, is_scan, lines)
+
+
+def _vector_lines(page: Any, content: _Content, image: Image) -> "VectorLines":
+    from ecg_digitize.vector import VectorLines  # which brings torch: pictures are read without it
+
+    height_px, width_px = image.shape[:2]
+    return VectorLines(content.lines.lines_px(page, width_px=width_px, height_px=height_px))
 
 
 def _picture(page: Any, picture: Any, label: str) -> tuple[float, float]:
@@ -229,23 +240,3 @@ def _picture(page: Any, picture: Any, label: str) -> tuple[float, float]:
         return 0.0, 0.0
     share = wide * high / ((right - left) * (top - bottom))
     return share, max(width_px / sides[0], height_px / sides[1])
-
-
-def _segments(path: Any, *, at_most: int) -> tuple[int, int]:
-    """Return how many pieces of a drawn line are slanted, and how many were looked at."""
-    from pypdfium2 import raw
-
-    fill, is_drawn = ctypes.c_int(), ctypes.c_int()
-    raw.FPDFPath_GetDrawMode(path, fill, is_drawn)
-    if not is_drawn.value:
-        return 0, 1
-    n_segments = min(raw.FPDFPath_CountSegments(path), at_most)
-    x, y, before, n_slanted = ctypes.c_float(), ctypes.c_float(), None, 0
-    for index in range(n_segments):
-        segment = raw.FPDFPath_GetPathSegment(path, index)
-        raw.FPDFPathSegment_GetPoint(segment, x, y)
-        here = x.value, y.value
-        if before is not None and raw.FPDFPathSegment_GetType(segment) != raw.FPDF_SEGMENT_MOVETO:
-            n_slanted += here[0] != before[0] and here[1] != before[1]
-        before = here
-    return n_slanted, max(1, n_segments)

@@ -5,8 +5,9 @@
          -> signals -> Recording
 
 `digitize_page` walks it for one page. The stages are in `stages.py`, their networks in `models.py`.
-`usual.py` tells the competition's sheet from others, which `sheet/` finds and reads. `many.py`
-walks many pages.
+`usual.py` tells the competition's sheet from others, which `sheet/` finds and reads. Where a PDF
+draws traces as lines, `vector.py` puts these in the place of the decoded ones. `many.py` walks many
+pages.
 """
 
 from collections.abc import Mapping
@@ -175,6 +176,8 @@ def _digitize_usual(
         rectified = rectify(page, moved)
         clock.lap("rectify")
         trace = read_rectified(rectified, models, passes=wanted.passes, lap=clock.lap)
+        if page.lines is not None:
+            moved, trace = page.lines.followed(moved, trace)
         return set_in_time(moved, trace, layout, wanted.rhythm)
 
     readings = [read_from(start_mm or 0.0)]
@@ -221,11 +224,7 @@ def _digitize_any(
     sheet = found.sheet
     calibration = calibrated_layout(found, mm_per_s=wanted.mm_per_s, mm_per_mv=wanted.mm_per_mv)
     stage2 = partial(
-        read_rectified,
-        models=models,
-        network=models.strips,
-        passes=wanted.passes,
-        lap=clock.lap,
+        read_rectified, models=models, network=models.strips, passes=wanted.passes, lap=clock.lap
     )
     plain = unframed(
         found.image,
@@ -237,6 +236,9 @@ def _digitize_any(
     trace = read_rows(
         Page(plain, page.source), sheet, stage2, mm_per_mv=calibration.layout.mm_per_mv
     )
+    if page.lines is not None:
+        sheet, trace = page.lines.followed_on(sheet, trace)
+        found = replace(found, sheet=sheet)
     paper = with_strips(timed(trace, sheet, calibration.layout))
     read = set_upright_in_time(sheet.grid, trace, paper)
     # Nobody knows whether the rows of other sheets show the same instants: leads are not blended.

@@ -71,7 +71,7 @@ def to_recording(
         lengths: Samples wanted of each lead (`number_of_rows` of the competition's test.csv), all
             twelve. Left out, the windows are those of `Layout.window`.
         fusion: Blend limb leads that are printed twice or follow from each other, see
-            `fuse_rows`; nothing is blended if the strip is not II.
+            `fuse_rows`; nothing is blended if the strip is not II, nor if the trace is exact.
 
     Returns:
         (12, n) float32 mV, NaN outside each lead's window and outside the picture; n = the strip's
@@ -83,7 +83,7 @@ def to_recording(
     if not (np.isfinite(fs_hz) and fs_hz > 0):
         raise InputError(f"fs_hz must be a positive number of samples a second, but got {fs_hz}")
     rows_mv, layout = rows_from_trace(trace), trace.layout
-    if fusion and layout.strip_lead == "II":
+    if fusion and layout.strip_lead == "II" and not trace.is_exact:
         rows_mv = fuse_rows(rows_mv, trace.confidence, layout=layout)
     n_total = round(layout.duration_s * fs_hz)
     if lengths is not None and layout.strip_lead is not None:
@@ -109,7 +109,7 @@ def to_recording(
             at = columns.start + np.rint(np.arange(stop - start) * TRACE_FS_HZ / fs_hz).astype(int)
             hidden = ~trace.shown[row, np.minimum(at, layout.n_columns - 1)]
             signals_mv[LEADS.index(lead), start:stop][hidden] = np.nan
-    return Recording(signals_mv, float(fs_hz), layout)
+    return Recording(signals_mv, float(fs_hz), layout, by_lines=trace.by_lines)
 
 
 def find_rhythm(trace: Trace, *, otherwise: str | None = "II") -> str | None:

@@ -12,6 +12,7 @@ from ecg_digitize.layout import COMPETITION, LEADS, Layout
 
 if TYPE_CHECKING:
     from ecg_digitize.quality import Evidence
+    from ecg_digitize.vector import VectorLines
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -41,8 +42,10 @@ class Page:
     page_number: int | None = None
     """Which page of its file was asked for, from 1; None: nobody said, and it is the first."""
     is_vector: bool | None = None
-    """Whether a page of a PDF draws traces as lines, see ``pdf.TRACE_SEGMENTS``; None: it is no
-    PDF."""
+    """Whether a page of a PDF draws traces as lines, see ``pdf_lines.TRACE_SEGMENTS``; None: it is
+    no PDF."""
+    lines: "VectorLines | None" = None
+    """These lines; None where there are none."""
 
     def __post_init__(self) -> None:
         """Check shapes."""
@@ -146,6 +149,13 @@ class Trace:
     confidence: Float32  # (rows, columns) in [0, 1], 0 where filled
     layout: Layout = COMPETITION
     shown: Mask | None = None  # (rows, columns) where the picture shows the rows; None: everywhere
+    by_lines: float = 0.0
+    """Share of the columns that were read from vector lines, exactly, see vector.py."""
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether most of it was read from vector lines."""
+        return self.by_lines > 0.5
 
     def __post_init__(self) -> None:
         """Check shapes."""
@@ -168,6 +178,8 @@ class Recording:
     """Whether what speaks against it says that it is wrong, see doubts.is_hopeless."""
     quality: Float32 | None = None
     """(12,) probability that each lead is right, see quality.py; NaN for absent leads."""
+    by_lines: float = 0.0
+    """Share of the signals that was read from vector lines, see Trace."""
 
     def __post_init__(self) -> None:
         """Check shapes."""

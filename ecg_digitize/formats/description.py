@@ -98,6 +98,7 @@ def describe(recording: Recording, provenance: Provenance) -> dict[str, Any]:
         "verdict": recording.verdict,
         "doubts": list(recording.doubts),
         "rhythm": recording.rhythm,
+        **({"by_lines": round(recording.by_lines, 4)} if recording.by_lines else {}),
         "mm_per_s": layout.mm_per_s,
         "mm_per_mv": layout.mm_per_mv,
         "layout": {"name": layout.name, "rows": [asdict(row) for row in layout.rows]},
@@ -139,6 +140,7 @@ def recording_from(document: Mapping[str, Any], signals_mv: Float32) -> Recordin
         doubts=tuple(map(str, document["doubts"])),
         is_rejected=document["verdict"] == "reject",
         quality=np.array(quality, np.float32) if document["quality"] else None,
+        by_lines=float(document.get("by_lines", 0.0)),
     )
 
 
@@ -158,6 +160,7 @@ def told_lines(recording: Recording, provenance: Provenance) -> list[str]:
         f"layout: {layout.name}, {layout.mm_per_s:g} mm/s, {layout.mm_per_mv:g} mm/mV, strip "
         f"{recording.rhythm or 'none'}",
         f"sampling rate: {recording.fs_hz:.10g} Hz",
+        *([f"read from vector lines: {recording.by_lines:.1%}"] if recording.by_lines else []),
         f"verdict: {recording.verdict}",
         *(f"doubt: {doubt}" for doubt in recording.doubts),
         *(f"lead {lead}: {told_of_lead(recording, lead)}" for lead in LEADS),

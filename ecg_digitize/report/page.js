@@ -96,7 +96,8 @@ function open(entry) {
   byId("detail-verdict").className = `verdict ${page.verdict}`;
   byId("doubts").replaceChildren(...page.doubts.map((doubt) => element("li", {}, doubt)));
   byId("facts").textContent =
-    `${page.source}: read as ${page.layout}, ${page.mm_per_s} mm/s, ${page.mm_per_mv} mm/mV`;
+    `${page.source}: read as ${page.layout}, ${page.mm_per_s} mm/s, ${page.mm_per_mv} mm/mV` +
+    (page.by_lines ? `; ${(100 * page.by_lines).toFixed(1)} % from vector lines` : "");
   const own = embedded(`overlay-${page.number}`) !== null;
   overlay.src = own ? picture(`overlay-${page.number}`) : address(page.overlay_file);
   overlay.alt = `${page.name} with the traces that were read`;

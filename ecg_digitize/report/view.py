@@ -60,6 +60,7 @@ class PageView:
     thumb: bytes  # WebP
     overlay: bytes  # WebP
     signals: bytes  # see pack_signals
+    by_lines: float = 0.0  # share of the signals that was read from vector lines of a PDF
 
     def to_arrays(self) -> dict[str, NDArray[np.uint8]]:
         """Return the bytes, for ``engine.store``."""
@@ -118,6 +119,7 @@ def view_page(
         thumb=_webp(_fitted(drawn, THUMB_PX), _THUMB_QUALITY),
         overlay=_small_webp(drawn),
         signals=pack_signals(signals_mv),
+        by_lines=recording.by_lines,
     )
 
 

@@ -288,7 +288,7 @@ def _page_of(item: Item) -> Page:
         return page
     image = np.rot90(page.image, item.told.turns)
     image = image[:, ::-1] if item.told.is_mirrored else image
-    return replace(page, image=np.ascontiguousarray(image))
+    return replace(page, image=np.ascontiguousarray(image), lines=None)  # these lie as the file has
 
 
 def _webp(image: Image) -> bytes:

@@ -197,7 +197,7 @@ def timed(trace: Trace, sheet: Sheet, layout: Layout) -> Trace:
             confidence[index, columns] = np.interp(at, at_paper, trace.confidence[index])
             nearest = np.rint(at).astype(np.int64)
             shown[index, columns] = True if trace.shown is None else trace.shown[index, nearest]
-    return Trace(y_px, confidence, layout, shown)
+    return replace(trace, y_px=y_px, confidence=confidence, layout=layout, shown=shown)
 
 
 def with_strips(paper: Trace) -> Trace:
