@@ -4,13 +4,16 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from ecg_digitize.errors import StageError
 from ecg_digitize.failures import attempt
 from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.inputs import Source, name_of, read_page
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.layouts import Family
 from ecg_digitize.models import Models, load_models
 from ecg_digitize.pipeline import digitize_page
@@ -100,21 +103,34 @@ class Overrides:
 
 
 NO_OVERRIDES: Final = Overrides()
+_LIKE_THE_COMPETITIONS: Final = COMPETITION.name.partition("+")[0]
 
 
 def digitize_told(
     page: Page, models: Models, *, fs_hz: float, overrides: Overrides = NO_OVERRIDES
 ) -> Digitization:
-    """Digitize a page of which somebody told something, see ``digitize_page``."""
-    told = overrides.sheet
-    return digitize_page(
+    """Digitize a page of which somebody told something, see ``digitize_page``.
+
+    The competition's sheet is a 3x4, too, and is read best as what it is: a page of which 3x4 is
+    told is read as if nothing were, if that gives a 3x4.
+    """
+    read = partial(
+        digitize_page,
         page,
         models,
         fs_hz=fs_hz,
-        layout=marked_sheet(page, told, models) if isinstance(told, Marks) else told,
         mm_per_s=overrides.mm_per_s,
         mm_per_mv=overrides.mm_per_mv,
     )
+    told = overrides.sheet
+    if isinstance(told, Marks):
+        return read(layout=marked_sheet(page, told, models))
+    if told is not None and told.name == _LIKE_THE_COMPETITIONS:
+        with suppress(StageError):
+            asked = read(layout=None)
+            if asked.recording.layout.name.partition("+")[0] == told.name:
+                return asked
+    return read(layout=told)
 
 
 def ordered_map(

@@ -144,3 +144,11 @@ def test_a_picture_on_which_nothing_was_found_gets_marks_to_move():
         assert (points_px <= np.array(page.image.shape[1::-1])).all()
     blank = read_page(np.full((300, 400, 3), 255, np.uint8))
     assert guessed_marks(blank, family=family_named("3x4")).squares[0] > 40
+
+
+def test_a_layout_that_a_page_has_anyway_changes_nothing(digitizer):
+    page = read_page(SAMPLES / "sample_scan.png")
+    asked, told = (digitizer.digitize(page, layout=layout).recording for layout in (None, "3x4"))
+    np.testing.assert_array_equal(asked.signals_mv, told.signals_mv)
+    other = digitizer.digitize(page, layout="3x2 limb").recording
+    assert other.layout.name != asked.layout.name
