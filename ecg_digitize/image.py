@@ -30,6 +30,8 @@ HEAD_BYTES: Final = 1024
 
 MIN_SIDE_PX: Final = 150
 """Below this a 2.5 mV wave on a 12-lead page is a handful of pixels."""
+MAX_SIDE_PX: Final = 32_766
+"""OpenCV looks nothing up in longer pictures. It is 2.8 m at 300 dpi."""
 MAX_PIXELS: Final = 200_000_000
 _MAX_PIXELS_OF: Final = {"WEBP": 100_000_000, "JPEG2000": 75_000_000, "HEIF": 150_000_000}
 """Decoders that take 16, 20 and 10 bytes a pixel; with those of the other formats the largest
@@ -253,6 +255,11 @@ def check_size(
         raise ImageError(
             f"{source}: expected at least {min_side_px} px a side, but got {width_px} x "
             f"{height_px}; scan or photograph the page larger"
+        )
+    if max(width_px, height_px) > MAX_SIDE_PX:
+        raise ImageError(
+            f"{source}: expected at most {MAX_SIDE_PX} px a side, but got {width_px} x "
+            f"{height_px}; cut the strip into pieces, or scale it down"
         )
     if width_px * height_px > max_pixels:
         raise ImageError(

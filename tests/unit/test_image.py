@@ -220,6 +220,7 @@ def _png_header(width, height):
     [
         ((1, 1), "expected at least 150 px a side, but got 1 x 1"),
         ((4000, 149), "but got 4000 x 149"),
+        ((160, 32767), "at most 32766 px a side, but got 160 x 32767; cut the strip"),
         ((20000, 15000), "at most 200 megapixels, but got 20000 x 15000 = 300"),
         ((10000, 9500), "damaged or cut off"),  # Pillow would warn of a bomb here
     ],
