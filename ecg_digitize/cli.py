@@ -6,6 +6,7 @@ Ctrl-C or SIGTERM.
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -152,9 +153,9 @@ def _add_using(command: Command) -> None:
         "serve", using.serve, "a page in the browser: look, correct, download; and REST"
     ).add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this one)")
-    add("--port", type=int, default=8765, help="default: 8765; 0: any that is free")
+    add("--port", type=_port, default=8765, help="default: 8765; 0: any that is free")
     add("--open", action="store_true", help="open the page in the browser")
-    add("--token", metavar="TEXT", help="what others must know (default: made up)")
+    add("--token", type=_token, metavar="TEXT", help="what others must know (default: made up)")
     add("--called", nargs="+", default=[], metavar="NAME", help="other names of this machine")
     add("--most-mb", type=_positive, default=100.0, metavar="MB", help="of a file (default: 100)")
     add("--fs", type=_positive, default=500.0, help="samples a second, not filtered (default: 500)")
@@ -369,6 +370,19 @@ def _count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected 1 or more, but got {text}")
     return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**16:
+        raise argparse.ArgumentTypeError(f"expected 0 to 65535, but got {text}")
+    return value
+
+
+def _token(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{8,}", text):
+        raise argparse.ArgumentTypeError("expected 8 or more of A-Z, a-z, 0-9, _ and -")
+    return text
 
 
 def _path(text: str) -> str | Path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from ecg_digitize.errors import StageError
+from ecg_digitize.errors import InputError, StageError
 from ecg_digitize.failures import attempt
 from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.inputs import Source, name_of, read_page
@@ -83,6 +83,12 @@ def digitize_many(
             yield attempt(work, page.source)
 
 
+MM_PER_S: Final = (1, 500)
+"""Between which a paper speed may lie: at slower ones a row would be of minutes,"""
+MM_PER_MV: Final = (0.5, 200)
+"""and a gain."""
+
+
 @dataclass(frozen=True)
 class Overrides:
     """What somebody tells of a page, or of all pages of a batch; None asks each page."""
@@ -90,6 +96,19 @@ class Overrides:
     sheet: Family | Marks | None = None
     mm_per_s: float | None = None
     mm_per_mv: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check that a sheet can be so.
+
+        Raises:
+            InputError: No machine prints so.
+        """
+        for value, (least, most), what in (
+            (self.mm_per_s, MM_PER_S, "a paper speed of {} to {} mm/s"),
+            (self.mm_per_mv, MM_PER_MV, "a gain of {} to {} mm/mV"),
+        ):
+            if value is not None and not least <= value <= most:
+                raise InputError(f"expected {what.format(least, most)}, but got {value:g}")
 
     def to_json(self) -> dict[str, Any]:
         """Return those that are given."""

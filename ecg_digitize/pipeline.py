@@ -22,6 +22,7 @@ from ecg_digitize.layout import COMPETITION, Layout
 from ecg_digitize.layouts import Family
 from ecg_digitize.models import Models, reader_of
 from ecg_digitize.runtime import Clock
+from ecg_digitize.sheet.bent import straightened
 from ecg_digitize.sheet.calibration import calibrated_layout, told_in_text
 from ecg_digitize.sheet.find import FoundSheet, is_mirrored
 from ecg_digitize.sheet.find import find_sheet as find_any_sheet
@@ -221,8 +222,9 @@ def _digitize_any(
     page: Page, found: FoundSheet, models: Models, wanted: _Wanted, clock: Clock
 ) -> Digitization:
     """Read a sheet of any layout."""
-    sheet = found.sheet
+    sheet = (found := straightened(page, found, models)).sheet
     calibration = calibrated_layout(found, mm_per_s=wanted.mm_per_s, mm_per_mv=wanted.mm_per_mv)
+    layout = calibration.layout
     stage2 = partial(
         read_rectified, models=models, network=models.strips, passes=wanted.passes, lap=clock.lap
     )
@@ -233,13 +235,11 @@ def _digitize_any(
         rows_mm=sheet.match.rows_mm,
         ends_mm=(float(sheet.places.starts_mm[0]), sheet.places.end_mm),
     )
-    trace = read_rows(
-        Page(plain, page.source), sheet, stage2, mm_per_mv=calibration.layout.mm_per_mv
-    )
+    trace = read_rows(replace(page, image=plain), sheet, stage2, mm_per_mv=layout.mm_per_mv)
     if page.lines is not None:
         sheet, trace = page.lines.followed_on(sheet, trace)
         found = replace(found, sheet=sheet)
-    paper = with_strips(timed(trace, sheet, calibration.layout))
+    paper = with_strips(timed(trace, sheet, layout))
     read = set_upright_in_time(sheet.grid, trace, paper)
     # Nobody knows whether the rows of other sheets show the same instants: leads are not blended.
     recording = to_recording(read.upright, fs_hz=wanted.fs_hz)

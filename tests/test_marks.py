@@ -104,7 +104,10 @@ def test_marks_travel_as_json(render):
     [
         ({"squares": [0, 4]}, "expected 1 to 180 squares"),
         ({"zeros_px": [[1, 2]]}, "expected 4 points as baselines of 3x4 with 1 strips"),
-        ({"corners_px": [[0, 0], [1, 1], [2, 2], [3, float("nan")]]}, "4 points as corners"),
+        ({"corners_px": [[0, 0], [1, 1], [2, 2], [3, float("nan")]]}, "corners near the picture"),
+        ({"corners_px": [[0, 0], [100, 100], [200, 200], [300, 300]]}, "clockwise"),
+        ({"corners_px": [[0, 0], [0, 100], [100, 100], [100, 0]]}, "clockwise"),
+        ({"strips": ["II"] * 4, "zeros_px": [[9, k] for k in range(7)]}, "at most 3 strips"),
         ({"strips": ["X"]}, 'expected a lead as a strip, but got "X"'),
         ({"layout": "7x7"}, "layout: expected one of"),
         ({"borders_px": "wide"}, r"expected what Marks\.to_json gives"),

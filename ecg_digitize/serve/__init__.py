@@ -9,5 +9,5 @@ In the order in which they are used:
 * ``app.py`` joins these: an address for each thing that can be asked.
 * ``desk.html``, ``desk.css`` and ``desk.js`` are the page. It draws signals as the report does.
 
-Nothing is written to disk, and nothing is kept when the server ends.
+Pictures are in memory alone, and nothing is kept when the server ends.
 """

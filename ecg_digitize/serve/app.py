@@ -1,15 +1,20 @@
 """The addresses of the server: those of the page, and those of programs."""
 
-from collections.abc import Collection, Iterable
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from importlib.resources import files
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic
 from typing import Annotated, Final
+from urllib.parse import quote
 from zipfile import ZIP_DEFLATED, ZipFile
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 
@@ -21,6 +26,7 @@ from ecg_digitize.serve.documents import About, Correction, PageDocument, Signal
 from ecg_digitize.serve.guard import DOCS, Guard
 
 MOST_WAIT_S: Final = 600.0
+LOOK_EVERY_S: Final = 0.1
 _PICTURES: Final = ("picture", "overlay", "thumb")
 _STATIC: Final = {
     "": ("serve", "desk.html", "text/html"),
@@ -72,6 +78,12 @@ def app_for(
         status = 507 if isinstance(error, FullError) else 422
         return JSONResponse({"detail": str(error)}, status)
 
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        # What was sent is left out: it may be what JSON cannot hold, NaN for instance.
+        said = [{"loc": list(one["loc"]), "msg": one["msg"]} for one in error.errors()]
+        return JSONResponse({"detail": said}, 422)
+
     return Guard(app, hosts=hosts, token=token, most_bytes=most_bytes)
 
 
@@ -80,10 +92,15 @@ def _add_page(app: FastAPI) -> None:
     for path, (package, name, kind) in _STATIC.items():
         content = (files(f"ecg_digitize.{package}") / name).read_bytes()
 
-        def static(content: bytes = content, kind: str = kind) -> Response:
-            return Response(content, media_type=f"{kind}; charset=utf-8")
+        answer = Response(content, media_type=f"{kind}; charset=utf-8")
+        app.add_api_route(f"/{path}", _always(answer), include_in_schema=False)
 
-        app.get(f"/{path}", include_in_schema=False)(lambda static=static: static())
+
+def _always(answer: Response) -> Callable[[], Awaitable[Response]]:
+    async def given() -> Response:
+        return answer
+
+    return given
 
 
 def _add_api(app: FastAPI, desk: Desk) -> None:
@@ -102,9 +119,9 @@ def _add_api(app: FastAPI, desk: Desk) -> None:
     ) -> list[PageDocument]:
         """Bring a picture: its bytes are the body. A PDF or TIFF gives all its pages."""
         content = await request.body()
-        items = await run_in_threadpool(desk.add, Path(name).name, content)
+        items = await run_in_threadpool(desk.add, name.replace("\\", "/").split("/")[-1], content)
         if wait:
-            items = await run_in_threadpool(_waited, desk, items)
+            items = await _waited(desk, items, request)
         return [PageDocument.of(item) for item in items]
 
     @app.get("/api/pages")
@@ -124,14 +141,15 @@ def _add_api(app: FastAPI, desk: Desk) -> None:
             raise _unknown(key)
 
     @app.post("/api/pages/{key}/correction")
-    def correct_page(key: str, correction: Correction, wait: Wait = False) -> PageDocument:
+    async def correct_page(
+        key: str, correction: Correction, request: Request, wait: Wait = False
+    ) -> PageDocument:
         """Have a page read again, by what you tell of it."""
-        told = correction.to_told(_item(desk, key).marks)
-        item = desk.correct(key, told)
+        item = desk.correct(key, correction.to_told(_item(desk, key)))
         if item is None:
             raise _unknown(key)
         if wait:
-            (item,) = _waited(desk, [item]) or [item]
+            (item,) = await _waited(desk, [item], request) or [item]
         return PageDocument.of(item)
 
     @app.get("/api/pages/{key}/signals")
@@ -184,8 +202,9 @@ def _download(
         for item in items:
             assert item.recording is not None
             assert item.provenance is not None
-            here = item.stem if item.stem not in taken else f"{item.stem}-{item.key[:4]}"
-            taken.add(here)
+            is_taken = item.stem.casefold() in taken  # some systems know no upper and lower case
+            here = f"{item.stem}-{item.key}" if is_taken else item.stem
+            taken.add(item.stem.casefold())
             for name in formats_named(formats, fs_hz=item.recording.fs_hz):
                 WRITERS[name].write(item.recording, Path(folder) / here, item.provenance)
         written = sorted(Path(folder).iterdir())
@@ -199,11 +218,9 @@ def _download(
 
 
 def _attached(content: bytes, name: str, kind: str) -> Response:
-    plain = "".join(
-        one if one.isascii() and (one.isalnum() or one in "._-") else "_" for one in name
-    )
-    header = {"Content-Disposition": f'attachment; filename="{plain}"'}
-    return Response(content, media_type=kind, headers=header)
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    told = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
+    return Response(content, media_type=kind, headers={"Content-Disposition": told})
 
 
 def _item(desk: Desk, key: str) -> Item:
@@ -213,8 +230,15 @@ def _item(desk: Desk, key: str) -> Item:
     return item
 
 
-def _waited(desk: Desk, items: list[Item]) -> list[Item]:
-    return desk.wait([item.key for item in items], timeout_s=MOST_WAIT_S)
+async def _waited(desk: Desk, items: list[Item], request: Request) -> list[Item]:
+    """Wait until pages are read, nobody waits any more, or the server ends; hold no thread."""
+    keys = [item.key for item in items]
+    ends = monotonic() + MOST_WAIT_S
+    while monotonic() < ends and not desk.is_closed and not await request.is_disconnected():
+        if not desk.are_waited_for(keys):
+            break
+        await asyncio.sleep(LOOK_EVERY_S)
+    return [item for item in map(desk.get, keys) if item is not None]
 
 
 def _unknown(key: str) -> HTTPException:

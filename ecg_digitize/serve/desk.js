@@ -2,12 +2,15 @@
 const byId = (id) => document.getElementById(id);
 const percent = (share) => `${Math.round(100 * share)} %`;
 const LOOK_EVERY_MS = 700;
+const LOOK_WHEN_IDLE_MS = 5000; // another window or a program may bring pages
 const MOST_STRIPS = 3;
+let woken = () => {};
 
 let about = null; // what the server can do
 let pages = []; // as the server tells of them
 let current = null; // the key of the page that is looked at
-let shown = null; // key and times_read of what is drawn
+let shown = null; // key, times_read and state of what is shown
+let drawn = null; // the key of the page whose picture and signals are drawn
 let marks = null; // Marks of the current page, if it has any
 let moved = false; // whether somebody moved them
 let zoom = 1;
@@ -20,7 +23,12 @@ function element(tag, attributes, ...children) {
 }
 
 async function ask(path, options = {}) {
-  const answer = await fetch(path, options);
+  let answer;
+  try {
+    answer = await fetch(path, options);
+  } catch {
+    throw new Error("the server does not answer; it may have ended");
+  }
   if (answer.ok) return answer.status === 204 ? null : answer.json();
   const text = await answer.text();
   let told = text;
@@ -35,6 +43,21 @@ const say = (text) => { byId("status").textContent = text; };
 const isBusy = (page) => page.state === "waiting" || page.state === "reading";
 const page = () => pages.find(({ key }) => key === current) ?? null;
 
+// What somebody does may fail: that is said, and the list is looked at anew.
+function attempt(action) {
+  return async (...given) => {
+    try {
+      complain("");
+      await action(...given);
+    } catch (error) {
+      complain(error.message);
+      await look().catch(() => {});
+    }
+  };
+}
+
+function complain(text) { byId("failure").textContent = text; }
+
 // --- bringing pictures --------------------------------------------------------------------------
 
 async function bring(files) {
@@ -46,11 +69,11 @@ async function bring(files) {
       const brought = await ask(`api/pages?${query}`, { method: "POST", body: file });
       current ??= brought[0].key;
     } catch (error) {
-      failed.push(`${file.name}: ${error.message}`);
+      failed.push(error.message.includes(file.name) ? error.message : `${file.name}: ${error.message}`);
     }
   }
   await look();
-  if (failed.length) say(failed.join("; "));
+  if (failed.length) complain(`Not taken: ${failed.join("; ")}`);
 }
 
 // --- the list -----------------------------------------------------------------------------------
@@ -88,6 +111,7 @@ function list() {
 
 async function look() {
   pages = await ask("api/pages");
+  if (pages.some(isBusy)) woken();
   if (!page()) current = pages[0]?.key ?? null;
   refresh();
 }
@@ -99,10 +123,10 @@ function refresh() {
   const parts = [`${pages.length} page${pages.length === 1 ? "" : "s"}`];
   if (busy) parts.push(`${busy} still to be read`);
   if (failed) parts.push(`${failed} failed`);
-  if (pages.length) say(parts.join(", "));
+  say(pages.length ? parts.join(", ") : "");
   byId("all").hidden = !pages.some((one) => one.reading);
   byId("page").hidden = page() === null;
-  if (page() === null) { shown = null; return; }
+  if (page() === null) { shown = null; drawn = null; return; }
   const stamp = `${current} ${page().times_read} ${page().state}`;
   if (stamp !== shown) { shown = stamp; show(page()); }
 }
@@ -121,10 +145,15 @@ function show(one) {
     ? `read as ${reading.layout}, ${reading.mm_per_s} mm/s, ${reading.mm_per_mv} mm/mV` : "";
   byId("leads").replaceChildren(...(reading?.leads ?? []).map(leadRow));
   byId("download").hidden = byId("format").hidden = !reading;
-  for (const control of byId("correction").elements) control.disabled = busy;
-  ["turn-left", "turn-right", "mirror"].forEach((id) => { byId(id).disabled = busy; });
-  if (busy && one.times_read) return; // what was read before stays in sight
+  const focused = document.activeElement;
+  for (const control of byId("correction").elements) control.disabled = busy || !one.size_px;
+  ["turn-left", "turn-right", "mirror"].forEach((id) => { byId(id).disabled = busy || !one.size_px; });
+  ["zoom-in", "zoom-out"].forEach((id) => { byId(id).disabled = !one.size_px; });
+  if (byId("page").contains(focused) && focused.disabled) byId("page-name").focus();
   setDownload();
+  marks?.setIdle(!busy);
+  if (busy && one.times_read && drawn === one.key) return; // what was read before stays in sight
+  drawn = one.key;
   drawPicture(one);
   drawSignals(one);
 }
@@ -154,6 +183,7 @@ function drawPicture(one) {
   if (one.marks) {
     marks = new Marks(root, { marks: one.marks, size_px: one.size_px, names: rowNames(one.marks),
       changed: () => { moved = true; fillForm(page(), marks.marks); } });
+    marks.setIdle(!isBusy(one));
     if (one.state === "failed") byId("show-marks").checked = true;
     showMarks();
   }
@@ -211,24 +241,34 @@ function fillForm(one, now = one.marks) {
   const { told } = one;
   if (now) {
     fields.layout.value = now.layout;
-    fields.strips.value = now.strips.length;
+    choose(fields.strips, now.strips.length);
     [fields.across.value, fields.down.value] = now.squares;
     fillStrips(now.strips);
   }
+  byId("strip-fields").hidden = false;
   if (now === one.marks) {
-    fields.mm_per_s.value = told.mm_per_s ?? "";
-    fields.mm_per_mv.value = told.mm_per_mv ?? "";
+    choose(fields.mm_per_s, told.mm_per_s);
+    choose(fields.mm_per_mv, told.mm_per_mv);
   }
 }
 
 function fillStrips(strips) {
   byId("strip-leads").replaceChildren(...strips.map((lead, k) => {
     const select = element("select", { name: "strip", "aria-label": `lead of strip ${k + 1}` });
-    options(select, [["", "lead it repeats"], ...about.leads.map((name) => [name, name])]);
+    options(select, [["", "find out which lead"], ...about.leads.map((name) => [name, name])]);
     select.value = lead ?? "";
     select.addEventListener("change", relay);
     return select;
   }));
+}
+
+// A value that is told and is none of the usual ones is offered, too.
+function choose(select, value) {
+  const text = value === null ? "" : String(value);
+  if (![...select.options].some((option) => option.value === text)) {
+    select.append(element("option", { value: text }, text));
+  }
+  select.value = text;
 }
 
 // The layout or its strips changed: the marks follow.
@@ -240,30 +280,28 @@ function relay() {
   // Of another layout the strips are searched, with everything else.
   const isSearched = layout.name !== page().marks.layout;
   moved ||= !isSearched && JSON.stringify(strips) !== JSON.stringify(marks.marks.strips);
+  byId("strip-fields").hidden = isSearched && !moved;
   marks.lay(layout, rowNames({ layout: layout.name, strips }), strips);
   fillStrips(strips);
 }
 
 function recount() {
   if (!marks) return;
-  marks.marks.squares = [Number(fields.across.value) || 1, Number(fields.down.value) || 1];
+  const within = (text) => Math.min(180, Math.max(1, Math.round(Number(text)) || 1));
+  marks.marks.squares = [within(fields.across.value), within(fields.down.value)];
+  [fields.across.value, fields.down.value] = marks.marks.squares;
   moved = true;
   marks.place();
 }
 
-async function correct(correction) {
-  const key = current;
-  try {
-    await ask(`api/pages/${key}/correction`, {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify(correction),
-    });
-    await look();
-  } catch (error) {
-    byId("error").textContent = error.message;
-  }
-}
+const correct = attempt(async (correction) => {
+  await ask(`api/pages/${current}/correction`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(correction),
+  });
+  await look();
+});
 
 // What is told of the picture as a whole stays; marks are told where somebody moved them.
 function told() {
@@ -287,21 +325,21 @@ function turn(by) {
   const { told: before } = page();
   // The picture is turned before it is mirrored, and looks turned the other way after.
   const sign = before.is_mirrored ? -1 : 1;
-  return correct({ turns: (before.turns + sign * by + 4) % 4, is_mirrored: before.is_mirrored });
+  return correct({ ...before, turns: (before.turns + sign * by + 4) % 4, marks: null });
 }
 
 // --- what somebody does -------------------------------------------------------------------------
 
-byId("files").addEventListener("change", async (event) => {
+byId("files").addEventListener("change", attempt(async (event) => {
   const files = [...event.target.files];
   event.target.value = "";
   await bring(files);
-});
+}));
 const drop = byId("drop");
 ["dragover", "dragleave", "drop"].forEach((kind) => document.addEventListener(kind, (event) => {
   event.preventDefault();
   drop.classList.toggle("over", kind === "dragover");
-  if (kind === "drop" && event.dataTransfer.files.length) bring(event.dataTransfer.files);
+  if (kind === "drop" && event.dataTransfer.files.length) attempt(bring)(event.dataTransfer.files);
 }));
 form.addEventListener("submit", (event) => { event.preventDefault(); correct(told()); });
 fields.layout.addEventListener("change", relay);
@@ -313,18 +351,21 @@ byId("forget").addEventListener("click", () => correct({}));
 byId("turn-left").addEventListener("click", () => turn(1));
 byId("turn-right").addEventListener("click", () => turn(-1));
 byId("mirror").addEventListener("click", () => {
-  const { turns, is_mirrored } = page().told;
-  correct({ turns, is_mirrored: !is_mirrored });
+  const { told: before } = page();
+  correct({ ...before, is_mirrored: !before.is_mirrored, marks: null });
 });
 byId("show-traces").addEventListener("change", () => setPicture(page()));
 byId("show-marks").addEventListener("change", showMarks);
 byId("zoom-in").addEventListener("click", () => setZoom(zoom * 1.5, page().size_px));
 byId("zoom-out").addEventListener("click", () => setZoom(zoom / 1.5, page().size_px));
-byId("remove").addEventListener("click", async () => {
-  await ask(`api/pages/${current}`, { method: "DELETE" });
+byId("remove").addEventListener("click", attempt(async () => {
+  const key = current;
   current = null;
+  if (key) await ask(`api/pages/${key}`, { method: "DELETE" });
   await look();
-});
+  (page() ? byId("page-name") : byId("files")).focus();
+}));
+window.addEventListener("resize", () => { if (page()?.size_px) setZoom(zoom, page().size_px); });
 ["format", "all-format"].forEach((id) => byId(id).addEventListener("change", setDownload));
 
 async function start() {
@@ -339,9 +380,9 @@ async function start() {
   options(fields.mm_per_mv, [asPrinted, ...about.gains_mm_per_mv.map((v) => [v, `${v} mm/mV`])]);
   await look();
   for (;;) {
-    await new Promise((resume) => { setTimeout(resume, LOOK_EVERY_MS); });
-    if (!pages.some(isBusy)) continue;
-    try { await look(); } catch { say("the server does not answer; it may have ended"); }
+    const wait_ms = pages.some(isBusy) ? LOOK_EVERY_MS : LOOK_WHEN_IDLE_MS;
+    await new Promise((resume) => { setTimeout(resume, wait_ms); woken = resume; });
+    try { await look(); } catch (error) { say(error.message); }
   }
 }
 start().catch((error) => say(error.message));

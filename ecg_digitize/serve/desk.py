@@ -1,9 +1,11 @@
 """The pages that somebody brought, in memory, and the thread that reads one after the other."""
 
+import re
 import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +18,7 @@ import numpy as np
 from ecg_digitize.digitizer import DigitizedPage
 from ecg_digitize.errors import InputError
 from ecg_digitize.failures import attempt
+from ecg_digitize.files import short_name
 from ecg_digitize.formats.description import Provenance
 from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.image import page_label
@@ -27,6 +30,15 @@ from ecg_digitize.types import Failure, Image, Page, Recording
 
 SHOWN_PX: Final = 2000
 """Longer side of a picture that is shown, at most."""
+_SUFFIX_BYTES: Final = 64
+"""Room for what is added to the name of a file that is taken away."""
+_UNSAFE: Final = re.compile(
+    r"""[\x00-\x1f\x7f-\x9f<>:"/\\|?*\u200e\u200f\u202a-\u202e\u2066-\u2069]"""
+)
+_RESERVED: Final = frozenset(
+    ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))]
+)
+"""Names that Windows keeps for devices."""
 _WEBP: Final = [cv2.IMWRITE_WEBP_QUALITY, 80]
 
 
@@ -84,7 +96,7 @@ class Item:
     """A page on the desk. A new one takes its place when something happens to it."""
 
     key: str  # names it in addresses
-    name: str  # of the file, with the page
+    file_name: str
     content: bytes = field(repr=False)  # of the file
     page_number: int | None
     told: Told = Told()
@@ -100,9 +112,16 @@ class Item:
     marks: Marks | None = None  # where everything was found, or guessed
 
     @property
+    def name(self) -> str:
+        """What messages call it."""
+        return page_label(self.file_name, self.page_number)
+
+    @property
     def stem(self) -> str:
-        """What files of it are called, without suffix."""
-        stem = Path(self.name.partition("#")[0]).stem or "page"
+        """What files of it are called, without suffix: a name that any system can hold."""
+        stem = _UNSAFE.sub("_", Path(self.file_name).stem).strip(" .")
+        stem = f"_{stem}" if not stem or stem.casefold() in _RESERVED else stem
+        stem = short_name(stem, spare_bytes=_SUFFIX_BYTES)
         return stem if self.page_number is None else f"{stem}_page{self.page_number}"
 
 
@@ -147,9 +166,7 @@ class Desk:
             raise InputError(f"{name}: is empty (0 bytes); check where it comes from")
         n_pages = count_pages(BytesIO(content))
         numbers: Sequence[int | None] = [None] if n_pages == 1 else range(1, n_pages + 1)
-        items = [
-            Item(token_hex(8), page_label(name, number), content, number) for number in numbers
-        ]
+        items = [Item(token_hex(8), name, content, number) for number in numbers]
         with self._changed:
             held = {id(item.content): len(item.content) for item in self._items.values()}
             if len(self._items) + n_pages > self._options.most_pages:
@@ -197,14 +214,21 @@ class Desk:
             self._changed.notify_all()
             return changed
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing is read any more."""
+        return self._ends
+
     def wait(self, keys: Sequence[str], *, timeout_s: float) -> list[Item]:
         """Wait until pages are read, or the time is over; return those that are still there."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._is_waited_for(keys), timeout_s)
+            self._changed.wait_for(lambda: not self.are_waited_for(keys), timeout_s)
             return [self._items[key] for key in keys if key in self._items]
 
-    def _is_waited_for(self, keys: Sequence[str]) -> bool:
-        items = (self._items.get(key) for key in keys)
+    def are_waited_for(self, keys: Sequence[str]) -> bool:
+        """Say whether one of some pages is still to be read."""
+        with self._changed:
+            items = [self._items.get(key) for key in keys]
         return any(item is not None and item.state in ("waiting", "reading") for item in items)
 
     def _work(self) -> None:
@@ -218,7 +242,9 @@ class Desk:
                 if item is None:  # it was removed
                     continue
                 self._items[key] = item = replace(item, state="reading")
-            read = self._read(item)
+            read = attempt(partial(self._read, item), item.name)
+            if isinstance(read, Failure):
+                read = replace(item, state="failed", error=read.error)
             with self._changed:
                 now = self._items.get(key)
                 if now is not None and now.told is item.told:  # else it is read again anyway
@@ -283,7 +309,7 @@ class Desk:
 
 def _page_of(item: Item) -> Page:
     """Read a picture, and turn it as told."""
-    page = read_page(item.content, page_number=item.page_number, name=item.name.partition("#")[0])
+    page = read_page(item.content, page_number=item.page_number, name=item.file_name)
     if not (item.told.turns or item.told.is_mirrored):
         return page
     image = np.rot90(page.image, item.told.turns)

@@ -1,6 +1,6 @@
 """What goes over the line, as JSON."""
 
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,6 +9,7 @@ from ecg_digitize import __version__
 from ecg_digitize.formats.writers import WRITERS
 from ecg_digitize.layout import LEADS
 from ecg_digitize.layouts import FAMILIES, family_named, single
+from ecg_digitize.many import MM_PER_MV, MM_PER_S
 from ecg_digitize.report.view import PageView
 from ecg_digitize.serve.desk import Item, State, Told
 from ecg_digitize.sheet.marks import Marks, marks_from
@@ -55,26 +56,32 @@ class Correction(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     layout: str | None = Field(default=None, description="not asked where there are marks")
-    mm_per_s: float | None = Field(default=None, gt=0, lt=1000)
-    mm_per_mv: float | None = Field(default=None, gt=0, lt=1000)
+    mm_per_s: float | None = Field(default=None, ge=MM_PER_S[0], le=MM_PER_S[1])
+    mm_per_mv: float | None = Field(default=None, ge=MM_PER_MV[0], le=MM_PER_MV[1])
     marks: MarksDocument | None = None
     turns: int = Field(default=0, ge=0, le=3, description="counter-clockwise quarter turns")
     is_mirrored: bool = False
 
-    def to_told(self, found: Marks | None) -> Told:
-        """Return what was told; the grid that was found is kept where its corners were.
+    def to_told(self, item: Item) -> Told:
+        """Return what was told; the grid that was found is kept where its corners are.
 
         Raises:
             InputError: There cannot be such marks.
         """
         marks = None
         if self.marks is not None:
-            same = found is not None and (
-                self.marks.squares == found.squares
-                and np.array_equal(np.array(self.marks.corners_px), found.corners_px)
-            )
-            marks = self.marks.to_marks(found.grid if found is not None and same else None)
+            marks = self.marks.to_marks(self._grid_of(item))
         return Told(self.layout, self.mm_per_s, self.mm_per_mv, marks, self.turns, self.is_mirrored)
+
+    def _grid_of(self, item: Item) -> GridMap | None:
+        found, told = item.marks, item.told
+        if found is None or self.marks is None or self.marks.squares != found.squares:
+            return None
+        lies_as_before = (self.turns, self.is_mirrored) == (told.turns, told.is_mirrored)
+        corners_px = np.array(self.marks.corners_px)
+        return (
+            found.grid if lies_as_before and np.array_equal(corners_px, found.corners_px) else None
+        )
 
 
 class LeadDocument(BaseModel):
@@ -196,8 +203,3 @@ def about() -> About:
         speeds_mm_per_s=list(TOLD_MM_PER_S),
         gains_mm_per_mv=list(TOLD_MM_PER_MV),
     )
-
-
-def told_error(error: Exception) -> dict[str, Any]:
-    """Return an error as FastAPI tells its own."""
-    return {"detail": str(error)}

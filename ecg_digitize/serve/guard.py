@@ -5,11 +5,11 @@ name the server by a name of ours (else a name that somebody else points at us w
 not come from a page of another origin. On an address that others can reach, a token is asked for.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from http.cookies import SimpleCookie
 from secrets import compare_digest
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -18,6 +18,8 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 COOKIE: Final = "ecg_digitize_token"
+_HOST: Final = re.compile(r"^(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(?::(\d{1,5}))?$", re.MULTILINE)
+"""A host and its port, as browsers send them."""
 _HEADERS: Final = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -58,43 +60,57 @@ class Guard:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        headers = {a.decode("latin-1"): b.decode("latin-1") for a, b in scope["headers"]}
-        refused = self._refused(scope, headers)
+        refused = self._refused(scope)
         if refused is not None:
             await _answer(send, *refused)
             return
-        given = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        if self._token and scope["path"] == "/" and _same(given, self._token):
-            await _to_cookie(send, self._token)
+        if self._token and scope["path"] == "/" and _same(_token_in(scope), self._token):
+            await _to_cookie(send, _cookie_name(scope), self._token)
             return
         await self._app(scope, receive, _with_headers(send, scope["path"]))
 
-    def _refused(self, scope: Message, headers: dict[str, str]) -> tuple[int, str] | None:
+    def _refused(self, scope: Message) -> tuple[int, str] | None:
         """Return the status and the reason if a request is not allowed."""
-        host = headers.get("host", "")
-        if (urlsplit(f"//{host}").hostname or "").casefold() not in self._hosts:
-            return 421, f'this server is not called "{host}"; use the address that it printed'
-        origin = headers.get("origin")
-        is_ours = origin is None or urlsplit(origin).netloc.casefold() == host.casefold()
-        changes = scope["method"] not in ("GET", "HEAD")
-        if not is_ours or (changes and headers.get("sec-fetch-site") == "cross-site"):
+        hosts = _HOST.findall("\n".join(_values(scope, "host")))
+        if len(hosts) != 1 or hosts[0][0].strip("[]").casefold() not in self._hosts:
+            return 421, "this server has another name; use the address that it printed, or --called"
+        origins = _values(scope, "origin")
+        is_ours = all(one.casefold() == f"http://{_values(scope, 'host')[0]}" for one in origins)
+        is_cross = "cross-site" in _values(scope, "sec-fetch-site")
+        if not is_ours or (is_cross and scope["method"] not in ("GET", "HEAD")):
             return 403, "this request comes from a page of another origin"
-        if self._token and not self._knows_token(scope, headers):
+        if self._token and not self._knows_token(scope):
             return 401, "open the address with the token, as the server printed it"
-        if "transfer-encoding" in headers:
+        if _values(scope, "transfer-encoding"):
             return 411, "expected a Content-Length; send the file as a whole"
-        if int(headers.get("content-length", "0")) > self._most_bytes:
+        if int(*_values(scope, "content-length") or "0") > self._most_bytes:
             return 413, f"expected at most {self._most_bytes / 1e6:g} MB; send a smaller file"
         return None
 
-    def _knows_token(self, scope: Message, headers: dict[str, str]) -> bool:
+    def _knows_token(self, scope: Message) -> bool:
         assert self._token is not None
-        cookies = SimpleCookie(headers.get("cookie", ""))
-        bearer = headers.get("authorization", "").removeprefix("Bearer ")
-        in_address = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        tried = [cookies[COOKIE].value if COOKIE in cookies else "", bearer]
-        tried += [in_address] if scope["path"] == "/" else []
+        # Other programs of this machine set cookies for it, too: none of theirs may spoil ours.
+        pairs = (pair.partition("=") for one in _values(scope, "cookie") for pair in one.split(";"))
+        tried = [value for name, _, value in pairs if name.strip() == _cookie_name(scope)]
+        tried += [one.removeprefix("Bearer ") for one in _values(scope, "authorization")]
+        tried += [_token_in(scope)] if scope["path"] == "/" else []
         return any(_same(one, self._token) for one in tried)
+
+
+def _values(scope: Message, name: str) -> list[str]:
+    """Return the values of all headers of a name."""
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name.encode()]
+
+
+def _token_in(scope: Message) -> str:
+    """Return the token in an address, if there is one."""
+    query: str = scope["query_string"].decode("latin-1")
+    return parse_qs(query).get("token", [""])[0]
+
+
+def _cookie_name(scope: Message) -> str:
+    """Return the name of our cookie: browsers share cookies between ports."""
+    return f"{COOKIE}_{_HOST.findall(_values(scope, 'host')[0])[0][1] or 80}"
 
 
 def _same(given: str, token: str) -> bool:
@@ -119,9 +135,9 @@ async def _answer(send: Send, status: int, reason: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def _to_cookie(send: Send, token: str) -> None:
+async def _to_cookie(send: Send, name: str, token: str) -> None:
     """Take the token out of the address, where a history would keep it."""
-    cookie = f"{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/".encode()
+    cookie = f"{name}={token}; HttpOnly; SameSite=Strict; Path=/".encode()
     headers = [(b"location", b"/"), (b"set-cookie", cookie), *_HEADERS]
     await send({"type": "http.response.start", "status": 303, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -42,7 +42,7 @@ function spread(points, n) {
 // Share of the way from the first to the last of some points at which one of them lies.
 function shareOf([x, y], [[x0, y0], [x1, y1]]) {
   const [dx, dy] = [x1 - x0, y1 - y0];
-  return ((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy);
+  return ((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy || 1);
 }
 
 // Draws the marks into an SVG whose units are pixels of the picture, and lets them be dragged.
@@ -52,6 +52,7 @@ class Marks {
     this.marks = structuredClone(marks);
     this.names = names; // of the rows
     this.changed = changed;
+    this.isIdle = true;
     this.size = [width, height];
     this.group = svg("g", {});
     root.append(this.group);
@@ -137,16 +138,26 @@ class Marks {
     const toPicture = this.root.getScreenCTM().inverse();
     const at = ({ clientX, clientY }) => new DOMPoint(clientX, clientY).matrixTransform(toPicture);
     const [began, from] = [at(event), [...list[k]]];
+    let isMoved = false;
     const move = (moved) => {
       const { x, y } = at(moved);
+      isMoved = true;
       this.move(list, k, [from[0] + x - began.x, from[1] + y - began.y]);
     };
     handle.addEventListener("pointermove", move);
-    handle.addEventListener("pointerup", () => {
+    const end = () => {
       handle.removeEventListener("pointermove", move);
+      if (!isMoved) return;
       this.sort();
       this.changed();
-    }, { once: true });
+    };
+    handle.addEventListener("lostpointercapture", end, { once: true });
+  }
+
+  // While the page is read its marks stay where they are.
+  setIdle(isIdle) {
+    this.isIdle = isIdle;
+    this.group.setAttribute("pointer-events", isIdle ? "auto" : "none");
   }
 
   // Rows are named from the top: one that was dragged past another changes its name with it.
@@ -161,9 +172,13 @@ class Marks {
 
   nudge(event, { list, k }) {
     const by = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
-    if (!by) return;
+    if (!by || !this.isIdle) return;
     event.preventDefault();
     this.move(list, k, list[k].map((one, axis) => one + by[axis] * (event.shiftKey ? 10 : 1)));
+    const at = list[k];
+    this.sort();
+    const [handle] = this.handles.find(([, point]) => point.list[point.k] === at);
+    handle.focus(); // it may have been drawn anew
     this.changed();
   }
 

@@ -12,6 +12,7 @@ In the order in which they are used:
 * ``match``: the layout (``ecg_digitize.layouts``) that explains names and rows.
 * ``places``: where the leads begin and end.
 * ``find``: all of the above, one after the other.
+* ``bent``: the same on paper that bends.
 * ``marks``, ``marked``: where everything lies, as somebody marked it in the picture, and the sheet
   that follows from it.
 * ``calibration``: speed and gain, by the pulses.

@@ -106,6 +106,7 @@ class FoundSheet:
     told: Told  # what text says of speed and gain
     confidence: float  # of the grid, in [0, 1]; 0: there is none, and rows tell the scale
     image: Image  # the picture that it was found in: the page's, or its negative
+    is_marked: bool = False  # whether somebody marked it, see ``marked``
 
 
 def find_sheet(

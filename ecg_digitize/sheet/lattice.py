@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM
-from ecg_digitize.stage1.lines import SURE_SHARE, Area, lead_flat, trusted_share
+from ecg_digitize.stage1.lines import Area, lead_flat, trusted_share
 from ecg_digitize.types import GridMap, Image, Mask
 
 BESIDE_MM: Final = 10.0
@@ -42,10 +42,13 @@ def refined(image: Image, grid: GridMap, *, reach_mm: tuple[float, float]) -> Gr
     return led_on if moved_px.std(axis=0).max() >= LEAST_BEND_PX else grid
 
 
-def is_off_lines(image: Image, grid: GridMap) -> bool:
-    """Say whether the printed lines lie elsewhere than a grid has them, where enough are seen."""
+def share_on_lines(image: Image, grid: GridMap) -> float | None:
+    """Return the share of the crossings at which the printed lines lie where a grid has them.
+
+    None where the picture shows too few.
+    """
     among = _among(_inside(image, grid))
-    return among is not None and trusted_share(image, grid, among=among) < SURE_SHARE
+    return None if among is None else trusted_share(image, grid, among=among)
 
 
 def _inside(image: Image, grid: GridMap) -> Mask:

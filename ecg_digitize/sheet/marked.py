@@ -10,6 +10,7 @@ from ecg_digitize.errors import StageError
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, TIME_ORIGIN_MM
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.models import Models, reader_of
+from ecg_digitize.sheet.bent import unbent
 from ecg_digitize.sheet.find import FoundSheet, placed_names, pulses_of
 from ecg_digitize.sheet.flat import (
     FLAT_PX_PER_MM,
@@ -18,7 +19,7 @@ from ecg_digitize.sheet.flat import (
     lay_flat,
     strokes_of,
 )
-from ecg_digitize.sheet.lattice import is_off_lines, refined
+from ecg_digitize.sheet.lattice import refined
 from ecg_digitize.sheet.marks import Marks
 from ecg_digitize.sheet.match import Match
 from ecg_digitize.sheet.places import DEFAULTS as PLACES
@@ -27,8 +28,6 @@ from ecg_digitize.sheet.read import Sheet, start_mm
 from ecg_digitize.sheet.sift import without_text
 from ecg_digitize.sheet.text import cut_lines, told_by
 from ecg_digitize.stage1.grid import unseen_grid
-from ecg_digitize.stage1.lines import refine_grid
-from ecg_digitize.stages import look_again
 from ecg_digitize.types import Float64, GridMap, Page
 
 LEAST_LEAD_MM: Final = 5.0
@@ -92,6 +91,7 @@ def marked_sheet(page: Page, marks: Marks, models: Models) -> FoundSheet:
         told_by(text),
         confidence=1.0,
         image=page.image,
+        is_marked=True,
     )
 
 
@@ -114,7 +114,7 @@ def _grid_of(page: Page, marks: Marks, models: Models) -> GridMap:
     """Return the grid that is known, or else the one that the corners lead to.
 
     Where the lines agree with the corners the sheet is flat. Where they do not, the paper bends
-    between these, and stage 1 finds its crossings.
+    between these.
     """
     if marks.grid is not None:
         return replace(marks.grid, rows_mm=None, start_mm=0.0, ripple_mm=None)
@@ -124,10 +124,7 @@ def _grid_of(page: Page, marks: Marks, models: Models) -> GridMap:
     if _has_gaps(columns_mm):  # each column of leads may have a grid of its own
         return flat
     led_on = refined(page.image, flat, reach_mm=(columns_mm[-1], rows_mm[-1]))
-    if not is_off_lines(page.image, led_on):
-        return led_on
-    seen = look_again(page, flat, models)
-    return refine_grid(page.image, seen, page_from_sheet=page_from_sheet)
+    return unbent(page.image, led_on, models)
 
 
 def _by_corners(page: Page, marks: Marks) -> Float64:

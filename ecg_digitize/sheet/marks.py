@@ -17,12 +17,17 @@ from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, TIME_ORIGIN_
 from ecg_digitize.layout import LEADS
 from ecg_digitize.layouts import Family, family_named, single
 from ecg_digitize.sheet.flat import FLAT_PX_PER_MM, FlatSheet, lay_flat, strokes_of
+from ecg_digitize.sheet.match import DEFAULTS as MATCH
 from ecg_digitize.sheet.places import ink_ends_mm
 from ecg_digitize.sheet.read import READ_AT_MM_PER_S
 from ecg_digitize.sheet.rows import find_rows
 from ecg_digitize.sheet.scale import find_squares
 from ecg_digitize.types import Digitization, Float64, GridMap, Page
 
+MOST_STRIPS: Final = MATCH.most_strips
+MOST_PX: Final = 1e6
+LEAST_AREA_PX: Final = 100.0
+"""Of the parallelogram that two sides at a corner make, px squared."""
 MOST_SQUARES: Final = 180
 """Squares between two marked corners at most: 900 mm, see ``flat.MAX_SIDE_MM``."""
 LEAST_ROW_MM: Final = 50.0
@@ -60,11 +65,25 @@ class Marks:
             ("baselines", self.zeros_px, n_rows),
             ("borders", self.borders_px, self.family.n_columns + 1),
         ):
-            if points.shape != (n, 2) or not np.isfinite(points).all():
+            if points.shape != (n, 2):
                 raise InputError(
                     f"marks: expected {n} points as {name} of {self.family.name} with "
                     f"{len(self.strips)} strips, but got {points.shape[0]}"
                 )
+            if not (np.abs(points) <= MOST_PX).all():
+                raise InputError(f"marks: expected {name} near the picture, but one is far away")
+        sides_px = np.roll(self.corners_px, -1, axis=0) - self.corners_px
+        before_px = np.roll(sides_px, 1, axis=0)
+        turns = before_px[:, 0] * sides_px[:, 1] - before_px[:, 1] * sides_px[:, 0]
+        if not (turns > LEAST_AREA_PX).all():
+            raise InputError(
+                "marks: expected four corners clockwise from the upper left one, none of them "
+                "inside the others or on a line with them"
+            )
+        if len(self.strips) > MOST_STRIPS:
+            raise InputError(
+                f"marks: expected at most {MOST_STRIPS} strips, but got {len(self.strips)}"
+            )
         if not all(1 <= n <= MOST_SQUARES for n in self.squares):
             raise InputError(
                 f"marks: expected 1 to {MOST_SQUARES} squares between corners, but got "

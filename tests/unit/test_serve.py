@@ -135,7 +135,8 @@ def test_a_picture_is_read_and_taken_away(served):
         assert archive.namelist() == ["a b.csv", "a b.json", "a b.parquet"]
     status, content = ask("GET", f"/api/pages/{page['key']}/files/parquet")
     assert content[:4] == b"PAR1"
-    assert ask.headers["content-disposition"] == 'attachment; filename="a_b.parquet"'
+    told = "attachment; filename=\"a_b.parquet\"; filename*=UTF-8''a%20b.parquet"
+    assert ask.headers["content-disposition"] == told
     assert ask("DELETE", f"/api/pages/{page['key']}")[0] == 204
     assert ask("GET", f"/api/pages/{page['key']}")[0] == 404
     assert ask("DELETE", f"/api/pages/{page['key']}")[0] == 404
@@ -156,6 +157,39 @@ def test_files_of_all_pages_come_in_one_zip(served, tmp_path):
     status, told = ask("GET", "/api/files/wav")
     assert status == 422
     assert "expected one or several of csv" in told["detail"]
+
+
+def test_names_that_no_system_holds_spoil_nothing(served):
+    ask = served()
+    names = ["nul%00l.png", "x" * 251 + ".png", "..%5C..%5Cevil.png", "CON.png", "A.png", "a.png"]
+    names += ["a%23b.png", "%2e%2e%2Fup.png", "q%22%0D%0AX-Evil%3A%201.png"]
+    for name in names:
+        ask("POST", f"/api/pages?name={name}&wait=true", picture())
+    status, packed = ask("GET", "/api/files/parquet")
+    assert status == 200
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        stems = [name.removesuffix(".parquet") for name in archive.namelist()]
+    assert len({stem.casefold() for stem in stems}) == len(names)
+    assert {"nul_l", "evil", "_CON", "a#b", "up"} <= set(stems)
+    assert all(len(stem) < 250 for stem in stems)
+    assert not any(set(stem) & set('\\/:"\r\n\0') for stem in stems)
+
+
+def test_those_who_wait_leave_room_for_others(served, reader):
+    ask = served()
+    reader.goes_on.clear()
+    waiting = [
+        threading.Thread(target=ask, args=("POST", "/api/pages?wait=true", picture()))
+        for _ in range(50)
+    ]
+    for thread in waiting:
+        thread.start()
+    while len(ask("GET", "/api/pages")[1]) < 50:
+        time.sleep(0.05)
+    assert ask("GET", "/")[0] == 200
+    reader.goes_on.set()
+    for thread in waiting:
+        thread.join()
 
 
 def test_all_pages_of_a_file_are_read(served, reader):
@@ -193,10 +227,18 @@ def test_what_somebody_tells_reaches_the_reader(served, reader):
         **{"layout": "6x2", "mm_per_s": None, "mm_per_mv": 5.0, "marks": None, "size": (400, 300)}
     }
     assert read["told"]["turns"] == 1
-    _, read = ask("POST", path, {"marks": read["marks"], "is_mirrored": True})
+    _, read = ask("POST", path, {"marks": read["marks"], "turns": 1})
     assert reader.asked[-1]["marks"].grid is not None  # its corners are where they were
+    _, read = ask("POST", path, {"marks": read["marks"], "is_mirrored": True})
+    assert reader.asked[-1]["marks"].grid is None  # the picture is not
     assert reader.asked[-1]["size"] == (300, 400)
-    for wrong in ({"layout": "7x7"}, {"marks": {**read["marks"], "squares": [0, 1]}}, {"turn": 1}):
+    for wrong in (
+        {"layout": "7x7"},
+        {"marks": {**read["marks"], "squares": [0, 1]}},
+        {"turn": 1},
+        {"mm_per_s": 0.001},
+        {"mm_per_mv": float("nan")},
+    ):
         assert ask("POST", path, wrong)[0] == 422
     assert ask("POST", "/api/pages/none/correction", {})[0] == 404
 
@@ -232,7 +274,8 @@ def test_a_desk_that_is_full_says_so(reader):
 def test_other_names_and_other_origins_are_refused(served):
     ask = served()
     assert ask("GET", "/api/pages")[0] == 200
-    assert ask("GET", "/api/pages", headers={"Host": "evil.example"})[0] == 421
+    for host in ("evil.example", "[::1", "evil.example@127.0.0.1", "127.0.0.1/evil", ""):
+        assert ask("GET", "/api/pages", headers={"Host": host})[0] in (400, 421), host
     assert ask("GET", "/api/pages", headers={"Origin": "http://evil.example"})[0] == 403
     assert ask("POST", "/api/pages", b"x", {"Sec-Fetch-Site": "cross-site"})[0] == 403
     status, _ = ask("GET", "/")
@@ -260,6 +303,9 @@ def test_a_token_is_asked_for(served):
     cookie = ask.headers["set-cookie"].partition(";")[0]
     assert "HttpOnly; SameSite=Strict" in ask.headers["set-cookie"]
     assert ask("GET", "/api/pages", headers={"Cookie": cookie})[0] == 200
+    beside = f'prefs={{"a": 1}}; {cookie}; odd one'  # of other programs of this machine
+    assert ask("GET", "/api/pages", headers={"Cookie": beside})[0] == 200
+    assert ask("GET", "/api/pages", headers={"Cookie": f"{cookie}x"})[0] == 401
 
 
 def test_the_addresses_are_shown_without_a_network(served):
