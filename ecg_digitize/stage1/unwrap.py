@@ -52,9 +52,7 @@ def unwrap(grey: Image, grid: GridMap) -> GridMap:
         weight = np.where(clearness < FAINT, 0.0, np.minimum(clearness, 1.0) ** 2)
         offset_mm[still | (weight == 0)] = 0.0
         hold = np.where(still, 1.0, weight + UNSEEN)
-        bend_mm = np.zeros_like(offset_mm)
-        for _ in range(REPEATS):
-            bend_mm += bend_along(offset_mm - bend_mm, hold, stiffness=STIFFNESS)
+        bend_mm = bend_along(offset_mm, hold, stiffness=STIFFNESS, repeats=REPEATS)
         points = geometry.page_from_sheet(best.crossings_xy_px, nodes_mm + bend_mm)
         best = replace(best, crossings_xy_px=points.astype(np.float32))
         if np.abs(bend_mm).max() < SETTLED_MM:
