@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from ecg_digitize import geometry
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, Frame
+from ecg_digitize.runtime import side_by_side
 from ecg_digitize.types import Float32, Float64, GridMap, Image
 
 _Number = TypeVar("_Number", np.float32, np.complex64)
@@ -69,7 +70,8 @@ def line_waves(grey: Image, grid: GridMap, *, every_mm: float) -> Waves:
         Those across (x) and down (y), both (rows, columns) complex64: their sizes are grey levels,
         their angles -2 pi a millimetre.
     """
-    return _waves(grey, grid, 1, every_mm), _waves(grey, grid, 0, every_mm)
+    across, down = side_by_side(lambda axis: _waves(grey, grid, axis, every_mm), (1, 0))
+    return across, down
 
 
 def offsets_mm(waves: Waves) -> Float64:
