@@ -180,9 +180,10 @@ def side_by_side(function: Callable[[_Item], _Result], items: Sequence[_Item]) -
     a plain loop.
 
     Args:
-        function: Gives the same whichever thread runs it. It runs no network: each thread would
-            start threads of torch's own.
-        items: What to map; each thread takes every n-th, so they are best all alike in length.
+        function: Gives the same whichever thread runs it.
+        items: What to map; each thread takes every n-th, so they are best all alike in length. Only
+            the first, which the calling thread takes, may run networks: other threads would start
+            threads of torch's own.
 
     Returns:
         The results in the order of the items.
