@@ -254,7 +254,8 @@ def solve_factored(factor: Float64, right: Float64) -> None:
         right: (m, n) float64 right sides; overwritten by the solutions.
     """
     n, width = factor.shape[0], factor.shape[1] - 1
-    for x in right:
+    for side in range(right.shape[0]):
+        x = right[side]  # in one piece, as numba does not know of what it iterates over
         for j in range(n):
             x[j] /= factor[j, 0]
             for k in range(1, min(width, n - 1 - j) + 1):
