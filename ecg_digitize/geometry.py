@@ -113,18 +113,20 @@ def fit_homography(src: ArrayLike, dst: ArrayLike, *, weights: ArrayLike | None 
         raise ValueError(f"a homography needs 4 weighted pairs, but got {np.count_nonzero(w > 0)}")
     to_src, to_dst = _normalising(src, w), _normalising(dst, w)
     a, b = apply_homography(to_src, src), apply_homography(to_dst, dst)
-    one, nil = np.ones(len(a)), np.zeros(len(a))
-    ax, ay, bx, by = a[:, 0], a[:, 1], b[:, 0], b[:, 1]
-    x_rows = np.stack([ax, ay, one, nil, nil, nil, -bx * ax, -bx * ay, -bx], axis=1)
-    y_rows = np.stack([nil, nil, nil, ax, ay, one, -by * ax, -by * ay, -by], axis=1)
-    root = np.sqrt(w)
+    # A pair has the rows (p, 0, -bx p) and (0, p, -by p), p = (ax, ay, 1): the normal equations are
+    # made of sums of products of p with itself, as they are and times bx, by and bx^2 + by^2.
+    p = np.stack([*a.T, np.ones(len(a))])
+    products = (p[:, None] * p).reshape(9, -1).T
+    factors = np.stack([np.ones(len(a)), -b[:, 0], -b[:, 1], (b**2).sum(axis=1)])
+    pull, nil = w, np.zeros((3, 3))
     for _ in range(2):
-        system = np.concatenate([x_rows * root[:, None], y_rows * root[:, None]])
+        plain, by_x, by_y, by_both = ((factors * pull) @ products).reshape(4, 3, 3)
+        system = np.block([[plain, nil, by_x], [nil, plain, by_y], [by_x, by_y, by_both]])
         # Normalised points keep the 9 x 9 normal equations exact enough: 1e-8 of the picture.
-        powers, vectors = np.linalg.eigh(system.T @ system)
+        powers, vectors = np.linalg.eigh(system)
         h = vectors[:, 0].reshape(3, 3)
-        depth = a @ h[2, :2] + h[2, 2]
-        root = np.sqrt(w) / np.maximum(np.abs(depth), 1e-3 * np.abs(depth).max())
+        depth = np.abs(h[2] @ p)
+        pull = w / np.maximum(depth, 1e-3 * depth.max()) ** 2
     if powers[1] < 1e-12 * powers[-1]:
         raise ValueError("the points are degenerate (nearly all on one line): no homography")
     h = np.linalg.inv(to_dst) @ h @ to_src

@@ -4,9 +4,10 @@ import logging
 import random
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numba
@@ -17,6 +18,9 @@ from torch import nn
 from ecg_digitize.errors import InputError
 
 _log = logging.getLogger(__name__)
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 _AMPERE = (8, 0)
 _NATIVE_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})
@@ -166,6 +170,35 @@ def limit_threads(n: int) -> None:
     numba.set_num_threads(min(n, config.NUMBA_NUM_THREADS))
     torch.set_num_threads(n)
     cv2.setNumThreads(n)
+
+
+def side_by_side(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """Map on as many threads as torch may use, the calling one among them.
+
+    It is for what takes milliseconds and lets go of the GIL, as numpy, OpenCV and compiled kernels
+    do. Threads that have nothing to do sleep. Workers of a batch have one thread each: there it is
+    a plain loop.
+
+    Args:
+        function: Gives the same whichever thread runs it.
+        items: What to map; each thread takes every n-th, so they are best all alike in length. Only
+            the first, which the calling thread takes, may run networks: other threads would start
+            threads of torch's own.
+
+    Returns:
+        The results in the order of the items.
+    """
+    n = min(torch.get_num_threads(), len(items))
+    if n < 2:
+        return [function(item) for item in items]
+
+    def share(k: int) -> list[_Result]:
+        return [function(item) for item in items[k::n]]
+
+    with ThreadPoolExecutor(n - 1) as pool:
+        others = [pool.submit(share, k) for k in range(1, n)]
+        shares = [share(0), *(other.result() for other in others)]
+    return [shares[k % n][k // n] for k in range(len(items))]
 
 
 def seed_everything(seed: int) -> np.random.Generator:

@@ -1,6 +1,8 @@
 """Is it the competition's sheet? What it is read by, and what speaks against it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -10,6 +12,7 @@ from ecg_digitize.doubts import grid_confidence, grid_doubts, has_gaps
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM
 from ecg_digitize.geometry import jacobian
 from ecg_digitize.layout import COMPETITION, NAME_KEYS, Layout
+from ecg_digitize.runtime import side_by_side
 from ecg_digitize.sheet.find import DEFAULTS as FIND
 from ecg_digitize.sheet.find import FoundSheet, Reader, placed_names
 from ecg_digitize.sheet.flat import flat_sheet
@@ -87,10 +90,17 @@ def unexplained(page: Page) -> str:
 
 def with_calibration(page: Page, usual: Usual, reader: Reader | None) -> Usual:
     """Look for pulses, for where the traces begin, and for what is printed."""
-    pulses = find_pulses(page.image, usual.grid, COMPETITION)
-    ends_mm = find_ends(page.image, usual.grid, COMPETITION, pulses)
-    seen = replace(usual, pulses=pulses, ends_mm=ends_mm)
-    return seen if reader is None else with_print(page, seen, reader)
+
+    def measured() -> Usual:
+        pulses = find_pulses(page.image, usual.grid, COMPETITION)
+        ends_mm = find_ends(page.image, usual.grid, COMPETITION, pulses)
+        return replace(usual, pulses=pulses, ends_mm=ends_mm)
+
+    if reader is None:
+        return measured()
+    looks: tuple[Callable[[], Usual], ...] = (partial(with_print, page, usual, reader), measured)
+    printed, drawn = side_by_side(lambda look: look(), looks)
+    return replace(drawn, names=printed.names, told=printed.told)
 
 
 def looks_usual(page: Page, usual: Usual) -> bool:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_digitize.nets.encoder import Encoder
+from ecg_digitize.nets.norm import NormRelu
 
 
 def conv_block(
@@ -18,8 +19,7 @@ def conv_block(
     padding = (kernel[0] // 2, kernel[1] // 2)
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
+        NormRelu(out_channels),
     )
 
 
@@ -75,8 +75,7 @@ class UNet(nn.Module):
         if detail:
             self.detail = nn.Sequential(
                 nn.Conv2d(in_channels, detail, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(detail),
-                nn.ReLU(inplace=True),
+                NormRelu(detail),
             )
         self.out_channels = channels
 

@@ -9,6 +9,7 @@ from scipy.ndimage import median_filter
 
 from ecg_digitize import geometry
 from ecg_digitize.frames import SQUARE_MM, Frame, crossings_mm
+from ecg_digitize.runtime import side_by_side
 from ecg_digitize.stage1.grid import unseen_grid
 from ecg_digitize.stage1.sight import brightest, seen_inside, share_of_paper
 from ecg_digitize.types import Float32, Float64, GridMap, Image, Mask
@@ -100,20 +101,20 @@ def find_ink(seen: Image, frame: Frame, inside: Mask | None = None) -> Mask:
     """
     if inside is None:
         inside = np.ones(seen.shape[:2], np.bool_)
-    best: tuple[float, Mask] = -1.0, np.zeros(seen.shape[:2], np.bool_)
-    for channel in (brightest(seen), *np.ascontiguousarray(np.moveaxis(seen, 2, 0))[:3]):
+    sparse = inside[::3, ::3]
+
+    def shown_by(channel: Image) -> tuple[float, float, Float32, Float32]:
+        """Return by how much the darkest hundredth stands out, it, all shares, and the lines'."""
         share = share_of_paper(channel, frame)
         lines = np.minimum(_of_grid(share, frame, 0), _of_grid(share, frame, 1)[:, None])
-        dark = (
-            float(np.percentile(share[::3, ::3][inside[::3, ::3]], DARKEST))
-            if inside.any()
-            else 1.0
-        )
-        contrast = float(np.median(lines)) - dark
-        if contrast > best[0]:
-            ink = share < lines - INK * np.maximum(lines - dark, LEAST_CONTRAST)
-            best = contrast, np.asarray(ink & inside, np.bool_)
-    return best[1]
+        dark = float(np.percentile(share[::3, ::3][sparse], DARKEST)) if sparse.any() else 1.0
+        return float(np.median(lines)) - dark, dark, share, lines
+
+    channels = brightest(seen), *np.ascontiguousarray(np.moveaxis(seen, 2, 0))[:3]
+    shown = side_by_side(shown_by, channels)
+    _, dark, share, lines = max(shown, key=lambda one: one[0])
+    ink = share < lines - INK * np.maximum(lines - dark, LEAST_CONTRAST)
+    return np.asarray(ink & inside, np.bool_)
 
 
 def _of_grid(share: Float32, frame: Frame, axis: int) -> Float32:

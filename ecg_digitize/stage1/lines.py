@@ -17,6 +17,7 @@ from scipy.ndimage import gaussian_filter
 
 from ecg_digitize import geometry
 from ecg_digitize.frames import SQUARE_MM, crossings_mm
+from ecg_digitize.runtime import side_by_side
 from ecg_digitize.stage1.feed import find_feed
 from ecg_digitize.stage1.phase import CHANCE_MM, Phases, measure_lines, residuals_mm
 from ecg_digitize.stage1.surface import Bools, smooth_bend
@@ -86,12 +87,11 @@ def refine_grid(
         return grid
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     best: _Led | None = None
-    for base, phases in _bases(grey, grid, page_from_sheet):
-        led = _lead_on(base, phases)
+    for led, phases in _bases(grey, grid, page_from_sheet):
         if led.share < LEAST_SHARE or (best and led.scatter_mm >= SIMPLER * best.scatter_mm):
             continue
-        if base is not grid and led.bend_mm < FLAT_BEND * led.scatter_mm:
-            return _judged(base, phases)
+        if led.base is not grid and led.bend_mm < FLAT_BEND * led.scatter_mm:
+            return _judged(led.base, phases)
         best = led
     if best is None:
         return grid
@@ -135,9 +135,12 @@ def trusted_share(image: Image, grid: GridMap, *, among: Area) -> float:
 
 def _smoothest(grey: Image, led: "_Led") -> GridMap:
     """Smooth a surface wherever the lines allow it."""
-    bases = [_smoothed(led.base, stiffness) for stiffness in SMOOTHER]
-    smoother = [_lead_on(base, measure_lines(grey, base)) for base in bases]
-    return _simplest([*smoother, led])
+
+    def smoother(stiffness: float) -> _Led:
+        base = _smoothed(led.base, stiffness)
+        return _lead_on(base, measure_lines(grey, base))
+
+    return _simplest([*side_by_side(smoother, SMOOTHER), led])
 
 
 def _followed_outward(grey: Image, judged: GridMap) -> GridMap:
@@ -271,13 +274,23 @@ def _px_per_mm(grid: GridMap) -> float:
     return float(np.sqrt(abs(np.linalg.det(_linear(grid)))))
 
 
-def _bases(
-    grey: Image, grid: GridMap, page_from_sheet: Float64
-) -> Iterator[tuple[GridMap, Phases]]:
-    """Give the surfaces to start from, the simplest first, and what the lines say of them."""
+def _bases(grey: Image, grid: GridMap, page_from_sheet: Float64) -> Iterator[tuple[_Led, Phases]]:
+    """Lead the surfaces to start from, the simplest first, and say what lines say of these."""
     flat, phases = _flattened(grey, grid)
-    yield flat, phases
-    yield _flattened(grey, replace(grid, crossings_xy_px=_crossings(page_from_sheet)))
+    yield _lead_on(flat, phases), phases
+
+    def look(is_named: bool) -> tuple[_Led, Phases]:
+        if is_named:
+            base, seen = _flattened(
+                grey, replace(grid, crossings_xy_px=_crossings(page_from_sheet))
+            )
+        else:
+            base, seen = grid, measure_lines(grey, grid)
+        return _lead_on(base, seen), seen
+
+    # Sheets that are not flat need both, and most that are have been led by now.
+    by_names, as_found = side_by_side(look, (True, False))
+    yield by_names
     across = phases.offset_mm[AMONG_TRACES][..., 0]
     apart = np.abs(across - np.median(across, axis=0)).mean()
     slope = _linear(flat)[:, 0]
@@ -285,8 +298,9 @@ def _bases(
         even = geometry.fit_homography(
             crossings_mm().reshape(-1, 2), flat.crossings_xy_px.reshape(-1, 2)
         )
-        yield _flattened(grey, replace(flat, feed_px=find_feed(grey, even)))
-    yield grid, measure_lines(grey, grid)
+        fed, phases = _flattened(grey, replace(flat, feed_px=find_feed(grey, even)))
+        yield _lead_on(fed, phases), phases
+    yield as_found
 
 
 def _flattened(grey: Image, grid: GridMap) -> tuple[GridMap, Phases]:

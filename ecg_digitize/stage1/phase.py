@@ -14,6 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from ecg_digitize import geometry
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, Frame
+from ecg_digitize.runtime import side_by_side
 from ecg_digitize.types import Float32, Float64, GridMap, Image
 
 _Number = TypeVar("_Number", np.float32, np.complex64)
@@ -34,6 +35,7 @@ FAINT: Final = 0.1
 CHANCE_MM: Final = float(np.sqrt(2 / 12))
 """RMS of phases that know nothing, even between -0.5 and 0.5 mm in both directions."""
 RESIDUAL_NODES: Final = 1.5  # sigma of the windows in which phases tell how good a surface is
+_PERIOD_PX: Final = round(FINE)  # of 1 mm
 SHEET_MM: Final = ((GRID_COLUMNS - 1) * SQUARE_MM, (GRID_ROWS - 1) * SQUARE_MM)
 
 
@@ -69,7 +71,8 @@ def line_waves(grey: Image, grid: GridMap, *, every_mm: float) -> Waves:
         Those across (x) and down (y), both (rows, columns) complex64: their sizes are grey levels,
         their angles -2 pi a millimetre.
     """
-    return _waves(grey, grid, 1, every_mm), _waves(grey, grid, 0, every_mm)
+    across, down = side_by_side(lambda axis: _waves(grey, grid, axis, every_mm), (1, 0))
+    return across, down
 
 
 def offsets_mm(waves: Waves) -> Float64:
@@ -116,17 +119,30 @@ def _waves(grey: Image, grid: GridMap, axis: int, every_mm: float) -> NDArray[np
         at = np.arange(len(grid.feed_px))
         map_x = map_x + np.interp(map_x, at, grid.feed_px).astype(np.float32)
     seen = cv2.remap(grey, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    seen = seen.astype(np.float32)
-    period = (round(FINE), 1) if axis == 1 else (1, round(FINE))
-    darker = np.subtract(cv2.blur(seen, period), seen, out=seen)
-    clip = np.clip(np.quantile(darker[::SPARSE, ::SPARSE], 1 - STROKES), 1.0, CLIP)
-    np.clip(darker, -clip, clip, out=darker)
+    darker = _standing_out(np.asarray(seen, np.uint8), axis)
     (height, width), steps = seen.shape, [round(every_mm * s) for s in scale]
     across = _windows(width, step=steps[0], sigma=WINDOW_MM * scale[0])
     down = _windows(height, step=steps[1], sigma=WINDOW_MM * scale[1])
     if axis == 1:
         return _seen_through(across * _turn(width), _seen_through(down, darker).T).T
     return _seen_through(down * _turn(height), _seen_through(across, darker.T).T)
+
+
+def _standing_out(seen: Image, axis: int) -> Float32:
+    """Return (H, W) grey levels that pixels are darker than 1 mm around them, strokes clipped."""
+    period = (_PERIOD_PX, 1) if axis == 1 else (1, _PERIOD_PX)
+    around = cv2.boxFilter(seen, cv2.CV_16S, period, normalize=False)
+    darker = around - np.int16(_PERIOD_PX) * seen  # whole numbers, which are quickly counted
+    most = 255 * _PERIOD_PX
+    values = darker[::SPARSE, ::SPARSE].ravel() + most
+    at = (1 - STROKES) * (values.size - 1)
+    upto = np.cumsum(np.bincount(values))
+    below, above = np.searchsorted(upto, (np.floor(at), np.ceil(at)), side="right") - most
+    clip = (below + (above - below) * (at % 1.0)) / _PERIOD_PX
+    clip = np.float32(np.clip(clip, 1.0, CLIP))
+    out = darker.astype(np.float32)
+    out /= _PERIOD_PX
+    return np.clip(out, -clip, clip, out=out)
 
 
 def _turn(n: int) -> NDArray[np.complex64]:

@@ -23,6 +23,7 @@ from ecg_digitize.frames import (
     rect_showing,
 )
 from ecg_digitize.layout import COMPETITION, Layout
+from ecg_digitize.runtime import side_by_side
 from ecg_digitize.stage1.feed import fed
 from ecg_digitize.stage1.ripples import ripple_at
 from ecg_digitize.stage1.rows import as_printed, laid_out
@@ -129,8 +130,9 @@ def rectify(
     frame = replace(rect_showing(layout.n_columns), height_px=height_px)
     finer_x, finer_y = _oversampling(anew.crossings_xy_px, frame)
     image = np.empty((frame.height_px, frame.width_px, 3), np.uint8)
-    inside = 0
-    for top in range(0, frame.height_px, _BAND_ROWS):
+
+    def look_up(top: int) -> int:
+        """Fill a band of the image; return how many look-ups fell inside the picture."""
         band = _finer(_rows_of(frame, top, top + _BAND_ROWS), finer_x, finer_y)
         map_x, map_y = geometry.mesh_maps(anew.crossings_xy_px, band)
         if grid.ripple_mm is not None:
@@ -142,7 +144,6 @@ def rectify(
                 along += slope * (ripple_mm * np.float32(band.px_per_mm_xy[0]))
         if grid.feed_px is not None:
             map_x += np.interp(map_x, np.arange(len(grid.feed_px)), grid.feed_px).astype(np.float32)
-        inside += _count_inside(map_x[:, ::4], map_y[:, ::4], page.image)
         rows = image[top : top + _BAND_ROWS]
         seen = cv2.remap(
             page.image,
@@ -156,6 +157,9 @@ def rectify(
             rows[:] = seen
         else:
             rows[:] = cv2.resize(seen, rows.shape[1::-1], interpolation=cv2.INTER_AREA)
+        return _count_inside(map_x[:, ::4], map_y[:, ::4], page.image)
+
+    inside = sum(side_by_side(look_up, range(0, frame.height_px, _BAND_ROWS)))
     looked_up = frame.height_px * finer_y * len(range(0, frame.width_px * finer_x, 4))
     return RectifiedPage(image, inside / looked_up, _shown(page, grid, layout), layout)
 

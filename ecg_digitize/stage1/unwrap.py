@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 from scipy import sparse
-from scipy.ndimage import label
+from scipy.ndimage import binary_dilation, label
 from scipy.sparse.csgraph import breadth_first_order, minimum_spanning_tree
 
 from ecg_digitize import geometry
@@ -52,9 +52,7 @@ def unwrap(grey: Image, grid: GridMap) -> GridMap:
         weight = np.where(clearness < FAINT, 0.0, np.minimum(clearness, 1.0) ** 2)
         offset_mm[still | (weight == 0)] = 0.0
         hold = np.where(still, 1.0, weight + UNSEEN)
-        bend_mm = np.zeros_like(offset_mm)
-        for _ in range(REPEATS):
-            bend_mm += bend_along(offset_mm - bend_mm, hold, stiffness=STIFFNESS)
+        bend_mm = bend_along(offset_mm, hold, stiffness=STIFFNESS, repeats=REPEATS)
         points = geometry.page_from_sheet(best.crossings_xy_px, nodes_mm + bend_mm)
         best = replace(best, crossings_xy_px=points.astype(np.float32))
         if np.abs(bend_mm).max() < SETTLED_MM:
@@ -116,13 +114,19 @@ def _flood(phase_mm: Float64, clear: Float64, start: Bools) -> tuple[Float64, Fl
     """
     if not start.any():
         return phase_mm.copy(), np.zeros_like(clear)
-    n = phase_mm.size
-    node = np.arange(n).reshape(phase_mm.shape)
+    if start.all():
+        return phase_mm.copy(), clear.copy()
+    walked = binary_dilation(~start)  # what lies amid the start stays as it is
+    n = np.count_nonzero(walked)
+    node = np.full(phase_mm.shape, -1)
+    node[walked] = np.arange(n)
     here = np.concatenate([node[:, :-1].ravel(), node[:-1].ravel()])
     beside = np.concatenate([node[:, 1:].ravel(), node[1:].ravel()])
-    phase, clearness = np.append(phase_mm.ravel(), 0.0), np.append(clear.ravel(), np.inf)
+    both = (here >= 0) & (beside >= 0)
+    here, beside = here[both], beside[both]
+    phase, clearness = np.append(phase_mm[walked], 0.0), np.append(clear[walked], np.inf)
     # One more node, from which the clearest ways of all lead to where the walk begins.
-    begins = node[start]
+    begins = node[start & walked]
     ways = np.concatenate(
         [np.minimum(clearness[here], clearness[beside]), np.full(begins.size, 1e9)]
     )
@@ -138,4 +142,7 @@ def _flood(phase_mm: Float64, clear: Float64, start: Bools) -> tuple[Float64, Fl
         whole_mm += whole_mm[before]
         clearness = np.minimum(clearness, clearness[before])
         before = before[before]
-    return (phase + whole_mm)[:n].reshape(phase_mm.shape), clearness[:n].reshape(clear.shape)
+    offset_mm, way = phase_mm.copy(), clear.copy()
+    offset_mm[walked] += whole_mm[:n]
+    way[walked] = clearness[:n]
+    return offset_mm, way

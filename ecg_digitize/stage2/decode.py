@@ -8,12 +8,12 @@ the numba kernels, `decode_numpy` their twins.
 
 from collections.abc import Callable
 from functools import cache
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecg_digitize.layout import COMPETITION, Layout
+from ecg_digitize.runtime import side_by_side
 from ecg_digitize.stage2.apart import of_other_rows
 from ecg_digitize.stage2.gaps import MOSTLY, along_the_ink, fill_gaps
 from ecg_digitize.stage2.ink import see_ink
@@ -26,10 +26,6 @@ from ecg_digitize.stage2.ridges import (
     find_ridges_numpy,
 )
 from ecg_digitize.types import Float32, Float64, Image, Trace, TraceMap
-
-# numba's "workqueue" threading layer, all that some platforms have, aborts the process when two
-# threads enter parallel kernels at once, which the pipeline's thread pool would do.
-_PARALLEL = Lock()
 
 
 @cache
@@ -59,8 +55,9 @@ def decode(
         there is none, and held at the ends of a lead; a lead of nothing but gaps lies on its zero
         line.
     """
-    with _PARALLEL:
-        centre, mass = find_ridges(trace_map.probability, options)
+    rows = trace_map.probability[:, None]
+    found = side_by_side(lambda row: find_ridges(row, options), list(rows))
+    centre, mass = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return _follow(best_path, trace_map, centre, mass, image, options)
 
 

@@ -99,8 +99,10 @@ def _blank_above(darkness: Float32, of_lines: Float32) -> Float32:
     least, most = (max(usual, LEAST_DARKNESS) * share for share in INK)
     ink = np.clip((darkness - least) / (most - least), 0, 1)
     ink = cv2.dilate(ink, np.ones((1, STROKE_COLUMNS // _COLUMNS), np.uint8))
-    blank = np.repeat(1 - ink, _COLUMNS, axis=1)
-    return np.asarray(np.cumsum(np.pad(blank, ((1, 0), (0, 0))), axis=0), np.float32)
+    above = np.zeros((len(ink) + 1, ink.shape[1]), np.float32)
+    for row, blank in enumerate(1 - ink):  # np.cumsum down columns takes ten times as long
+        np.add(above[row], blank, out=above[row + 1])
+    return np.repeat(above, _COLUMNS, axis=1)
 
 
 def _foreign(taken: Float32, darkness: Float32, at: tuple[Index, Index], sure: Mask) -> Float64:

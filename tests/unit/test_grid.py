@@ -9,7 +9,7 @@ import torch
 from ecg_digitize import geometry
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, NORM, SQUARE_MM, crossings_mm
 from ecg_digitize.stage1 import grid
-from ecg_digitize.stage1.surface import fit_surface, solve_banded
+from ecg_digitize.stage1.surface import bend_along, factor_banded, fit_surface, solve_factored
 from ecg_digitize.stages import look_again
 from ecg_digitize.types import GridMap, Page
 
@@ -215,24 +215,36 @@ def test_a_heatmap_of_another_frame_is_refused() -> None:
         grid.fit_grid(np.zeros((10, 10), np.float32), page_from_norm=np.asarray)
 
 
-@pytest.mark.parametrize("width", [0, 3, 12])
-def test_solve_banded_equals_the_dense_solution(width: int) -> None:
+@pytest.mark.parametrize("width", [0, 1, 3, 12])
+@pytest.mark.parametrize("n", [1, 2, 29, 30])
+def test_the_banded_solution_equals_the_dense_one(width: int, n: int) -> None:
     rng = np.random.default_rng(width)
-    n = 30
     factor = np.tril(rng.normal(size=(n, n)))
     factor[np.subtract.outer(np.arange(n), np.arange(n)) > width] = 0
     factor[np.diag_indices(n)] = 2 + rng.random(n)
     dense = factor @ factor.T
     bands = np.zeros((n, width + 1))
-    for k in range(width + 1):
+    for k in range(min(width + 1, n)):
         bands[: n - k, k] = np.diagonal(dense, -k)
-    right = rng.normal(size=(n, 2))
-    expected = np.linalg.solve(dense, right)
+    right = rng.normal(size=(2, n))
+    expected = np.linalg.solve(dense, right.T).T
 
-    for solve in (solve_banded, solve_banded.py_func):
-        solution = right.copy()
-        solve(bands.copy(), solution)
+    kernels = factor_banded, solve_factored
+    for factorize, solve in (kernels, (kernel.py_func for kernel in kernels)):
+        factored, solution = bands.copy(), right.copy()
+        factorize(factored)
+        solve(factored, solution)
         assert np.allclose(solution, expected)
+
+
+def test_repeats_smooth_what_a_smooth_field_leaves() -> None:
+    rng = np.random.default_rng(0)
+    bend, weight = rng.normal(size=(44, 57, 2)), rng.random((44, 57))
+
+    once = bend_along(bend, weight, stiffness=1.0)
+    twice = bend_along(bend, weight, stiffness=1.0, repeats=2)
+
+    assert np.allclose(twice, once + bend_along(bend - once, weight, stiffness=1.0))
 
 
 class _Dots(torch.nn.Module):

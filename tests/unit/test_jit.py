@@ -13,9 +13,10 @@ PACKAGE = Path(ecg_digitize.__file__).parent
 SOLVE = """
 import numpy as np
 import ecg_digitize
-from ecg_digitize.stage1.surface import solve_banded
-right = np.array([[6.0], [8.0]])
-solve_banded(np.array([[2.0, 0.0], [4.0, 0.0]]), right)
+from ecg_digitize.stage1.surface import factor_banded, solve_factored
+right, bands = np.array([[8.0, 27.0]]), np.array([[4.0, 0.0], [9.0, 0.0]])
+factor_banded(bands)
+solve_factored(bands, right)
 print(right.ravel().tolist(), ecg_digitize.__file__)
 """
 
@@ -53,6 +54,6 @@ def test_a_read_only_package_runs(tmp_path, run_python, home):
         NUMBA_CACHE_DIR="",
     )
 
-    assert done.stdout == f"[3.0, 2.0] {locked / 'ecg_digitize' / '__init__.py'}\n"
+    assert done.stdout == f"[2.0, 3.0] {locked / 'ecg_digitize' / '__init__.py'}\n"
     assert ("compiled anew" in done.stderr) == (home.parent == locked)
     assert bool(list(tmp_path.rglob("*.nbc"))) == (home.parent != locked)
