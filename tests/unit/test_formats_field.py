@@ -1,6 +1,8 @@
 """Formats of the field: what independent packages read back of them, gaps above all."""
 
 import json
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -359,6 +361,25 @@ def test_dicom_pages_beyond_the_limit_of_samples_are_general_ecgs(tmp_path):
     dataset = pytest.importorskip("pydicom").dcmread(tmp_path / "page.dcm")
     assert dataset.SOPClassUID == dicom.GENERAL
     assert_same("dicom", recording, tmp_path / "page")
+
+
+@pytest.mark.parametrize("kind", ["as printed", "six leads", "beyond the limit of samples"])
+def test_dicom_passes_a_validator(tmp_path, kind):
+    validator = shutil.which("dciodvfy")
+    if validator is None:
+        pytest.skip("there is no dciodvfy; install the distribution's package dicom3tools")
+    slow = COMPETITION.calibrated(mm_per_s=12.5, mm_per_mv=10)
+    recording = {
+        "as printed": lambda: beats(500.0),
+        "six leads": lambda: beats(500.0, layout=LIMB),
+        "beyond the limit of samples": lambda: beats(1000.0, layout=slow, duration_s=20.0),
+    }[kind]()
+    write("dicom", recording, tmp_path / "page")
+    command = [validator, "-new", *map(str, dicom.files(tmp_path / "page"))]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    lines = (said.stdout + said.stderr).splitlines()
+    assert [line for line in lines if line.startswith("Error")] == []
+    assert any(line in ("TwelveLeadECG", "GeneralECG") for line in lines)
 
 
 def test_dicom_readings_of_one_picture_share_a_study(tmp_path):
