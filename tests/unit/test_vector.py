@@ -86,7 +86,9 @@ def off_ink_px(page, line):
     return np.array(off)
 
 
-@pytest.mark.parametrize("alter", [None, 90, 180, 270, crop], ids=str)
+@pytest.mark.parametrize(
+    "alter", [None, 90, 180, 270, crop], ids=lambda one: getattr(one, "__name__", str(one))
+)
 @pytest.mark.parametrize(
     ("content", "forms"),
     [
