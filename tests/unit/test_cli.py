@@ -134,7 +134,7 @@ def test_digitize_a_batch_with_a_failure(pictures, capsys):
     assert output["files"] == {"csv": [str(out / "page-2.csv"), str(out / "page-2.json")]}
     assert set(output) == {
         *("files", "layout", "rhythm", "windows_s", "mm_per_s", "mm_per_mv", "einthoven_mv"),
-        *("verdict", "doubts", "quality", "measures"),
+        *("verdict", "doubts", "quality", "measures", "by_lines"),
     }
     assert output["layout"] == "3x4+1"
     assert output["windows_s"]["aVR"] == [2.5, 5.0]
@@ -392,7 +392,7 @@ def test_help_names_each_command_once_in_its_group():
 def test_the_examples_of_the_help_parse():
     examples = "\n".join(EXAMPLES.values())
     lines = re.findall(r"^  ecg-digitize (.*?)(?:  .*| < .*)?$", examples, re.MULTILINE)
-    assert len(lines) == 7
+    assert len(lines) == 9
     for line in lines:
         parser().parse_args(shlex.split(line))
 

@@ -104,7 +104,7 @@ def test_what_is_told_goes_to_the_page(reads):
         with pytest.raises(InputError, match=r'layout: expected one of 3x4, .* but got "7x7"'):
             reader.digitize(WHITE, layout="7x7")
     (told,) = reads
-    assert (told.family.name, told.mm_per_s, told.mm_per_mv) == ("6x2", 50, None)
+    assert (told.sheet.name, told.mm_per_s, told.mm_per_mv) == ("6x2", 50, None)
 
 
 def test_one_that_fails_costs_no_other(reads, tmp_path):
