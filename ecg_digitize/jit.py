@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def compiled(function: _F, *, contracts: bool = False) -> _F:
+def compiled(function: _F) -> _F:
     """Compile a function with numba when it is first called.
 
     numba keeps the machine code beside the source. Where the package lies read-only it takes a
@@ -23,14 +23,12 @@ def compiled(function: _F, *, contracts: bool = False) -> _F:
 
     Args:
         function: In nopython mode.
-        contracts: Whether a product and a sum are rounded once, as torch does, and not twice.
 
     Returns:
         The compiled function, with the types of the plain one.
     """
-    how: dict[str, Any] = {"nogil": True, "fastmath": {"contract"} if contracts else False}
     try:
-        return cast(_F, numba.njit(cache=True, **how)(function))
+        return cast(_F, numba.njit(nogil=True, cache=True)(function))
     except RuntimeError as error:  # numba found no folder that it may write to
         log.warning("%s; it is compiled anew by every process", error)
-        return cast(_F, numba.njit(**how)(function))
+        return cast(_F, numba.njit(nogil=True)(function))

@@ -14,8 +14,6 @@ from typing import Final, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecg_digitize.nets.norm import NormRelu
-
 NAME: Final = "tf_efficientnet_lite0"
 """timm's name of it; "tf": padded as TensorFlow pads, with TensorFlow's epsilon."""
 
@@ -72,23 +70,19 @@ def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=_EPSILON)
 
 
-def _norm_relu6(channels: int) -> NormRelu:
-    return NormRelu(channels, eps=_EPSILON, most=6.0)
-
-
 class _DepthwiseSeparable(nn.Module):
     """Depthwise, then pointwise convolution."""
 
     def __init__(self, channels_in: int, channels: int, *, kernel: int, stride: int) -> None:
         super().__init__()
         self.conv_dw = _conv(channels_in, channels_in, kernel, stride, channels_in)
-        self.bn1 = _norm_relu6(channels_in)
+        self.bn1 = _norm(channels_in)
         self.conv_pw = _conv(channels_in, channels)
         self.bn2 = _norm(channels)
         self.has_skip = stride == 1 and channels_in == channels
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.bn1(self.conv_dw(x))
+        out: Tensor = F.relu6(self.bn1(self.conv_dw(x)), inplace=True)
         out = self.bn2(self.conv_pw(out))
         return out + x if self.has_skip else out
 
@@ -102,16 +96,16 @@ class _InvertedResidual(nn.Module):
         super().__init__()
         wide = channels_in * expansion
         self.conv_pw = _conv(channels_in, wide)
-        self.bn1 = _norm_relu6(wide)
+        self.bn1 = _norm(wide)
         self.conv_dw = _conv(wide, wide, kernel, stride, wide)
-        self.bn2 = _norm_relu6(wide)
+        self.bn2 = _norm(wide)
         self.conv_pwl = _conv(wide, channels)
         self.bn3 = _norm(channels)
         self.has_skip = stride == 1 and channels_in == channels
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.bn1(self.conv_pw(x))
-        out = self.bn2(self.conv_dw(out))
+        out: Tensor = F.relu6(self.bn1(self.conv_pw(x)), inplace=True)
+        out = F.relu6(self.bn2(self.conv_dw(out)), inplace=True)
         out = self.bn3(self.conv_pwl(out))
         return out + x if self.has_skip else out
 
@@ -136,7 +130,7 @@ class EfficientNetLite0(nn.Module):
         self.channels = [STAGES[stage].channels for stage in LEVELS[:levels]]
         self.reductions = [2 ** (level + 1) for level in range(levels)]
         self.conv_stem = _conv(in_channels, _STEM, 3, 2)
-        self.bn1 = _norm_relu6(_STEM)
+        self.bn1 = _norm(_STEM)
         stages, channels_in = [], _STEM
         for stage in STAGES:
             blocks: list[nn.Module] = []
@@ -161,7 +155,7 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the levels of (N, C, H, W), finest first."""
-        x = self.bn1(self.conv_stem(x))
+        x = F.relu6(self.bn1(self.conv_stem(x)), inplace=True)
         features = []
         for number in range(self.n_stages):
             x = self.blocks[number](x)

@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_digitize.nets.encoder import Encoder
-from ecg_digitize.nets.norm import NormRelu
 
 
 def conv_block(
@@ -19,7 +18,8 @@ def conv_block(
     padding = (kernel[0] // 2, kernel[1] // 2)
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False),
-        NormRelu(out_channels),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
     )
 
 
@@ -75,7 +75,8 @@ class UNet(nn.Module):
         if detail:
             self.detail = nn.Sequential(
                 nn.Conv2d(in_channels, detail, 3, stride=2, padding=1, bias=False),
-                NormRelu(detail),
+                nn.BatchNorm2d(detail),
+                nn.ReLU(inplace=True),
             )
         self.out_channels = channels
 

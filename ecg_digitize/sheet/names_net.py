@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_digitize.layout import LEADS
-from ecg_digitize.nets.norm import NormRelu
 from ecg_digitize.nets.unet import conv_block, normalized
 
 STRIDE: Final = 4
@@ -29,11 +28,10 @@ class _Residual(nn.Module):
         self.conv = nn.Conv2d(
             channels, channels, 3, padding=dilation, dilation=dilation, bias=False
         )
-        self.norm = NormRelu(channels)
+        self.norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.norm(self.conv(x))
-        return out
+        return x + F.relu(self.norm(self.conv(x)))
 
 
 class NamesNet(nn.Module):

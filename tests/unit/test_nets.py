@@ -7,7 +7,6 @@ from safetensors.torch import save_file
 
 from ecg_digitize.errors import WeightsError
 from ecg_digitize.nets.encoder import Encoder
-from ecg_digitize.nets.norm import NormRelu
 from ecg_digitize.nets.unet import UNet, polyphase, unfold_cells
 from ecg_digitize.stage0.net import STRIDE, Stage0Net
 from ecg_digitize.stage1.net import Stage1Net
@@ -100,37 +99,3 @@ def test_weights_of_another_backbone_are_refused(tmp_path: Path):
         Encoder("tf_efficientnet_lite0", in_channels=3, levels=3).load_imagenet(
             tmp_path / "x.safetensors"
         )
-
-
-@pytest.mark.parametrize("most", [6.0, float("inf")])
-@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 96, 220, 200)])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_norms_cut_off_in_one_pass_are_those_of_torch_to_the_last_bit(most, shape, threads):
-    torch.set_num_threads(threads)
-    norm = NormRelu(shape[1], most=most).eval()
-    for values in (norm.running_mean, norm.weight.data, norm.bias.data):
-        values.normal_()
-    norm.running_var.uniform_(0.1, 2)
-    plain = torch.nn.BatchNorm2d(shape[1]).eval()
-    plain.load_state_dict(norm.state_dict())
-    x = 5 * torch.randn(shape)
-
-    with torch.inference_mode():
-        for dtype in (torch.float32, torch.bfloat16):
-            seen = x.to(dtype).contiguous(memory_format=torch.channels_last)
-            want = plain(seen).clamp(0, most)
-            got = norm(seen)
-            assert got.dtype == dtype
-            assert torch.equal(got, want)
-            assert (got.data_ptr() == seen.data_ptr()) == (dtype == torch.bfloat16)
-
-
-def test_norms_leave_alone_what_a_gradient_is_asked_of():
-    norm = NormRelu(3).eval()
-    x = torch.randn(1, 3, 4, 4, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
-    before = x.clone()
-
-    norm(x).sum().backward()
-
-    assert torch.equal(x, before)
-    assert norm.bias.grad.any()
