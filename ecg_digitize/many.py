@@ -83,10 +83,10 @@ def digitize_many(
             yield attempt(work, page.source)
 
 
-MM_PER_S: Final = (1, 500)
-"""Between which a paper speed may lie: at slower ones a row would be of minutes,"""
-MM_PER_MV: Final = (0.5, 200)
-"""and a gain."""
+SPEED_RANGE_MM_PER_S: Final = (1, 500)
+"""The slowest and the fastest paper speed that may be told. Slower, a row would be minutes long."""
+GAIN_RANGE_MM_PER_MV: Final = (0.5, 200)
+"""The smallest and the largest gain that may be told."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ class Overrides:
             InputError: No machine prints so.
         """
         for value, (least, most), what in (
-            (self.mm_per_s, MM_PER_S, "a paper speed of {} to {} mm/s"),
-            (self.mm_per_mv, MM_PER_MV, "a gain of {} to {} mm/mV"),
+            (self.mm_per_s, SPEED_RANGE_MM_PER_S, "a paper speed of {} to {} mm/s"),
+            (self.mm_per_mv, GAIN_RANGE_MM_PER_MV, "a gain of {} to {} mm/mV"),
         ):
             if value is not None and not least <= value <= most:
                 raise InputError(f"expected {what.format(least, most)}, but got {value:g}")

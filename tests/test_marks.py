@@ -155,3 +155,13 @@ def test_a_layout_that_a_page_has_anyway_changes_nothing(digitizer):
     np.testing.assert_array_equal(asked.signals_mv, told.signals_mv)
     other = digitizer.digitize(page, layout="3x2 limb").recording
     assert other.layout.name != asked.layout.name
+
+
+def test_a_grid_that_was_counted_wrong_is_doubted(digitizer, render):
+    marks = render.marks()
+    assert not any("grid" in doubt for doubt in digitizer.digitize(render.page, marks=marks).doubts)
+    across, down = marks.squares
+    half = replace(marks, grid=None, squares=(across // 2, down // 2))
+    wrong = digitizer.digitize(render.page, marks=half)
+    assert wrong.verdict != "ok"
+    assert any("grid" in doubt for doubt in wrong.doubts)

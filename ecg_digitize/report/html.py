@@ -11,6 +11,7 @@ from typing import Any, Final
 from ecg_digitize import __version__
 from ecg_digitize.files import replacing
 from ecg_digitize.layout import LEADS
+from ecg_digitize.render.chart import MM_PER_MV, MM_PER_S
 from ecg_digitize.report.view import MV_PER_COUNT, NOT_SEEN, PageView
 from ecg_digitize.types import Failure
 
@@ -65,6 +66,7 @@ def write_report(
             "failures": failed,
             "left_out": n_left_out,
             "leads": LEADS,
+            "paper": {"mm_per_s": MM_PER_S, "mm_per_mv": MM_PER_MV},
             "mv_per_count": MV_PER_COUNT,
             "not_seen": NOT_SEEN,
             "version": __version__,
@@ -81,7 +83,7 @@ def _template(title: str) -> tuple[str, str, str]:
     }
     document = text["html"].replace("{{title}}", html.escape(title))
     document = document.replace("{{css}}", text["css"]).replace("{{js}}", text["js"])
-    document = document.replace("{{paper}}", (here / "paper.js").read_text("utf-8"))
+    document = document.replace("{{shared}}", (here / "shared.js").read_text("utf-8"))
     before, rest = document.split("{{blocks}}")
     between, after = rest.split("{{index}}")
     return before, between, after

@@ -1,6 +1,5 @@
 "use strict";
 const told = JSON.parse(document.getElementById("index").textContent);
-const byId = (id) => document.getElementById(id);
 const RANK = { failed: 0, reject: 1, check: 2, ok: 3 };
 
 // One entry a page, those that failed included, in the order given.
@@ -22,16 +21,8 @@ const entries = [
 ];
 entries.forEach((entry, given) => { entry.given = given; });
 
-function element(tag, attributes, ...children) {
-  const made = document.createElement(tag);
-  Object.entries(attributes).forEach(([name, value]) => made.setAttribute(name, value));
-  made.append(...children);
-  return made;
-}
-
 const embedded = (name) => byId(name)?.textContent ?? null;
 const picture = (name) => `data:image/webp;base64,${embedded(name)}`;
-const percent = (share) => `${Math.round(100 * share)} %`;
 const address = (path) => path.split("/").map(encodeURIComponent).join("/");
 
 // --- the list -----------------------------------------------------------------------------------
@@ -110,24 +101,8 @@ function open(entry) {
   if (!detail.open) detail.showModal();
   byId("viewport").scrollTo(0, 0);
   unpacked(page).then((signals) => {
-    if (current === entry) byId("paper").replaceChildren(drawnPaper(page, page.fs_hz, signals));
+    if (current === entry) byId("paper").replaceChildren(drawnPaper(page, page.fs_hz, signals, told.paper));
   });
-}
-
-function leadRow(lead) {
-  const cells = [`${lead.start_s.toFixed(2)} s`, `${lead.stop_s.toFixed(2)} s`];
-  const likely = element("td", {}, lead.quality === null ? "not known" : percent(lead.quality));
-  if (lead.quality !== null) {
-    likely.append(" ", element("meter", {
-      min: 0, max: 1, low: 0.5, high: 0.8, optimum: 1, value: lead.quality,
-      "aria-label": `${lead.lead} is likely right`,
-    }));
-  }
-  return element("tr", {},
-    element("th", { scope: "row" }, lead.lead),
-    ...cells.map((text) => element("td", {}, text)),
-    likely,
-    element("td", {}, lead.unseen > 0 ? percent(lead.unseen) : ""));
 }
 
 function setZoom(wanted) {
@@ -188,5 +163,6 @@ detail.addEventListener("keydown", (event) => {
   event.preventDefault();
   action();
 });
+byId("paper-title").textContent = paperTitle(told.paper);
 byId("version").textContent = `Made by ecg_digitize ${told.version}.`;
 show();

@@ -112,11 +112,11 @@ def view_page(
         mm_per_s=layout.mm_per_s,
         mm_per_mv=layout.mm_per_mv,
         fs_hz=fs_hz,
-        leads=_shown_leads(recording),
-        rows=_rows(layout),
+        leads=shown_leads(recording),
+        rows=shown_rows(layout),
         files=files,
         overlay_file=overlay_file,
-        thumb=_webp(_fitted(drawn, THUMB_PX), _THUMB_QUALITY),
+        thumb=thumb_of(drawn),
         overlay=_small_webp(drawn),
         signals=pack_signals(signals_mv),
         by_lines=recording.by_lines,
@@ -158,7 +158,8 @@ def unpack_signals(packed: bytes) -> Float32:
     return signals_mv.reshape(len(LEADS), -1).astype(np.float32)
 
 
-def _shown_leads(recording: Recording) -> tuple[ShownLead, ...]:
+def shown_leads(recording: Recording) -> tuple[ShownLead, ...]:
+    """Return what is to be said of each printed lead."""
     layout, right = recording.layout, quality_of(recording)
     leads = []
     for lead, (start_s, stop_s) in windows_s(layout).items():
@@ -169,32 +170,35 @@ def _shown_leads(recording: Recording) -> tuple[ShownLead, ...]:
     return tuple(leads)
 
 
-def _rows(layout: Layout) -> tuple[tuple[tuple[str, float, float], ...], ...]:
+def shown_rows(layout: Layout) -> tuple[tuple[tuple[str, float, float], ...], ...]:
+    """Return what each printed row shows, left to right: lead, start_s, stop_s."""
     return tuple(
         tuple((s.lead, round(s.start_s, 4), round(s.stop_s, 4)) for s in row.segments)
         for row in layout.rows
     )
 
 
-def _fitted(image: Image, longer_px: int) -> Image:
-    scale = longer_px / max(image.shape[:2])
-    if scale >= 1:
-        return image
-    size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+def thumb_of(drawn: Image) -> bytes:
+    """Return the small picture of a page, WebP."""
+    return webp_of(drawn, longer_px=THUMB_PX, quality=_THUMB_QUALITY)
+
+
+def webp_of(image: Image, *, longer_px: int, quality: int) -> bytes:
+    """Return a picture as WebP, made smaller if its longer side is above a number of pixels."""
+    scale = min(1.0, longer_px / max(image.shape[:2]))
+    if scale < 1:
+        size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
+    return encoded.tobytes()
 
 
 def _small_webp(image: Image) -> bytes:
     """Return a WebP of OVERLAY_BYTES at most, or the smallest that is tried."""
     encoded = b""
     for longer_px, quality in _OVERLAY_TRIES:
-        encoded = _webp(_fitted(image, longer_px), quality)
+        encoded = webp_of(image, longer_px=longer_px, quality=quality)
         if len(encoded) <= OVERLAY_BYTES:
             break
     return encoded
-
-
-def _webp(image: Image, quality: int) -> bytes:
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])
-    return encoded.tobytes()

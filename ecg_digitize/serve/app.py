@@ -34,7 +34,7 @@ _STATIC: Final = {
     "desk.js": ("serve", "desk.js", "text/javascript"),
     "marks.js": ("serve", "marks.js", "text/javascript"),
     "page.css": ("report", "page.css", "text/css"),
-    "paper.js": ("report", "paper.js", "text/javascript"),
+    "shared.js": ("report", "shared.js", "text/javascript"),
 }
 """What the page loads: package, file, type."""
 _RAW_BODY: Final = {
@@ -91,7 +91,6 @@ def _add_page(app: FastAPI) -> None:
     """Add the page for people, and what it loads."""
     for path, (package, name, kind) in _STATIC.items():
         content = (files(f"ecg_digitize.{package}") / name).read_bytes()
-
         answer = Response(content, media_type=f"{kind}; charset=utf-8")
         app.add_api_route(f"/{path}", _always(answer), include_in_schema=False)
 
@@ -170,8 +169,7 @@ def _add_files(app: FastAPI, desk: Desk) -> None:
         item = _item(desk, key)
         if which not in _PICTURES:
             raise HTTPException(404, f"expected one of {', '.join(_PICTURES)}, but got {which}")
-        thumb = b"" if item.view is None else item.view.thumb
-        content = {"picture": item.picture, "overlay": item.overlay, "thumb": thumb}[which]
+        content: bytes = getattr(item, which)
         if not content:
             raise _not_read(item)
         return Response(content, media_type="image/webp")

@@ -1,9 +1,6 @@
 "use strict";
-const byId = (id) => document.getElementById(id);
-const percent = (share) => `${Math.round(100 * share)} %`;
 const LOOK_EVERY_MS = 700;
 const LOOK_WHEN_IDLE_MS = 5000; // another window or a program may bring pages
-const MOST_STRIPS = 3;
 let woken = () => {};
 
 let about = null; // what the server can do
@@ -14,13 +11,6 @@ let drawn = null; // the key of the page whose picture and signals are drawn
 let marks = null; // Marks of the current page, if it has any
 let moved = false; // whether somebody moved them
 let zoom = 1;
-
-function element(tag, attributes, ...children) {
-  const made = document.createElement(tag);
-  Object.entries(attributes).forEach(([name, value]) => made.setAttribute(name, value));
-  made.append(...children);
-  return made;
-}
 
 async function ask(path, options = {}) {
   let answer;
@@ -158,15 +148,6 @@ function show(one) {
   drawSignals(one);
 }
 
-function leadRow(lead) {
-  return element("tr", {},
-    element("th", { scope: "row" }, lead.lead),
-    element("td", {}, `${lead.start_s.toFixed(2)} s`),
-    element("td", {}, `${lead.stop_s.toFixed(2)} s`),
-    element("td", {}, lead.quality === null ? "not known" : percent(lead.quality)),
-    element("td", {}, lead.unseen > 0 ? percent(lead.unseen) : ""));
-}
-
 function drawPicture(one) {
   marks = null;
   moved = false;
@@ -213,7 +194,8 @@ async function drawSignals(one) {
   const signals = Object.fromEntries(Object.entries(leads_mv).map(([lead, samples]) =>
     [lead, samples.map((mv) => mv ?? NaN)]));
   if (current === one.key) {
-    byId("paper").replaceChildren(drawnPaper({ name: one.name, rows: one.reading.rows }, fs_hz, signals));
+    const shown = { name: one.name, rows: one.reading.rows };
+    byId("paper").replaceChildren(drawnPaper(shown, fs_hz, signals, about.paper));
   }
 }
 
@@ -287,7 +269,7 @@ function relay() {
 
 function recount() {
   if (!marks) return;
-  const within = (text) => Math.min(180, Math.max(1, Math.round(Number(text)) || 1));
+  const within = (text) => Math.min(about.most_squares, Math.max(1, Math.round(Number(text)) || 1));
   marks.marks.squares = [within(fields.across.value), within(fields.down.value)];
   [fields.across.value, fields.down.value] = marks.marks.squares;
   moved = true;
@@ -371,10 +353,12 @@ window.addEventListener("resize", () => { if (page()?.size_px) setZoom(zoom, pag
 async function start() {
   about = await ask("api/about");
   byId("version").textContent = `ecg_digitize ${about.version}.`;
+  byId("paper-title").textContent = paperTitle(about.paper);
+  fields.across.max = fields.down.max = about.most_squares;
   const formats = about.formats.map((name) => [name, name]);
   ["format", "all-format"].forEach((id) => options(byId(id), formats));
   options(fields.layout, about.layouts.map(({ name }) => [name, name]));
-  options(fields.strips, Array.from({ length: MOST_STRIPS + 1 }, (_, n) => [n, n]));
+  options(fields.strips, Array.from({ length: about.most_strips + 1 }, (_, n) => [n, n]));
   const asPrinted = ["", "as the sheet tells"];
   options(fields.mm_per_s, [asPrinted, ...about.speeds_mm_per_s.map((v) => [v, `${v} mm/s`])]);
   options(fields.mm_per_mv, [asPrinted, ...about.gains_mm_per_mv.map((v) => [v, `${v} mm/mV`])]);

@@ -12,7 +12,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final, Literal, NamedTuple, Protocol
 
-import cv2
 import numpy as np
 
 from ecg_digitize.digitizer import DigitizedPage
@@ -24,7 +23,7 @@ from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.image import page_label
 from ecg_digitize.inputs import count_pages, read_page
 from ecg_digitize.layouts import FAMILIES, family_named
-from ecg_digitize.report.view import PageView, view_page
+from ecg_digitize.report.view import thumb_of, webp_of
 from ecg_digitize.sheet.marks import Marks, guessed_marks
 from ecg_digitize.types import Failure, Image, Page, Recording
 
@@ -39,7 +38,7 @@ _RESERVED: Final = frozenset(
     ["con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))]
 )
 """Names that Windows keeps for devices."""
-_WEBP: Final = [cv2.IMWRITE_WEBP_QUALITY, 80]
+_QUALITY: Final = 80  # of WebP
 
 
 class DeskOptions(NamedTuple):
@@ -106,7 +105,7 @@ class Item:
     size_px: tuple[int, int] | None = None  # of the picture, turned as told; None before it is read
     picture: bytes = field(default=b"", repr=False)  # WebP
     overlay: bytes = field(default=b"", repr=False)  # WebP, with the traces; empty if not read
-    view: PageView | None = None  # what was read, as the report has it
+    thumb: bytes = field(default=b"", repr=False)  # the same, small
     recording: Recording | None = None
     provenance: Provenance | None = None
     marks: Marks | None = None  # where everything was found, or guessed
@@ -219,12 +218,6 @@ class Desk:
         """Whether nothing is read any more."""
         return self._ends
 
-    def wait(self, keys: Sequence[str], *, timeout_s: float) -> list[Item]:
-        """Wait until pages are read, or the time is over; return those that are still there."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self.are_waited_for(keys), timeout_s)
-            return [self._items[key] for key in keys if key in self._items]
-
     def are_waited_for(self, keys: Sequence[str]) -> bool:
         """Say whether one of some pages is still to be read."""
         with self._changed:
@@ -272,7 +265,7 @@ class Desk:
                 state="failed",
                 error=result.error,
                 overlay=b"",
-                view=None,
+                thumb=b"",
                 recording=None,
                 provenance=None,
                 marks=None if isinstance(guessed, Failure) else guessed,
@@ -290,7 +283,7 @@ class Desk:
             state="done",
             error=None,
             overlay=_webp(drawn),
-            view=view_page(item.stem, result.digitization, drawn),
+            thumb=thumb_of(drawn),
             recording=result.recording,
             provenance=provenance,
             marks=result.marks(),
@@ -318,9 +311,4 @@ def _page_of(item: Item) -> Page:
 
 
 def _webp(image: Image) -> bytes:
-    height, width = image.shape[:2]
-    if (share := SHOWN_PX / max(height, width)) < 1:
-        size = max(1, round(width * share)), max(1, round(height * share))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    _, encoded = cv2.imencode(".webp", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), _WEBP)
-    return encoded.tobytes()
+    return webp_of(image, longer_px=SHOWN_PX, quality=_QUALITY)

@@ -1,5 +1,6 @@
 """What goes over the line, as JSON."""
 
+from dataclasses import asdict
 from typing import Self
 
 import numpy as np
@@ -8,11 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from ecg_digitize import __version__
 from ecg_digitize.formats.writers import WRITERS
 from ecg_digitize.layout import LEADS
-from ecg_digitize.layouts import FAMILIES, family_named, single
-from ecg_digitize.many import MM_PER_MV, MM_PER_S
-from ecg_digitize.report.view import PageView
+from ecg_digitize.layouts import FAMILIES, single
+from ecg_digitize.many import Overrides
+from ecg_digitize.render.chart import MM_PER_MV, MM_PER_S
+from ecg_digitize.report.view import shown_leads, shown_rows
 from ecg_digitize.serve.desk import Item, State, Told
-from ecg_digitize.sheet.marks import Marks, marks_from
+from ecg_digitize.sheet.marks import MOST_SQUARES, MOST_STRIPS, Marks, marks_from
 from ecg_digitize.sheet.text import TOLD_MM_PER_MV, TOLD_MM_PER_S
 from ecg_digitize.types import GridMap, Recording
 
@@ -56,8 +58,8 @@ class Correction(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     layout: str | None = Field(default=None, description="not asked where there are marks")
-    mm_per_s: float | None = Field(default=None, ge=MM_PER_S[0], le=MM_PER_S[1])
-    mm_per_mv: float | None = Field(default=None, ge=MM_PER_MV[0], le=MM_PER_MV[1])
+    mm_per_s: float | None = None
+    mm_per_mv: float | None = None
     marks: MarksDocument | None = None
     turns: int = Field(default=0, ge=0, le=3, description="counter-clockwise quarter turns")
     is_mirrored: bool = False
@@ -66,8 +68,9 @@ class Correction(BaseModel):
         """Return what was told; the grid that was found is kept where its corners are.
 
         Raises:
-            InputError: There cannot be such marks.
+            InputError: There cannot be such marks, or such a speed or gain.
         """
+        Overrides(None, self.mm_per_s, self.mm_per_mv)  # checks them
         marks = None
         if self.marks is not None:
             marks = self.marks.to_marks(self._grid_of(item))
@@ -108,9 +111,18 @@ class Reading(BaseModel):
     )
 
     @classmethod
-    def of(cls, view: PageView) -> Self:
-        """Return the document of what the report shows."""
-        return cls.model_validate({name: view.to_meta()[name] for name in cls.model_fields})
+    def of(cls, recording: Recording) -> Self:
+        """Return the document of a recording."""
+        layout = recording.layout
+        return cls(
+            verdict=recording.verdict,
+            doubts=list(recording.doubts),
+            layout=layout.name,
+            mm_per_s=layout.mm_per_s,
+            mm_per_mv=layout.mm_per_mv,
+            leads=[LeadDocument(**asdict(lead)) for lead in shown_leads(recording)],
+            rows=[list(row) for row in shown_rows(layout)],
+        )
 
 
 class PageDocument(BaseModel):
@@ -137,7 +149,7 @@ class PageDocument(BaseModel):
             times_read=item.times_read,
             error=item.error,
             size_px=item.size_px,
-            reading=None if item.view is None else Reading.of(item.view),
+            reading=None if item.recording is None else Reading.of(item.recording),
             told=Correction(
                 layout=told.layout,
                 mm_per_s=told.mm_per_s,
@@ -177,10 +189,20 @@ class LayoutDocument(BaseModel):
     rows: list[list[str]]
 
 
+class Paper(BaseModel):
+    """Speed and gain of a drawing."""
+
+    mm_per_s: float
+    mm_per_mv: float
+
+
 class About(BaseModel):
     """What this server can do."""
 
     version: str
+    paper: Paper = Field(description="that signals are drawn on")
+    most_squares: int = Field(description="of marks, across or down")
+    most_strips: int
     layouts: list[LayoutDocument]
     leads: list[str]
     formats: list[str]
@@ -191,9 +213,11 @@ class About(BaseModel):
 def about() -> About:
     """Return what this server can do."""
     families = (*FAMILIES, *(single(lead) for lead in LEADS))
-    assert all(family_named(family.full_name) == family for family in families)
     return About(
         version=__version__,
+        paper=Paper(mm_per_s=MM_PER_S, mm_per_mv=MM_PER_MV),
+        most_squares=MOST_SQUARES,
+        most_strips=MOST_STRIPS,
         layouts=[
             LayoutDocument(name=family.full_name, rows=[list(row) for row in family.rows])
             for family in families

@@ -38,10 +38,10 @@ def straightened(page: Page, found: FoundSheet, models: Models) -> FoundSheet:
     reader = reader_of(models)
     if reader is None or found.is_marked or not found.confidence or found.sheet.places.has_gaps:
         return found
-    flat = found.flat
-    grid = unbent(found.image, flat.grid, models)
-    if grid is flat.grid:
+    grid = unbent(found.image, found.sheet.grid, models)
+    if grid is found.sheet.grid:
         return found
+    flat = found.flat
     across, down = flat.frame.px_per_mm_xy
     laid = flat_sheet(
         found.image, grid, (flat.frame.width_px / across, flat.frame.height_px / down)

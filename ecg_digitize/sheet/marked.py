@@ -19,7 +19,7 @@ from ecg_digitize.sheet.flat import (
     lay_flat,
     strokes_of,
 )
-from ecg_digitize.sheet.lattice import refined
+from ecg_digitize.sheet.lattice import refined, share_on_lines
 from ecg_digitize.sheet.marks import Marks
 from ecg_digitize.sheet.match import Match
 from ecg_digitize.sheet.places import DEFAULTS as PLACES
@@ -28,7 +28,8 @@ from ecg_digitize.sheet.read import Sheet, start_mm
 from ecg_digitize.sheet.sift import without_text
 from ecg_digitize.sheet.text import cut_lines, told_by
 from ecg_digitize.stage1.grid import unseen_grid
-from ecg_digitize.types import Float64, GridMap, Page
+from ecg_digitize.stage1.lines import SURE_SHARE
+from ecg_digitize.types import Float64, GridMap, Image, Page
 
 LEAST_LEAD_MM: Final = 5.0
 BEYOND_MM: Final = 25.0
@@ -89,10 +90,19 @@ def marked_sheet(page: Page, marks: Marks, models: Models) -> FoundSheet:
         pulses_of(page.image, flat, match),
         names,
         told_by(text),
-        confidence=1.0,
+        confidence=_confidence(page.image, grid),
         image=page.image,
         is_marked=True,
     )
+
+
+def _confidence(image: Image, grid: GridMap) -> float:
+    """Return how sure a marked grid is: by the share of its crossings that lie on printed lines.
+
+    Where the picture shows too few of them, somebody's word is all there is.
+    """
+    share = share_on_lines(image, grid)
+    return 1.0 if share is None else min(1.0, share / SURE_SHARE)
 
 
 def _on_sheet(marks: Marks, grid: GridMap) -> tuple[Float64, Float64]:

@@ -16,7 +16,7 @@ from ecg_digitize.errors import InputError
 from ecg_digitize.frames import GRID_COLUMNS, GRID_ROWS, SQUARE_MM, TIME_ORIGIN_MM
 from ecg_digitize.layout import LEADS
 from ecg_digitize.layouts import Family, family_named, single
-from ecg_digitize.sheet.flat import FLAT_PX_PER_MM, FlatSheet, lay_flat, strokes_of
+from ecg_digitize.sheet.flat import FLAT_PX_PER_MM, MAX_SIDE_MM, FlatSheet, lay_flat, strokes_of
 from ecg_digitize.sheet.match import DEFAULTS as MATCH
 from ecg_digitize.sheet.places import ink_ends_mm
 from ecg_digitize.sheet.read import READ_AT_MM_PER_S
@@ -28,8 +28,8 @@ MOST_STRIPS: Final = MATCH.most_strips
 MOST_PX: Final = 1e6
 LEAST_AREA_PX: Final = 100.0
 """Of the parallelogram that two sides at a corner make, px squared."""
-MOST_SQUARES: Final = 180
-"""Squares between two marked corners at most: 900 mm, see ``flat.MAX_SIDE_MM``."""
+MOST_SQUARES: Final = round(MAX_SIDE_MM / SQUARE_MM)
+"""Squares between two marked corners at most."""
 LEAST_ROW_MM: Final = 50.0
 _ROWS_WITH_STRIP: Final = 3
 GUESSED_WIDTH_MM: Final = 280.0

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import threading
 
 import cv2
 import numpy as np
@@ -158,3 +159,30 @@ def test_kernels_of_images_are_laid_out_anew_and_those_of_volumes_left():
     assert placed[1].weight.is_contiguous()
     for old, new in zip(before, network.parameters(), strict=True):
         torch.testing.assert_close(old, new, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_what_is_mapped_side_by_side_keeps_its_order(threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    together = threading.Barrier(threads)
+
+    def square(k):
+        if k < threads:
+            together.wait(timeout=60)  # all threads are at work at once
+        return k * k, threading.current_thread() is threading.main_thread()
+
+    results = runtime.side_by_side(square, range(7))
+
+    assert [squared for squared, _ in results] == [k * k for k in range(7)]
+    assert [k for k, (_, by_caller) in enumerate(results) if by_caller] == list(
+        range(0, 7, threads)
+    )
+    assert runtime.side_by_side(square, []) == []
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_an_error_side_by_side_is_raised(bad, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+
+    with pytest.raises(ZeroDivisionError):
+        runtime.side_by_side(lambda k: 1 // (k != bad), [0, 1])

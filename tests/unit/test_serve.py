@@ -251,7 +251,9 @@ def test_a_correction_while_a_page_is_read_is_not_lost(reader):
         time.sleep(0.01)
     desk.correct(item.key, Told(mm_per_mv=5.0))
     reader.goes_on.set()
-    (item,) = desk.wait([item.key], timeout_s=30)
+    while desk.are_waited_for([item.key]):
+        time.sleep(0.01)
+    item = desk.get(item.key)
     assert item.state == "done"
     assert [asked["mm_per_mv"] for asked in reader.asked] == [None, 5.0]
     assert item.told.mm_per_mv == 5.0
