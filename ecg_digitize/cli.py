@@ -18,6 +18,7 @@ from ecg_digitize.commands.shared import UNUSABLE
 from ecg_digitize.environment import set_environment
 from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.stage2.members import MEMBERS
+from ecg_digitize.systems.registry import TRAINABLE
 
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 TRAINED: Final = (*STAGES, "strips", "names", "text")  # each by itself
@@ -257,10 +258,11 @@ def _add_making(command: Command) -> None:
     add("--samples", type=Path, metavar="DIR", help="make the shipped samples again, there")
 
     add = command("train", making.train, "train one stage; resumes what lies in --out").add_argument
-    add("stage", choices=TRAINED)
+    add("stage", choices=(*TRAINED, *TRAINABLE))
     _add_training(add, initial="weights of an earlier training, safetensors")
     _add_network(add)
     add("--loss", help="of stage 2, e.g. mask; a wrong name lists all (default: the one shipped)")
+    add("--labels", type=Path, metavar="CSV", help="what is known of the records, for diagnoses")
     add("--batch", type=_count, default=4, help="default: 4")
     add("--learning-rate", type=_positive, default=1e-3, help="default: 0.001")
     add("--workers", type=_none_or_more, default=1, help="processes that make pages (default: 1)")

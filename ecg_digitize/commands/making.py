@@ -62,6 +62,7 @@ def synth(arguments: argparse.Namespace) -> int:
 def train(arguments: argparse.Namespace) -> int:
     """Train one stage and print the line that exports it."""
     from ecg_digitize.synth.signals import open_source
+    from ecg_digitize.systems.registry import TRAINABLE
     from ecg_digitize.training.export import save_half
     from ecg_digitize.training.run import architecture_of, train_stage
 
@@ -78,9 +79,14 @@ def train(arguments: argparse.Namespace) -> int:
         encoder=arguments.encoder,
         initial=arguments.initial,
         loss=arguments.loss,
+        labels=arguments.labels,
     )
     path = arguments.out / f"{stage}.safetensors"
-    save_half(network, path)
+    save_half(network, path, figures=figures)
+    if stage in TRAINABLE:
+        told = f"{figures['steps']:.0f} steps, loss {figures['loss']:.4f}"
+        print(f"{path}: {told}; name its folder's parent in --trained")
+        return DONE
     _say_how_to_ship(
         stage, path, arguments, figures, member=arguments.member, backbone=arguments.backbone
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -104,15 +105,31 @@ def provenance_now(
     return Provenance(command, data, today, minutes, dict(metrics))
 
 
-def save_half(network: nn.Module, path: Path) -> None:
-    """Write a network's weights in half precision, to be exported or trained on."""
+def save_half(
+    network: nn.Module, path: Path, *, figures: Mapping[str, float] | None = None
+) -> None:
+    """Write a network's weights in half precision, to be exported or trained on.
+
+    Args:
+        network: In training or not.
+        path: The safetensors file.
+        figures: Of the training: steps, minutes, loss. `figures_of` finds them in the file.
+    """
     tensors = {
         name: (value.half() if value.is_floating_point() else value).cpu().contiguous()
         for name, value in network.state_dict().items()
     }
     with replacing(path) as partial:
-        save_file(tensors, partial, metadata={"format": "pt"})
+        told = {name: f"{value:.6g}" for name, value in (figures or {}).items()}
+        save_file(tensors, partial, metadata={"format": "pt", **told})
         partial.chmod(0o644)  # save_file leaves it to its owner alone
+
+
+def figures_of(path: Path) -> dict[str, float]:
+    """Return the figures of the training whose weights `save_half` wrote."""
+    with safe_open(path, "pt") as file:
+        told: Mapping[str, str] = file.metadata() or {}
+    return {name: float(value) for name, value in told.items() if name != "format"}
 
 
 def export_line(

@@ -16,6 +16,7 @@ from ecg_digitize.manifest import Architecture
 from ecg_digitize.stage2.members import BACKBONE, MEMBERS
 from ecg_digitize.stage2.strip import StripNet, is_whole, start_as_whole
 from ecg_digitize.synth.signals import SignalSource
+from ecg_digitize.systems.registry import TRAINABLE
 from ecg_digitize.training.loop import TrainOptions, train
 from ecg_digitize.training.losses import MIXTURES
 from ecg_digitize.weights import network_classes
@@ -35,6 +36,13 @@ ALONE: Final = {
 }
 """Networks that are trained by themselves: no stage of the competition's pipeline needs them."""
 
+PUBLISHED: Final = {
+    name: system.architecture
+    for name, system in TRAINABLE.items()
+    if system.architecture is not None
+}
+"""Networks of published systems, see ``systems``."""
+
 
 def architecture_of(
     stage: str, *, member: str | None = None, backbone: str | None = None
@@ -42,14 +50,14 @@ def architecture_of(
     """Return the network that a stage is to have.
 
     Args:
-        stage: A key of DEFAULTS or ALONE.
+        stage: A key of DEFAULTS, ALONE or PUBLISHED.
         member: For stage 2, a key of MEMBERS.
         backbone: timm name, in place of the usual one.
 
     Raises:
         InputError: The stage has no members, the member is unknown, or it has no backbone.
     """
-    architecture = {**DEFAULTS, **ALONE}[stage]
+    architecture = {**DEFAULTS, **ALONE, **PUBLISHED}[stage]
     if member is not None:
         if stage != "stage2" or member not in MEMBERS:
             raise InputError(
@@ -65,7 +73,18 @@ def architecture_of(
 
 def script_of(stage: str) -> ModuleType:
     """Return the module that says what the samples (`Samples`) and the loss of a stage are."""
+    if stage in TRAINABLE:
+        return TRAINABLE[stage].module("training")
     return importlib.import_module(f"ecg_digitize.training.{stage}")
+
+
+def network_of(architecture: Architecture) -> nn.Module:
+    """Return a network, not yet trained."""
+    known = dict(network_classes())
+    for system in TRAINABLE.values():
+        if system.architecture is not None and system.architecture.name == architecture.name:
+            known[architecture.name] = getattr(system.module("net"), architecture.name)
+    return known[architecture.name](**architecture.options)
 
 
 def has_encoder(architecture: Architecture) -> bool:
@@ -86,7 +105,7 @@ def start_from(
     Raises:
         WeightsError: A file does not fit.
     """
-    network = network_classes()[architecture.name](**architecture.options)
+    network = network_of(architecture)
     if encoder is not None:
         network.body.encoder.load_imagenet(encoder)  # type: ignore[operator,union-attr]
     if initial is not None:
@@ -131,17 +150,19 @@ def train_stage(
     encoder: Path | None = None,
     initial: Path | None = None,
     loss: str | None = None,
+    labels: Path | None = None,
 ) -> tuple[nn.Module, dict[str, float]]:
     """Train a network.
 
     Args:
-        stage: A key of DEFAULTS or ALONE; its script says what a sample and the loss are.
+        stage: A key of DEFAULTS, ALONE or PUBLISHED; its script has `Samples` and `loss_of`.
         source: Training signals.
         options: Budget and hyperparameters.
         architecture: Of the network; None is the stage's usual one.
         encoder: ImageNet weights of the backbone to start from (safetensors).
         initial: All weights of an earlier network of its kind to start from (safetensors).
         loss: For stage 2, a key of MIXTURES; None is what ships.
+        labels: Table of what is known of the records, for scripts whose `Samples` take it.
 
     Returns:
         The network in evaluation mode and the figures of the run.
@@ -158,9 +179,10 @@ def train_stage(
                 f"{stage}: no loss {loss!r}; stage2 alone has some: {', '.join(MIXTURES)}"
             )
         loss_of = partial(loss_of, mixture=MIXTURES[loss])
-    architecture = architecture or {**DEFAULTS, **ALONE}[stage]
+    architecture = architecture or {**DEFAULTS, **ALONE, **PUBLISHED}[stage]
     if encoder is not None and not has_encoder(architecture):
         raise InputError(f"{stage}: {architecture.name} has no encoder; leave --encoder out")
     torch.manual_seed(options.seed)
     network = start_from(architecture, encoder=encoder, initial=initial)
-    return network, train(network, loss_of, script.Samples(source, options.seed), options)
+    more = () if labels is None else (labels,)
+    return network, train(network, loss_of, script.Samples(source, options.seed, *more), options)
