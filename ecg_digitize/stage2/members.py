@@ -10,7 +10,9 @@ _LARGE: Final = {"decoder": (256, 128, 64, 32), "detail": 32}
 
 MEMBERS: Final = {
     "whole": Architecture("WholeNet", {"backbone": BACKBONE}),
-    "series": Architecture("SeriesNet", {"backbone": BACKBONE}),
+    "series-conv2d": Architecture("SeriesNet", {"backbone": BACKBONE, "fusion": "conv2d"}),
+    "series-shared": Architecture("SeriesNet", {"backbone": BACKBONE, "fusion": "shared"}),
+    "series-conv3d": Architecture("SeriesNet", {"backbone": BACKBONE, "fusion": "conv3d"}),
     "whole-b7": Architecture("WholeNet", {"backbone": "tf_efficientnet_b7", **_LARGE}),
     "whole-v2l": Architecture("WholeNet", {"backbone": "tf_efficientnetv2_l", **_LARGE}),
     "series-b6-conv2d": Architecture(
@@ -26,7 +28,7 @@ MEMBERS: Final = {
         "SeriesNet", {"backbone": "tf_efficientnetv2_l", "fusion": "conv3d", **_LARGE}
     ),
 }
-"""The first two train on a CPU, and "whole" ships. The six large ones are the ensemble of the
+"""The first four train on a CPU, and "whole" ships. The six large ones are the ensemble of the
 competition's second place (two whole pages, four series; EfficientNet-B7, B6 and V2-L), for whoever
 has a big GPU; ImageNet weights of their backbones are given to `train --encoder`. Inputs have mean
 and deviation 0.5 here, which B6 and B7 of timm's were not trained with."""

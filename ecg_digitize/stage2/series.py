@@ -8,14 +8,15 @@ from torch import Tensor, nn
 from ecg_digitize.frames import RECT
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.nets.unet import UNet, conv_block, normalized, polyphase, unfold_cells
-from ecg_digitize.stage2.whole import BIN_PX, row_prior
+from ecg_digitize.stage2.strip import STRIP_PX, strip_prior
+from ecg_digitize.stage2.whole import BIN_PX
 
-STRIP_PX: Final = 480
-"""Height of a strip: 3 mV to both sides of its row's zero line, where the page goes on so far."""
 STRIP_TOPS_PX: Final = tuple(
-    min(BIN_PX * round((zero - STRIP_PX / 2) / BIN_PX), RECT.height_px - STRIP_PX)
-    for zero in COMPETITION.zero_px
+    BIN_PX * round((zero - STRIP_PX / 2) / BIN_PX) for zero in COMPETITION.zero_px
 )
+"""Where the strips begin: a row's zero line is half-way down its own, as in StripNet."""
+BELOW_PX: Final = STRIP_TOPS_PX[-1] + STRIP_PX - RECT.height_px
+"""How far the lowest strip reaches beyond the page, whose last line goes on there."""
 NOWHERE: Final = -30.0
 """Logit of the bins outside a row's strip."""
 
@@ -102,7 +103,7 @@ class SeriesNet(nn.Module):
             backbone, in_channels=12, decoder=tuple(decoder), detail=detail, row_coordinate=True
         )
         self.fusions = nn.ModuleList(FUSIONS[fusion](c) for c in self.body.encoder.channels)
-        self.row_prior = nn.Parameter(row_prior())
+        self.row_prior = nn.Parameter(strip_prior().repeat(1, COMPETITION.n_rows, 1, 1))
         width = self.body.out_channels
         self.head = nn.Sequential(conv_block(width, width), nn.Conv2d(width, 2 * 4, 1))
 
@@ -113,20 +114,35 @@ class SeriesNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Score every bin; see WholeNet.forward."""
-        strips = torch.stack([image[:, :, top : top + STRIP_PX] for top in STRIP_TOPS_PX], dim=1)
+        further = image[:, :, -1:].expand(-1, -1, BELOW_PX, -1)
+        page = torch.cat([image, further], dim=2)
+        strips = torch.stack([page[:, :, top : top + STRIP_PX] for top in STRIP_TOPS_PX], dim=1)
         x = normalized(polyphase(strips.flatten(0, 1)))
         levels = [
             level + fuse(level)
             for level, fuse in zip(self.body.encoder(x), self.fusions, strict=True)
         ]
-        strip_logits = unfold_cells(self.head(self.body.decode(levels, x)), 2, 4)
+        features = self.body.decode(levels, x, reach=STRIP_PX / RECT.height_px)
+        strip_logits = unfold_cells(self.head(features), 2, 4)
         strip_logits = strip_logits.view(len(image), COMPETITION.n_rows, STRIP_PX // BIN_PX, -1)
-        shape = (len(image), COMPETITION.n_rows, RECT.height_px // BIN_PX, image.shape[3])
+        strip_logits = strip_logits + self.row_prior
+        shape = (len(image), COMPETITION.n_rows, page.shape[2] // BIN_PX, image.shape[3])
         logits = strip_logits.new_full(shape, NOWHERE)
         for row, top in enumerate(STRIP_TOPS_PX):
-            bins = slice(top // BIN_PX, (top + STRIP_PX) // BIN_PX)
-            logits[:, row, bins] = strip_logits[:, row]
-        return logits + self.row_prior
+            logits[:, row, top // BIN_PX : (top + STRIP_PX) // BIN_PX] = strip_logits[:, row]
+        return logits[:, :, : image.shape[2] // BIN_PX]
+
+
+def start_as_strips(series: SeriesNet, strips: dict[str, Tensor]) -> None:
+    """Let a series network begin as a strip network that looks at each row by itself.
+
+    Args:
+        series: Changed in place; its fusions keep what they have, which is nothing at first.
+        strips: State of a StripNet of the same options.
+    """
+    state = {**series.state_dict(), **strips}
+    state["row_prior"] = strips["row_prior"].repeat(1, COMPETITION.n_rows, 1, 1)
+    series.load_state_dict(state)
 
 
 def _start_silent(conv: nn.Conv2d | nn.Conv3d) -> None:

@@ -11,13 +11,19 @@ import torch
 from torch import Tensor
 
 from ecg_digitize.frames import RECT
-from ecg_digitize.layout import COMPETITION
 from ecg_digitize.stage2.whole import BIN_PX, PRIOR_SIGMA_PX, RowNet
 
 STRIP_PX: Final = 480
 """Height of a strip in training, and the most that the network takes: 3 mV to both sides."""
 LIKE_ROW: Final = 1
 """Row of *whole* that a new strip network starts as: the nearest to the middle of the page."""
+
+
+def strip_prior() -> Tensor:
+    """Return the (1, 1, bins, 1) logits that the trace of a strip starts from."""
+    bins_px = BIN_PX * torch.arange(STRIP_PX // BIN_PX) + (BIN_PX - STRIP_PX) / 2
+    prior = -0.5 * (bins_px / PRIOR_SIGMA_PX) ** 2
+    return prior[None, None, :, None]
 
 
 class StripNet(RowNet):
@@ -34,10 +40,7 @@ class StripNet(RowNet):
         detail: int = 24,
     ) -> None:
         """Build; see UNet for the options."""
-        bins_px = BIN_PX * torch.arange(STRIP_PX // BIN_PX) + (BIN_PX - STRIP_PX) / 2
-        prior = -0.5 * (bins_px / PRIOR_SIGMA_PX) ** 2
-        prior = prior[None, None, :, None]
-        super().__init__(prior, backbone=backbone, decoder=decoder, detail=detail)
+        super().__init__(strip_prior(), backbone=backbone, decoder=decoder, detail=detail)
 
     @staticmethod
     def example_input_shape() -> tuple[int, int, int, int]:
@@ -64,9 +67,9 @@ class StripNet(RowNet):
         return self.scores(features) + self.row_prior[:, :, cut : cut + height_px // BIN_PX]
 
 
-def is_whole(state: dict[str, Tensor]) -> bool:
-    """Tell whether a state is that of a WholeNet."""
-    return "row_prior" in state and state["row_prior"].shape[1] == COMPETITION.n_rows
+def n_rows_of(state: dict[str, Tensor]) -> int | None:
+    """Return how many rows a network scores whose state this is; None if it is no such network."""
+    return state["row_prior"].shape[1] if "row_prior" in state else None
 
 
 def start_as_whole(strips: StripNet, whole: dict[str, Tensor]) -> None:

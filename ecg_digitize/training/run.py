@@ -12,9 +12,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ecg_digitize.errors import InputError, WeightsError
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.manifest import Architecture
 from ecg_digitize.stage2.members import BACKBONE, MEMBERS
-from ecg_digitize.stage2.strip import StripNet, is_whole, start_as_whole
+from ecg_digitize.stage2.series import SeriesNet, start_as_strips
+from ecg_digitize.stage2.strip import StripNet, n_rows_of, start_as_whole
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.systems.registry import TRAINABLE
 from ecg_digitize.training.loop import TrainOptions, train
@@ -125,8 +127,11 @@ def load_trained(network: nn.Module, trained: Path, architecture: Architecture) 
         else:
             checkpoint: Any = torch.load(trained, map_location="cpu", weights_only=True)
             state = checkpoint["network"]
-        if isinstance(network, StripNet) and is_whole(state):
+        n_rows = n_rows_of(state)
+        if isinstance(network, StripNet) and n_rows == COMPETITION.n_rows:
             start_as_whole(network, state)
+        elif isinstance(network, SeriesNet) and n_rows == 1:
+            start_as_strips(network, state)
         else:
             network.load_state_dict(state, strict=True)
     except (OSError, KeyError, TypeError, SafetensorError) as error:
