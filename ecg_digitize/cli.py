@@ -20,11 +20,13 @@ from ecg_digitize.errors import EcgDigitizeError
 from ecg_digitize.stage2.members import MEMBERS
 from ecg_digitize.systems.registry import TRAINABLE
 
+PRESETS: Final = ("quick", "fast", "best", "ensemble")
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 TRAINED: Final = (*STAGES, "strips", "names", "text")  # each by itself
 FED: Final = STAGES[:2]  # whose training samples are a page each
 PRESET_HELP: Final = (
-    "quick: no refinement; fast: each network looks once; best: from several sides (default)"
+    "quick: no refinement; fast: each network looks once; best: from several sides (default); "
+    "ensemble: several networks of stage 2 too"
 )
 PATHS_HELP: Final = "pictures and PDFs, or folders of them; - reads one from standard input"
 BACKEND_HELP: Final = "what runs the networks on a CPU, see docs/cpu.md (default: torch)"
@@ -294,6 +296,7 @@ def _add_making(command: Command) -> None:
     add("--data", required=True, help="provenance: signals it was trained on")
     add("--metric", type=_metric, action="append", default=[], metavar="NAME=VALUE")
     _add_network(add)
+    add("--beside", action="store_true", help="ship the member of stage 2 beside what there is")
     add("--weights", type=Path, metavar="DIR", help="folder to write to (default: weights/)")
     add("--manifest", type=Path, help="default: weights_manifest.json")
 
@@ -354,7 +357,7 @@ def _add_reading(add: Callable[..., Any]) -> None:
 
 
 def _add_model_options(add: Callable[..., Any]) -> None:
-    add("--preset", choices=("quick", "fast", "best"), default="best", help=PRESET_HELP)
+    add("--preset", choices=PRESETS, default="best", help=PRESET_HELP)
     add("--device", help="cpu or cuda (default: the best there is)")
     add("--backend", choices=("torch", "openvino"), default="torch", help=BACKEND_HELP)
     add("--weights", type=Path, metavar="DIR", help="folder of the weight files")

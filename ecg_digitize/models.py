@@ -1,7 +1,7 @@
 """The networks, how they are loaded, and how one of them is run."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -17,11 +17,14 @@ from ecg_digitize.runtime import run_batch as run_batch  # here for those who ru
 from ecg_digitize.sheet.names import Name, find_names
 from ecg_digitize.sheet.text import Cut, Line, read_lines
 from ecg_digitize.stage2.refine import PASSES
+from ecg_digitize.stage2.series import StripsOfPage
 from ecg_digitize.types import Image
 from ecg_digitize.weights import load_network
 
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 """Those that have a network."""
+MEMBER_OF_STAGE2: Final = "stage2-"
+"""What the names of further members begin with in the manifest."""
 READERS: Final = ("names", "text", "strips")
 """Networks that read other sheets than the competition's, and are not needed for that one."""
 
@@ -35,12 +38,16 @@ class Preset:
     as well takes twice as long, and is worth nothing on paired pages, 0.01 dB on photos."""
     passes: int = PASSES  # how often the decoded lines are refined on the ink
     follows_lines: bool = True  # whether stage 1 follows the printed lines between the crossings
+    asks_members: bool = False
+    """Whether all members of stage 2 look at a page of the competition, and their probabilities are
+    averaged; see ``members_of``."""
 
 
 PRESETS: Final = {
     "quick": Preset(looks_turned=False, passes=0, follows_lines=False),  # where the time is short
     "fast": Preset(looks_turned=False),
     "best": Preset(looks_turned=True),
+    "ensemble": Preset(looks_turned=True, asks_members=True),
 }
 BEST: Final = "best"
 TORCH: Final = "torch"
@@ -59,6 +66,8 @@ class Models:
     names: nn.Module | None = None  # what other sheets than the competition's are read by,
     text: nn.Module | None = None  # what they tell in words,
     strips: nn.Module | None = None  # and their rows
+    members: Mapping[str, nn.Module] = field(default_factory=dict)
+    """What the manifest names beside stage 2, for presets that ask it."""
     preset: Preset = PRESETS[BEST]
     backend: str = TORCH  # what runs them
 
@@ -96,12 +105,30 @@ def load_models(
             f"weights_manifest.json has no weights for {', '.join(missing)}; "
             'train them with "python -m ecg_digitize train STAGE"'
         )
+    further: list[str] = []
+    if PRESETS[preset].asks_members and "stage2" in stages:
+        further = [stage for stage in entries if stage.startswith(MEMBER_OF_STAGE2)]
     networks: dict[str, nn.Module] = {stage: nn.Identity() for stage in STAGES}
     readers = READERS if set(stages) == set(STAGES) and set(READERS) <= set(entries) else ()
-    for stage in (*stages, *readers):
+    members: dict[str, nn.Module] = {}
+    for stage in (*stages, *readers, *further):
         network = load_network(entries[stage], weights_dir=weights_dir)
-        networks[stage] = _ready(network, device) if is_final else network
-    return Models(**networks, device=device, preset=PRESETS[preset], backend=TORCH)
+        where = members if stage in further else networks
+        where[stage] = _ready(network, device) if is_final else network
+    return Models(**networks, members=members, device=device, preset=PRESETS[preset], backend=TORCH)
+
+
+def members_of(models: Models) -> tuple[nn.Module, ...]:
+    """Return what looks for the rows of a page of the competition.
+
+    That is stage 2, and for presets that ask its members these too. Where the manifest names none
+    it is the strip network, which looks at each row by itself.
+    """
+    if not models.preset.asks_members:
+        return (models.stage2,)
+    if models.members or models.strips is None:
+        return (models.stage2, *models.members.values())
+    return models.stage2, StripsOfPage(models.strips)
 
 
 def _ready(network: nn.Module, device: torch.device) -> nn.Module:

@@ -118,7 +118,8 @@ def on_openvino(
         for stage, network in networks.items()
         if hasattr(network, "example_input_shape")  # stages that were not asked for have none
     }
-    return replace(models, **compiled, backend=OPENVINO)
+    members = {name: maker.compiled(name, network) for name, network in models.members.items()}
+    return replace(models, **compiled, members=members, backend=OPENVINO)
 
 
 def cache_folder() -> Path:

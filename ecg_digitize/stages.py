@@ -13,7 +13,7 @@ from torch import nn
 from ecg_digitize import geometry
 from ecg_digitize.errors import StageError
 from ecg_digitize.frames import NORM
-from ecg_digitize.models import Models, run_batch, run_on
+from ecg_digitize.models import Models, members_of, run_batch, run_on
 from ecg_digitize.stage0.normalize import TRUSTED_NAMES, as_scanned, register, unstretched
 from ecg_digitize.stage0.prepare import stage0_input
 from ecg_digitize.stage1.grid import fit_grid, unseen_grid
@@ -182,7 +182,7 @@ def read_rectified(
         models: The networks.
         passes: How often lines are refined; None: as the preset says.
         lap: Called with the name of each step when it is done.
-        network: What finds the traces; None is models.stage2, which knows pages of four rows.
+        network: What finds the traces; None: what knows pages of four rows, see ``members_of``.
     """
     trace_map = find_traces(rectified, models, network=network)
     lap("stage2")
@@ -197,9 +197,13 @@ def find_traces(
     rectified: RectifiedPage, models: Models, *, network: nn.Module | None = None
 ) -> TraceMap:
     """Stage 2: where each row's centre line is, column by column; nowhere outside the picture."""
-    (logits,) = run_on(network or models.stage2, rectified.image, models.device)
     layout = rectified.layout
-    probability = column_probability(logits[0], layout.n_columns)
+    networks = members_of(models) if network is None else (network,)
+    looks = []
+    for one in networks:
+        (logits,) = run_on(one, rectified.image, models.device)
+        looks.append(column_probability(logits[0], layout.n_columns))
+    probability = looks[0] if len(looks) == 1 else torch.stack(looks).mean(dim=0)
     return trace_map_of(probability, shown=rectified.shown, layout=layout)
 
 

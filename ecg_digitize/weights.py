@@ -200,7 +200,8 @@ def write_entry(
     Args:
         network: The trained network; its class name is the architecture's name.
         path: The safetensors file to write, whole or not at all.
-        stage: "stage0", "stage1", "stage2", "refine", "strips", "names" or "text".
+        stage: "stage0", "stage1", "stage2", "refine", "strips", "names", "text", or "stage2-" and
+            the name of a further member.
         options: Keyword arguments that construct the network.
         input_spec: What it looks at in use.
         licence: SPDX identifier.

@@ -152,6 +152,8 @@ def export(arguments: argparse.Namespace) -> int:
     from ecg_digitize.training import export as exporting
     from ecg_digitize.training.run import architecture_of
 
+    if arguments.beside and (arguments.stage != "stage2" or arguments.member is None):
+        raise InputError("--beside: expected stage2 and a --member, which ships beside it")
     entry = exporting.export(
         arguments.stage,
         arguments.trained,
@@ -165,6 +167,7 @@ def export(arguments: argparse.Namespace) -> int:
         architecture=architecture_of(
             arguments.stage, member=arguments.member, backbone=arguments.backbone
         ),
+        member=arguments.member if arguments.beside else None,
         weights_dir=arguments.weights,
         manifest=arguments.manifest,
     )

@@ -114,23 +114,50 @@ class SeriesNet(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Score every bin; see WholeNet.forward."""
-        further = image[:, :, -1:].expand(-1, -1, BELOW_PX, -1)
-        page = torch.cat([image, further], dim=2)
-        strips = torch.stack([page[:, :, top : top + STRIP_PX] for top in STRIP_TOPS_PX], dim=1)
-        x = normalized(polyphase(strips.flatten(0, 1)))
+        x = normalized(polyphase(_strips_of(image)))
         levels = [
             level + fuse(level)
             for level, fuse in zip(self.body.encoder(x), self.fusions, strict=True)
         ]
         features = self.body.decode(levels, x, reach=STRIP_PX / RECT.height_px)
-        strip_logits = unfold_cells(self.head(features), 2, 4)
-        strip_logits = strip_logits.view(len(image), COMPETITION.n_rows, STRIP_PX // BIN_PX, -1)
-        strip_logits = strip_logits + self.row_prior
-        shape = (len(image), COMPETITION.n_rows, page.shape[2] // BIN_PX, image.shape[3])
-        logits = strip_logits.new_full(shape, NOWHERE)
-        for row, top in enumerate(STRIP_TOPS_PX):
-            logits[:, row, top // BIN_PX : (top + STRIP_PX) // BIN_PX] = strip_logits[:, row]
-        return logits[:, :, : image.shape[2] // BIN_PX]
+        logits = unfold_cells(self.head(features), 2, 4).unflatten(0, (-1, COMPETITION.n_rows))  # type: ignore[no-untyped-call]
+        return _on_page(logits.squeeze(2) + self.row_prior)
+
+
+class StripsOfPage(nn.Module):
+    """Has a strip network read the four rows of a page one by one: a drop-in for WholeNet."""
+
+    def __init__(self, strips: nn.Module) -> None:
+        """Take the network.
+
+        Args:
+            strips: A StripNet, or what computes the same.
+        """
+        super().__init__()
+        self.strips = strips
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score every bin; see WholeNet.forward."""
+        logits = self.strips(_strips_of(image))
+        return _on_page(logits.unflatten(0, (-1, COMPETITION.n_rows)).squeeze(2))
+
+
+def _strips_of(image: Tensor) -> Tensor:
+    """Cut (N, C, H, W) pages into their (N * rows, C, STRIP_PX, W) strips."""
+    below = image[:, :, -1:].expand(-1, -1, BELOW_PX, -1)
+    page = torch.cat([image, below], dim=2)
+    strips = torch.stack([page[:, :, top : top + STRIP_PX] for top in STRIP_TOPS_PX], dim=1)
+    return strips.flatten(0, 1)
+
+
+def _on_page(logits: Tensor) -> Tensor:
+    """Put (N, rows, STRIP_PX / BIN_PX, W) logits of strips where they are on the page."""
+    n, n_rows, _, width = logits.shape
+    n_bins = (RECT.height_px + BELOW_PX) // BIN_PX
+    page = logits.new_full((n, n_rows, n_bins, width), NOWHERE)
+    for row, top in enumerate(STRIP_TOPS_PX):
+        page[:, row, top // BIN_PX : (top + STRIP_PX) // BIN_PX] = logits[:, row]
+    return page[:, :, : RECT.height_px // BIN_PX]
 
 
 def start_as_strips(series: SeriesNet, strips: dict[str, Tensor]) -> None:

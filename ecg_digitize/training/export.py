@@ -21,6 +21,7 @@ from ecg_digitize.manifest import (
     Provenance,
     update_manifest,
 )
+from ecg_digitize.models import MEMBER_OF_STAGE2
 from ecg_digitize.sheet.text_net import HEIGHT_PX
 from ecg_digitize.shipped import HOME
 from ecg_digitize.stage0.net import INPUT_PX
@@ -54,6 +55,7 @@ def export(
     provenance: Provenance,
     averaged_with: Sequence[Path] = (),
     architecture: Architecture | None = None,
+    member: str | None = None,
     licence: str = "Apache-2.0",
     weights_dir: Path | None = None,
     manifest: Path | None = None,
@@ -67,6 +69,8 @@ def export(
         averaged_with: Trainings of the same network whose weights are averaged with its own, which
             is worth something where one began from the other (docs/ablation.md).
         architecture: What was trained; None is the stage's usual one.
+        member: Its name as a further member of stage 2, which stays what it is; see
+            ``models.members_of``. None: it takes the stage's place.
         licence: SPDX identifier.
         weights_dir: Folder of the weights; None is the package's own.
         manifest: The manifest; None is the package's own.
@@ -84,10 +88,11 @@ def export(
         load_trained(network, path, architecture)
         states.append({name: value.clone() for name, value in network.state_dict().items()})
     network.load_state_dict({name: _mean([one[name] for one in states]) for name in states[0]})
+    called = stage if member is None else f"{MEMBER_OF_STAGE2}{member}"
     entry = write_entry(
         network.eval(),
-        (weights_dir or HOME / "weights") / f"{stage}.safetensors",
-        stage=stage,
+        (weights_dir or HOME / "weights") / f"{called}.safetensors",
+        stage=called,
         options=architecture.options,
         input_spec={**INPUTS, **INPUTS_ALONE}[stage],
         licence=licence,

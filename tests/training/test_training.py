@@ -166,9 +166,9 @@ def test_the_refinement_has_no_encoder_to_start_from(tmp_path):
 
 
 def test_members_are_of_stage_2_alone():
-    assert architecture_of("stage2", member="series").name == "SeriesNet"
-    with pytest.raises(InputError, match="stage2 alone has some: whole, series"):
-        architecture_of("stage1", member="series")
+    assert architecture_of("stage2", member="series-shared").name == "SeriesNet"
+    with pytest.raises(InputError, match="stage2 alone has some: whole, series-conv2d"):
+        architecture_of("stage1", member="series-shared")
     with pytest.raises(InputError, match="no member 'huge'"):
         architecture_of("stage2", member="huge")
 
