@@ -265,8 +265,9 @@ def _add_making(command: Command) -> None:
     _add_network(add)
     add("--loss", help="of stage 2, e.g. mask; a wrong name lists all (default: the one shipped)")
     add("--labels", type=Path, metavar="CSV", help="what is known of the records, for diagnoses")
-    add("--batch", type=_count, default=4, help="default: 4")
-    add("--learning-rate", type=_positive, default=1e-3, help="default: 0.001")
+    add("--recipe", choices=("own", "published"), default="own", help="of stage 2 (default: own)")
+    add("--batch", type=_count, help="default: as the recipe, 4")
+    add("--learning-rate", type=_positive, help="default: as the recipe; 0.001 in its own")
     add("--workers", type=_none_or_more, default=1, help="processes that make pages (default: 1)")
 
     add = command(

@@ -5,8 +5,9 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ecg_digitize.commands.shared import DONE, bar
 from ecg_digitize.errors import InputError
@@ -64,21 +65,31 @@ def train(arguments: argparse.Namespace) -> int:
     from ecg_digitize.synth.signals import open_source
     from ecg_digitize.systems.registry import TRAINABLE
     from ecg_digitize.training.export import save_half
+    from ecg_digitize.training.recipes import OWN, RECIPES
     from ecg_digitize.training.run import architecture_of, train_stage
 
     stage = arguments.stage
-    options = _train_options(
-        arguments, batch=arguments.batch, learning_rate=arguments.learning_rate
+    if arguments.recipe != OWN and stage != "stage2":
+        raise InputError(f"--recipe {arguments.recipe}: expected stage2, but got {stage}")
+    recipe, source = RECIPES[arguments.recipe], open_source(arguments.source)
+    options = replace(
+        _train_options(arguments),
+        batch=arguments.batch or recipe.batch,
+        learning_rate=arguments.learning_rate or recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        max_steps=arguments.max_steps or recipe.steps(len(source)),
     )
+    loss = arguments.loss or (recipe.loss if stage == "stage2" else None)
     architecture = architecture_of(stage, member=arguments.member, backbone=arguments.backbone)
     network, figures = train_stage(
         stage,
-        open_source(arguments.source),
+        source,
         options,
         architecture=architecture,
         encoder=arguments.encoder,
         initial=arguments.initial,
-        loss=arguments.loss,
+        loss=loss,
+        width_px=recipe.width_px,
         labels=arguments.labels,
     )
     path = arguments.out / f"{stage}.safetensors"
@@ -111,7 +122,7 @@ def train_all(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _train_options(arguments: argparse.Namespace, **more: Any) -> "TrainOptions":
+def _train_options(arguments: argparse.Namespace) -> "TrainOptions":
     from ecg_digitize.runtime import choose_device
     from ecg_digitize.training.loop import TrainOptions
 
@@ -122,7 +133,6 @@ def _train_options(arguments: argparse.Namespace, **more: Any) -> "TrainOptions"
         seed=arguments.seed,
         max_steps=arguments.max_steps,
         device=choose_device(arguments.device),
-        **more,
     )
 
 

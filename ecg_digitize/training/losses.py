@@ -71,6 +71,8 @@ class Mixture:
     coordinate: float = 0.0  # smooth L1 distance of the soft-argmax, in bins
     mask: float = 0.0  # binary cross-entropy on the fractional mask of a line one bin thick
     snr: float = 0.0  # log of error over signal power of each row's soft-argmax
+    positive_weight: float = 10.0  # of the mask's bins with ink against those without
+    is_plain: bool = False  # whether all columns count alike
 
 
 MIXTURES: Final = {
@@ -80,14 +82,13 @@ MIXTURES: Final = {
     "mask": Mixture(mask=1.0),
     "snr": Mixture(snr=1.0),
     "column+snr": Mixture(cross_entropy=1.0, snr=0.2),
+    "published mask": Mixture(mask=1.0, positive_weight=20.0, is_plain=True),
 }
 """What stage 2 can be trained by; docs/ablation.md compares them."""
 SHIPS: Final = "column+coordinate"
 
 SIGMA_BINS: Final = 0.8
 """Width of the Gaussian that a column's distribution should be."""
-MASK_POSITIVE_WEIGHT: Final = 10.0
-"""Of bins with ink against those without."""
 
 
 def column_loss(
@@ -99,8 +100,8 @@ def column_loss(
 ) -> Tensor:
     """Judge the distribution of every column.
 
-    Columns are weighed by `deflection_weight`, and those at seams by SEAM_WEIGHT more; the SNR
-    weighs itself.
+    Columns are weighed by `deflection_weight`, and those at seams by SEAM_WEIGHT more, unless the
+    mixture is plain; the SNR weighs itself.
 
     Args:
         logits: (N, R, H, W) scores of the bins.
@@ -123,10 +124,13 @@ def column_loss(
     loss = -mixture.cross_entropy * (weight * log_p).sum(2)
     loss = loss + mixture.coordinate * F.smooth_l1_loss(mean, y, reduction="none")
     if mixture.mask:
-        loss = loss + mixture.mask * _mask_loss(logits, y)
+        loss = loss + mixture.mask * _mask_loss(logits, y, mixture.positive_weight)
     middle = torch.nanmean(torch.where(valid, y_bins, torch.nan), dim=2, keepdim=True)
-    importance = deflection_weight(torch.where(valid, y_bins, middle.nan_to_num()))
-    if seams is not None:
+    if mixture.is_plain:
+        importance = torch.ones_like(y)
+    else:
+        importance = deflection_weight(torch.where(valid, y_bins, middle.nan_to_num()))
+    if seams is not None and not mixture.is_plain:
         importance = importance + SEAM_WEIGHT * seams
     importance = torch.where(valid, importance, 0.0)
     total: Tensor = (importance * loss).sum() / importance.sum().clamp_min(1.0)
@@ -137,13 +141,13 @@ def column_loss(
     return total
 
 
-def _mask_loss(logits: Tensor, y_bins: Tensor) -> Tensor:
+def _mask_loss(logits: Tensor, y_bins: Tensor, positive_weight: float) -> Tensor:
     """Return (N, R, W): the cross-entropy of each column with a line one bin thick."""
     bins = torch.arange(logits.shape[2], device=logits.device)[None, None, :, None]
     mask = (1 - (bins - y_bins[:, :, None]).abs()).clamp_min(0)
-    weight = torch.tensor(MASK_POSITIVE_WEIGHT, device=logits.device)
+    weight = torch.tensor(positive_weight, device=logits.device)
     # One bin of a column is ink; without this prior, steps go into learning that.
-    prior = math.log(MASK_POSITIVE_WEIGHT / logits.shape[2])
+    prior = math.log(positive_weight / logits.shape[2])
     return F.binary_cross_entropy_with_logits(
         logits.float() + prior, mask, pos_weight=weight, reduction="none"
     ).sum(2)

@@ -155,6 +155,7 @@ def train_stage(
     encoder: Path | None = None,
     initial: Path | None = None,
     loss: str | None = None,
+    width_px: int | None = None,
     labels: Path | None = None,
 ) -> tuple[nn.Module, dict[str, float]]:
     """Train a network.
@@ -167,6 +168,7 @@ def train_stage(
         encoder: ImageNet weights of the backbone to start from (safetensors).
         initial: All weights of an earlier network of its kind to start from (safetensors).
         loss: For stage 2, a key of MIXTURES; None is what ships.
+        width_px: For stage 2, columns of a sample; None is what ships.
         labels: Table of what is known of the records, for scripts whose `Samples` take it.
 
     Returns:
@@ -189,5 +191,7 @@ def train_stage(
         raise InputError(f"{stage}: {architecture.name} has no encoder; leave --encoder out")
     torch.manual_seed(options.seed)
     network = start_from(architecture, encoder=encoder, initial=initial)
-    more = () if labels is None else (labels,)
-    return network, train(network, loss_of, script.Samples(source, options.seed, *more), options)
+    more: dict[str, Any] = {"width_px": width_px, "labels": labels}
+    more = {name: value for name, value in more.items() if value is not None}
+    samples = script.Samples(source, options.seed, **more)
+    return network, train(network, loss_of, samples, options)

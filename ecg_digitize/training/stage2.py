@@ -102,18 +102,23 @@ class Samples:
 
     source: SignalSource
     seed: int
+    width_px: int = CROP_PX
 
     def __call__(self, index: int) -> list[Sample]:
-        """Return CROPS_A_PAGE samples: image (3, 1280, w) uint8, y_px and seams (4, w)."""
+        """Return CROPS_A_PAGE samples, or the page if the width is its own.
+
+        Each has image (3, 1280, w) uint8, y_px and seams (4, w).
+        """
         rng = np.random.default_rng([self.seed, index, 2])
         page = training_page(self.source, seed=self.seed, index=index)
         samples = []
-        for _ in range(CROPS_A_PAGE):
+        is_whole = self.width_px == RECT.width_px
+        for _ in range(1 if is_whole else CROPS_A_PAGE):
             shift = rng.normal(0, JITTER_MM, 2)
             crop = rectified_crop(
                 page,
-                x0_px=random_column(rng),
-                width_px=CROP_PX,
+                x0_px=0 if is_whole else random_column(rng),
+                width_px=self.width_px,
                 shift_mm=(float(shift[0]), float(shift[1])),
             )
             image = np.ascontiguousarray(crop.image.transpose(2, 0, 1))

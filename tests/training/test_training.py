@@ -11,14 +11,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ecg_digitize.cli import main
+from ecg_digitize.commands import making
 from ecg_digitize.errors import InputError, WeightsError
 from ecg_digitize.shipped import HOME
 from ecg_digitize.stage2.decode import decode, true_trace_map
 from ecg_digitize.stage2.refine import RefineNet
 from ecg_digitize.synth.simulator import SimulatorSource
-from ecg_digitize.training import refine, together
+from ecg_digitize.training import export as exporting
+from ecg_digitize.training import refine, run, stage2, together
 from ecg_digitize.training.export import export, provenance_now
 from ecg_digitize.training.loop import TrainOptions, train
+from ecg_digitize.training.losses import MIXTURES, Mixture
+from ecg_digitize.training.recipes import RECIPES
 from ecg_digitize.training.run import DEFAULTS, architecture_of, train_stage
 from ecg_digitize.weights import load_network, read_manifest, verify_all
 
@@ -254,3 +258,33 @@ def test_a_page_that_cannot_be_made_ends_the_training(tmp_path):
     options = TrainOptions(out=tmp_path, minutes=60, workers=0, max_steps=1)
     with pytest.raises(InputError, match="no record"):
         together.train_together(Broken(), options)
+
+
+def test_the_published_recipe_is_what_was_published():
+    recipe = RECIPES["published"]
+    (whole,) = stage2.Samples(SimulatorSource(), 1, width_px=recipe.width_px)(0)
+
+    assert whole["image"].shape == (3, 1280, 5600)
+    assert MIXTURES[recipe.loss] == Mixture(mask=1.0, positive_weight=20.0, is_plain=True)
+    assert (recipe.batch, recipe.weight_decay, recipe.steps(977)) == (4, 0.01, 50 * 977 // 4)
+    assert 5e-4 <= recipe.learning_rate <= 1e-3
+
+
+@pytest.mark.parametrize("member", ["whole-b7", "series-b6-conv2d"])
+def test_the_command_trains_by_the_published_recipe(member, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(run, "train", lambda *arguments: seen.append(arguments) or {})
+    monkeypatch.setattr(run, "start_from", lambda *_, **__: RefineNet())
+    monkeypatch.setattr(exporting, "save_half", lambda *_, **__: None)
+    monkeypatch.setattr(making, "_say_how_to_ship", lambda *_, **__: None)
+
+    command = ["train", "stage2", "--recipe", "published", "--member", member]
+    limits = ["--source", "simulator", "--minutes", "60", "--out", str(tmp_path)]
+    assert main([*command, *limits]) == 0
+    assert main(["train", "stage1", "--recipe", "published", *limits]) == 2
+
+    ((_, loss_of, samples, options),) = seen
+    assert loss_of.keywords["mixture"] == MIXTURES["published mask"]
+    assert samples.width_px == 5600
+    assert (options.batch, options.learning_rate) == (4, 5e-4)
+    assert options.max_steps == 50 * len(SimulatorSource()) // 4
