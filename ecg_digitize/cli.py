@@ -224,15 +224,19 @@ def _add_using(command: Command) -> None:
     add = command(
         "compare", judging.compare, "measure what ships against what was tried in its place"
     ).add_argument
-    subjects = ("decoders", "geometry", "looks", "overlap", "resampling", "sheets")
+    subjects = ("decoders", "geometry", "looks", "overlap", "resampling", "sheets", "systems")
     add("subject", choices=subjects)
     add(
         "--pages",
         type=_count,
         default=20,
-        help="of each kind; records for resampling, crops for overlap",
+        help="of each kind or folder; records for resampling, crops for overlap (default: 20)",
     )
-    add("--paired", type=Path, metavar="CSV", help="real pictures in their place, for geometry")
+    help_text = "tables of real pictures, as for evaluate: one for geometry, some for systems"
+    add("--paired", type=Path, nargs="+", metavar="CSV", help=help_text)
+    help_text = "folder of trainings of published systems, each in a folder of its name"
+    add("--trained", type=Path, metavar="DIR", help=help_text)
+    _add_json(add)
     add("--printed", type=Path, metavar="CSV", help="what a person sees on sheets, for sheets")
     add("--pictures", type=Path, metavar="DIR", help="where those sheets are")
     _add_validation(add)

@@ -145,6 +145,23 @@ def _compare_sheets(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _compare_systems(arguments: argparse.Namespace) -> int:
+    from ecg_digitize.manifest import read_manifest
+    from ecg_digitize.training.compare_systems import chosen_of, compare_systems, ways_of
+
+    if arguments.paired is None:
+        raise InputError("compare systems: expected --paired CSV, tables of pictures with truth")
+    models = models_of(arguments)
+    manifest = read_manifest(weights_dir=arguments.weights)
+    ways, untrained = ways_of(models, manifest, trained=arguments.trained)
+    chosen = chosen_of(arguments.paired, pages=arguments.pages)
+    with bar(len(ways) * sum(map(len, chosen.values()))) as step:
+        compared = compare_systems(chosen, models, ways, untrained, progress=step)
+    print(compared.to_text(), end="")
+    write_json(arguments.json, compared.to_json())
+    return DONE
+
+
 def compare(arguments: argparse.Namespace) -> int:
     """Measure what ships against what was tried in its place."""
     from ecg_digitize.synth.dataset import KINDS
@@ -156,12 +173,14 @@ def compare(arguments: argparse.Namespace) -> int:
     from ecg_digitize.training.pairs import read_pairs
 
     table: Comparison | OverlapComparison
+    if arguments.subject == "systems":
+        return _compare_systems(arguments)
     if arguments.paired is not None:
-        if arguments.subject != "geometry":
-            raise InputError(f"--paired: expected with geometry, but got {arguments.subject}")
-        models = models_of(arguments)
-        with bar(len(read_pairs(arguments.paired))) as step:
-            table = compare_geometry_of(arguments.paired, models, progress=step)
+        if arguments.subject != "geometry" or len(arguments.paired) > 1:
+            raise InputError("--paired: expected one table with geometry, or some with systems")
+        models, (paired,) = models_of(arguments), arguments.paired
+        with bar(len(read_pairs(paired))) as step:
+            table = compare_geometry_of(paired, models, progress=step)
         print(table.to_text(), end="")
         return DONE
     if arguments.subject == "sheets":

@@ -19,12 +19,14 @@ class System:
             ``read`` has ``read(page, network, models, *, fs_hz) -> Recording``.
         architecture: Its network; None if nothing of it is trained.
         reads_pages: Whether it takes whole pages to recordings.
+        needs: Networks of ours that it asks, fields of ``models.Models``.
     """
 
     name: str
     package: str
     architecture: Architecture | None = None
     reads_pages: bool = True
+    needs: tuple[str, ...] = ()
 
     def module(self, name: str) -> ModuleType:
         """Return one of its modules."""
