@@ -199,6 +199,9 @@ def _add_using(command: Command) -> None:
     add("--workers", type=_count, help="so many processes (default: one a core; 2 with --feed),")
     add("--samples", type=_count, default=100, help="so many pages (default: 100) and")
     add("--source", default="simulator", metavar="SPEC", help=SOURCE_HELP)
+    add("--members", action="store_true", help="say what networks of stage 2 cost to train, for")
+    add("--records", type=_count, default=977, help="so many records (default: 977), on a GPU of")
+    add("--tflops", type=_positive, default=20.0, help="10^12 operations a second (default: 20)")
     _add_json(add)
     _add_model_options(add)
 

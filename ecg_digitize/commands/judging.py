@@ -215,6 +215,18 @@ def bench(arguments: argparse.Namespace) -> int:
     from ecg_digitize.training.bench import bench as measure
     from ecg_digitize.training.bench import bench_feed
 
+    if arguments.members:
+        from ecg_digitize.stage2.members import MEMBERS
+        from ecg_digitize.training import member_cost
+
+        costs = []
+        with bar(len(MEMBERS)) as step:
+            for name in MEMBERS:
+                costs.append(member_cost.cost_of(name))
+                step()
+        told = member_cost.to_text(costs, records=arguments.records, tflops=arguments.tflops)
+        print(told, end="")
+        return DONE
     if arguments.feed is not None:
         source = open_source(arguments.source)
         workers, samples = arguments.workers or 2, arguments.samples
