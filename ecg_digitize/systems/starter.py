@@ -13,11 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
+from ecg_digitize.frames import (
+    PAGE_GRID_TOP_PX,
+    PAGE_SIZE_PX,
+    PX_PER_MM,
+    TIME_ORIGIN_MM,
+    Frame,
+)
 from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.signals import resample_window
 from ecg_digitize.types import Float64, Image, Recording
 
 GreyImage = NDArray[np.uint8]
+
+SHEET: Final = Frame(*PAGE_SIZE_PX, (PX_PER_MM, PX_PER_MM), (0.0, -PAGE_GRID_TOP_PX / PX_PER_MM))
+"""Where the competition's renders have their sheet; column 0 and the lowest row are grid lines."""
+PX_PER_S: Final = COMPETITION.mm_per_s * PX_PER_MM
+PX_PER_MV: Final = COMPETITION.mm_per_mv * PX_PER_MM
+FIRST_PX: Final = float(SHEET.px_from_mm(np.array([TIME_ORIGIN_MM, 0.0]))[0])
+"""x of the rows' first samples, px of SHEET."""
 
 BAND_HZ: Final = (0.5, 40.0)
 """What the smoothing keeps."""

@@ -12,15 +12,16 @@ from ecg_digitize.inputs import read_page
 from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.signals import printed_recording, rows_from_signals
-from ecg_digitize.systems.classical.read import (
+from ecg_digitize.systems.classical.read import ink_of, lead_boxes, read
+from ecg_digitize.systems.starter import (
+    BAND_HZ,
+    FIRST_PX,
     PX_PER_MV,
     PX_PER_S,
     SHEET,
-    ink_of,
-    lead_boxes,
-    read,
+    grey_sheet,
+    smoothed,
 )
-from ecg_digitize.systems.starter import BAND_HZ, grey_sheet, smoothed
 from ecg_digitize.types import Page
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -37,7 +38,7 @@ def _leads_mv():
 def _drawn(leads_mv):
     """A black line on white, where the competition's renders have it: (1700, 2200, 3) uint8."""
     image = np.full((SHEET.height_px, SHEET.width_px, 3), 255, np.uint8)
-    x_px = lead_boxes()[0].left + np.arange(10 * FS_HZ) * PX_PER_S / FS_HZ
+    x_px = FIRST_PX + np.arange(10 * FS_HZ) * PX_PER_S / FS_HZ
     for row_mv, zero_mm in zip(rows_from_signals(leads_mv), COMPETITION.zero_mm, strict=True):
         y_px = SHEET.px_from_mm(np.array([0.0, zero_mm]))[1] - row_mv * PX_PER_MV
         points = np.rint(16 * np.stack([x_px, y_px], -1)).astype(np.int32)

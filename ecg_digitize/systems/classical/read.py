@@ -8,22 +8,21 @@ import numpy as np
 from torch import nn
 
 from ecg_digitize.errors import StageError
-from ecg_digitize.frames import (
-    PAGE_GRID_TOP_PX,
-    PAGE_SIZE_PX,
-    PX_PER_MM,
-    TIME_ORIGIN_MM,
-    Frame,
-)
+from ecg_digitize.frames import PAGE_SIZE_PX, TIME_ORIGIN_MM
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.models import Models
-from ecg_digitize.systems.starter import GreyImage, Piece, grey_sheet, recording_of, smoothed
+from ecg_digitize.systems.starter import (
+    FIRST_PX,
+    PX_PER_MV,
+    PX_PER_S,
+    SHEET,
+    GreyImage,
+    Piece,
+    grey_sheet,
+    recording_of,
+    smoothed,
+)
 from ecg_digitize.types import Float64, Mask, Page, Recording
-
-SHEET: Final = Frame(*PAGE_SIZE_PX, (PX_PER_MM, PX_PER_MM), (0.0, -PAGE_GRID_TOP_PX / PX_PER_MM))
-"""Where the competition's renders have their sheet; column 0 and the lowest row are grid lines."""
-PX_PER_S: Final = COMPETITION.mm_per_s * PX_PER_MM
-PX_PER_MV: Final = COMPETITION.mm_per_mv * PX_PER_MM
 
 
 class InkOptions(NamedTuple):
@@ -143,8 +142,7 @@ def read(page: Page, network: nn.Module | None, models: Models, *, fs_hz: float)
             continue
         values_mv = (box.zero_px - line_px) / PX_PER_MV
         values_mv = smoothed(values_mv - np.median(values_mv), PX_PER_S)
-        x0_px = SHEET.px_from_mm(np.array([TIME_ORIGIN_MM, 0.0]))[0]
-        pieces[box.lead] = Piece(values_mv, float(box.left - x0_px) / PX_PER_S, PX_PER_S)
+        pieces[box.lead] = Piece(values_mv, (box.left - FIRST_PX) / PX_PER_S, PX_PER_S)
     if not pieces:
         raise StageError(
             "classical",
