@@ -18,7 +18,8 @@ INPUT_PX: Final = (880, 680)
 """Width and height of the grey picture: 0.4 of the competition's renders."""
 _HALF_SHEET_MV: Final = SHEET.height_px / 2 / PX_PER_MV
 _DOUBLINGS: Final = 2  # from where the columns are resampled in time up to 500 Hz
-_WAIT_MM: Final = 12.0  # how far from its row a head looks before it has learned anything
+_FIRST_STD: Final = 0.003
+_REACH_MM: Final = 12.0  # how far from its row a head looks before it has learned anything
 
 
 class RegressionNet(nn.Module):
@@ -63,6 +64,7 @@ class RegressionNet(nn.Module):
         self.along = nn.ModuleList(_conv(width, width, dilation=step) for step in dilations)
         self.up = nn.ModuleList(_conv(width, width) for _ in range(_DOUBLINGS))
         self.last = nn.Conv1d(width, len(LEADS), 5, padding=2)
+        nn.init.normal_(self.last.weight, std=_FIRST_STD)  # else it has to learn silence first
 
     @staticmethod
     def example_input_shape() -> tuple[int, int, int, int]:
@@ -80,10 +82,10 @@ class RegressionNet(nn.Module):
         """
         features = self.body(normalized(image.contiguous(memory_format=torch.channels_last)))
         features = torch.cat([features, row_coordinate(features)], dim=1)
-        scores = self.scores(features).float() + self.row_prior[None, :, :, None]
+        scores = self.scores(features) + self.row_prior[None, :, :, None]
         weights = torch.softmax(scores, dim=2)
-        heights = row_coordinate(features, _HALF_SHEET_MV)
-        seen = torch.cat([self.values(features), heights], dim=1).float()
+        heights = row_coordinate(scores, _HALF_SHEET_MV)
+        seen = torch.cat([self.values(features), heights], dim=1)
         x = torch.einsum("nrhw,nvhw->nrvw", weights, seen).flatten(1, 2)
         x = self.first(x)
         for conv in self.along:
@@ -108,7 +110,7 @@ def _row_prior(n_cells: int) -> Tensor:
     cell_mm = SHEET.height_px / PX_PER_MM / n_cells
     middles_mm = SHEET.origin_mm_xy[1] + cell_mm * (np.arange(n_cells) + 0.5)
     off_mm = middles_mm - np.array(COMPETITION.zero_mm)[:, None]
-    return torch.from_numpy(-0.5 * (off_mm / _WAIT_MM) ** 2).float()
+    return torch.from_numpy(-0.5 * (off_mm / _REACH_MM) ** 2).float()
 
 
 def _in_time(x: Tensor, fs_hz: float) -> Tensor:
