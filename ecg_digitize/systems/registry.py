@@ -33,7 +33,10 @@ class System:
         return importlib.import_module(f"{self.package}.{name}")
 
 
-SYSTEMS: Final[tuple[System, ...]] = ()
+SYSTEMS: Final[tuple[System, ...]] = (
+    System("classical", "ecg_digitize.systems.classical"),
+    System("regression", "ecg_digitize.systems.regression", Architecture("RegressionNet", {})),
+)
 """In the order of the table."""
 TRAINABLE: Final = {system.name: system for system in SYSTEMS if system.architecture is not None}
 """Those with a network, by name."""
