@@ -1,9 +1,11 @@
 """From the mask of the trace to the lines of the rows, and from the pulse to the gain."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 from scipy.stats import theilslopes
@@ -23,32 +25,41 @@ class DecodeOptions(NamedTuple):
         apart_px: Least distance of two baselines.
         reach: How far from its baseline a line may be, as a share of the distance of the rows;
             at 1 the next row's line begins.
+        start: The same where a line begins, or begins anew.
         jump_px: How far a line may move from one column to the next.
         gap_px: Columns without a line, after which it is looked for at the baseline again.
         dense_px, dense: A row begins, and ends, where this share of so many columns has a line.
         seen: Share of the columns of a row that must have a line.
         pulse: Share of a row, from its left end on, in which its pulse is.
+        level_share: Share of the columns of which the line is level: their groups are as high as
+            the stroke is wide.
         tall: Height of the pulse's edges, in strokes of the row.
         level_px: How far off each other the two edges may begin and end.
+        slim, stout: Least and greatest width of a pulse, as a share of its height.
         agree: By which share the heights of two pulses may differ.
     """
 
     blur_px: float = 3.0
     apart_px: int = 45
     reach: float = 0.9
+    start: float = 0.4
     jump_px: int = 60
     gap_px: int = 12
     dense_px: int = 16
     dense: float = 0.6
-    seen: float = 0.5
+    seen: float = 0.25
     pulse: float = 0.06
+    level_share: float = 0.2
     tall: float = 5.0
     level_px: int = 3
+    slim: float = 0.3
+    stout: float = 0.7
     agree: float = 0.1
 
 
 DEFAULTS: Final = DecodeOptions()
 NO_LINE: Final = -1
+Spans = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -98,15 +109,19 @@ def decode(
     """
     baseline_px = find_baselines(mask, layout.n_rows, source=source, options=options)
     spacing_px = float(np.median(np.diff(baseline_px)))
-    reach_px = options.reach * spacing_px
+    near_px, far_px = options.start * spacing_px, options.reach * spacing_px
     spans = np.stack(
-        [_follow(mask, zero, reach_px, options.jump_px, options.gap_px) for zero in baseline_px]
+        [
+            _follow(mask, zero, near_px, far_px, options.jump_px, options.gap_px)
+            for zero in baseline_px
+        ]
     )
     found = spans[..., 0] != NO_LINE
-    if (least := found.mean(axis=1).min()) < options.seen * 0.5:
+    if (least := found.mean(axis=1).min()) < options.seen:
         raise StageError("resunet", f"{source}: a row's line is seen in {least:.0%} of the columns")
     ends = np.array([_ends(row, options) for row in found])
-    strokes_px = np.array([np.median(span[at, 1] - span[at, 0]) for span, at in zip(spans, found)])
+    thick = [np.diff(span[at]) for span, at in zip(spans, found, strict=True)]
+    strokes_px = np.array([np.quantile(one, options.level_share) for one in thick])
     pulses = [
         find_pulse(span, first_px=int(first), last_px=int(last), stroke_px=stroke, options=options)
         for span, (first, last), stroke in zip(spans, ends, strokes_px, strict=True)
@@ -145,12 +160,12 @@ def find_baselines(
 
 @compiled
 def _follow(
-    mask: Mask, baseline_px: float, reach_px: float, jump_px: int, gap_px: int
-) -> "np.ndarray[tuple[int, int], np.dtype[np.int64]]":
+    mask: Mask, baseline_px: float, near_px: float, far_px: float, jump_px: int, gap_px: int
+) -> Spans:
     """Return (W, 2) the first row of pixels of a line's group in each column, and that below it.
 
     The first group is the one nearest to the baseline; from then on it is the one nearest to the
-    group before, and where several touch that, the one whose middle is nearest.
+    group before, and where several touch that, the one whose middle is nearest to the baseline.
     """
     height, width = mask.shape
     spans = np.full((width, 2), -1, np.int64)
@@ -167,13 +182,13 @@ def _follow(
             while y < height and mask[y, x]:
                 y += 1
             off = max(start - baseline_px, baseline_px - (y - 1), 0.0)
-            if off > reach_px:
+            if off > (near_px if lost else far_px):
                 continue
             if not lost:
-                off = max(start - bottom, top - y, 0)
-                if off > jump_px:
+                moved = max(start - bottom, top - y, 0)
+                if moved > jump_px:
                     continue
-                off += 1e-3 * abs(start + y - top - bottom)
+                off = moved + 1e-3 * abs((start + y - 1) / 2 - baseline_px)
             if off < least:
                 least = off
                 spans[x, 0], spans[x, 1] = start, y
@@ -194,14 +209,14 @@ def _ends(found: Mask, options: DecodeOptions) -> tuple[int, int]:
 
 
 def find_pulse(
-    span_px: "np.ndarray[tuple[int, int], np.dtype[np.int64]]",
+    span_px: Spans,
     *,
     first_px: int,
     last_px: int,
     stroke_px: float,
     options: DecodeOptions = DEFAULTS,
 ) -> Pulse | None:
-    """Find the pulse at the left end of a row: two tall edges alike, and nothing low between them.
+    """Find the pulse at the left end of a row: a tall edge, a level top, and a tall edge again.
 
     Args:
         span_px: (W, 2) the row's groups, see `decode`.
@@ -213,18 +228,18 @@ def find_pulse(
     Returns:
         The pulse, or None.
     """
-    stop = first_px + round(options.pulse * (last_px - first_px))
-    part = span_px[first_px:stop]
+    part = span_px[first_px : first_px + round(options.pulse * (last_px - first_px))]
     tall = part[:, 1] - part[:, 0] >= options.tall * stroke_px
     changes = np.flatnonzero(np.diff(tall, prepend=False, append=False)).reshape(-1, 2)
-    edges = [(a, b, part[a:b, 0].min(), part[a:b, 1].max()) for a, b in changes]
-    for (_, a, top, bottom), (b, c, other_top, other_bottom) in zip(edges, edges[1:], strict=False):
-        between = part[a:b]
-        is_level = bool((np.abs(between[:, 0] - top) <= options.level_px).all())
-        is_alike = max(abs(top - other_top), abs(bottom - other_bottom)) <= options.level_px
-        if is_level and is_alike and b > a:
-            height_px = (bottom - top + other_bottom - other_top) / 2 - stroke_px
-            return Pulse(float(height_px), first_px + (b + c - 1) / 2)
+    for (left, a), (b, _) in pairwise(changes):
+        top, bottom = part[left:a, 0].min(), part[left:a, 1].max()
+        is_level = (np.abs(part[a:b, 0] - top) <= options.level_px).all()
+        # The first wave may begin in the right edge: it is as high as the left one, or higher.
+        edge = part[b : b + a - left]
+        reaches = min(top - edge[:, 0].min(), edge[:, 1].max() - bottom) >= -options.level_px
+        height_px = float(bottom - top - stroke_px)
+        if is_level and reaches and options.slim < (b - left) / height_px < options.stout:
+            return Pulse(height_px, float(first_px + b + (a - left - 1) / 2))
     return None
 
 

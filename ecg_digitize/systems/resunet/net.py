@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import torch
@@ -83,7 +84,7 @@ class ResUNet(nn.Module):
         super().__init__()
         before = (PHASES**2, *widths[:-1])
         self.down = nn.ModuleList(Block(n, width) for n, width in zip(before, widths, strict=True))
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.up = nn.ModuleList(Block(above + below, above) for above, below in pairs)
         self.head = nn.Conv2d(widths[0], PHASES**2, 1)
         nn.init.constant_(self.head.bias, -math.log(1 / INK_SHARE - 1))  # type: ignore[arg-type]
@@ -102,7 +103,7 @@ class ResUNet(nn.Module):
         x = 1 - grey.float() / 255  # paper is about 0, and so is what is put beside it:
         x = F.pad(x, (0, -width % self.stride, 0, -height % self.stride))
         x = F.pixel_unshuffle(x, PHASES)
-        levels = []
+        levels: list[Tensor] = []
         for block in self.down:
             x = block(F.max_pool2d(x, 2) if levels else x)
             levels.append(x)
