@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
@@ -26,6 +27,7 @@ class DecodeOptions(NamedTuple):
         reach: How far from its baseline a line may be, as a share of the distance of the rows;
             at 1 the next row's line begins.
         start: The same where a line begins, or begins anew.
+        hole_px: Holes in the ink of a column that are closed.
         jump_px: How far a line may move from one column to the next.
         gap_px: Columns without a line, after which it is looked for at the baseline again.
         dense_px, dense: A row begins, and ends, where this share of so many columns has a line.
@@ -35,6 +37,7 @@ class DecodeOptions(NamedTuple):
             the stroke is wide.
         tall: Height of the pulse's edges, in strokes of the row.
         level_px: How far off each other the two edges may begin and end.
+        level: Share of the columns between them that must be as high as they are.
         slim, stout: Least and greatest width of a pulse, as a share of its height.
         agree: By which share the heights of two pulses may differ.
     """
@@ -43,6 +46,7 @@ class DecodeOptions(NamedTuple):
     apart_px: int = 45
     reach: float = 0.9
     start: float = 0.4
+    hole_px: int = 2
     jump_px: int = 60
     gap_px: int = 12
     dense_px: int = 16
@@ -52,6 +56,7 @@ class DecodeOptions(NamedTuple):
     level_share: float = 0.2
     tall: float = 5.0
     level_px: int = 3
+    level: float = 0.7
     slim: float = 0.3
     stout: float = 0.7
     agree: float = 0.1
@@ -109,10 +114,11 @@ def decode(
     """
     baseline_px = find_baselines(mask, layout.n_rows, source=source, options=options)
     spacing_px = float(np.median(np.diff(baseline_px)))
+    closed = _without_holes(mask, options.hole_px)
     near_px, far_px = options.start * spacing_px, options.reach * spacing_px
     spans = np.stack(
         [
-            _follow(mask, zero, near_px, far_px, options.jump_px, options.gap_px)
+            _follow(closed, zero, near_px, far_px, options.jump_px, options.gap_px)
             for zero in baseline_px
         ]
     )
@@ -156,6 +162,12 @@ def find_baselines(
         )
     peaks = peaks - 1
     return np.sort(peaks[np.argsort(-ink[peaks])[:n_rows]]).astype(np.float64)
+
+
+def _without_holes(mask: Mask, hole_px: int) -> Mask:
+    """Close holes between ink and ink below it: one pixel missing would break a steep stroke."""
+    kernel = np.ones((hole_px + 1, 1), np.uint8)
+    return cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_CLOSE, kernel).astype(np.bool_)
 
 
 @compiled
@@ -230,15 +242,17 @@ def find_pulse(
     """
     part = span_px[first_px : first_px + round(options.pulse * (last_px - first_px))]
     tall = part[:, 1] - part[:, 0] >= options.tall * stroke_px
+    tall[1:-1] |= tall[:-2] & tall[2:]
     changes = np.flatnonzero(np.diff(tall, prepend=False, append=False)).reshape(-1, 2)
     for (left, a), (b, _) in pairwise(changes):
         top, bottom = part[left:a, 0].min(), part[left:a, 1].max()
-        is_level = (np.abs(part[a:b, 0] - top) <= options.level_px).all()
+        is_level = np.abs(part[a:b, 0] - top) <= options.level_px
         # The first wave may begin in the right edge: it is as high as the left one, or higher.
         edge = part[b : b + a - left]
         reaches = min(top - edge[:, 0].min(), edge[:, 1].max() - bottom) >= -options.level_px
         height_px = float(bottom - top - stroke_px)
-        if is_level and reaches and options.slim < (b - left) / height_px < options.stout:
+        is_pulse = is_level.mean() >= options.level and reaches
+        if is_pulse and options.slim < (b - left) / height_px < options.stout:
             return Pulse(height_px, float(first_px + b + (a - left - 1) / 2))
     return None
 
