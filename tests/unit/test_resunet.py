@@ -227,6 +227,18 @@ def test_a_wave_that_begins_in_the_pulse_does_not_hide_it():
     np.testing.assert_allclose(lines.start_px, FIRST_PX, atol=1)
 
 
+def test_a_hole_in_a_steep_stroke_does_not_break_it():
+    def steep(row, x):
+        return -80 * np.clip(1 - np.abs(x - 500) / 3, 0, None)
+
+    whole = _drawn(steep)
+    holed = whole.copy()
+    for zero in ZERO_PX:
+        holed[int(zero) - 40 : int(zero) - 38] = False  # two px high
+
+    np.testing.assert_array_equal(decode(holed).y_px, decode(whole).y_px)
+
+
 def test_a_gap_is_bridged_and_the_next_row_is_not_taken_for_the_own():
     mask = _drawn(_wave)
     mask[430:550, 400:440] = False  # of the second row
