@@ -36,6 +36,7 @@ class System:
 SYSTEMS: Final[tuple[System, ...]] = (
     System("classical", "ecg_digitize.systems.classical"),
     System("regression", "ecg_digitize.systems.regression", Architecture("RegressionNet", {})),
+    System("resunet", "ecg_digitize.systems.resunet", Architecture("ResUNet", {})),
 )
 """In the order of the table."""
 TRAINABLE: Final = {system.name: system for system in SYSTEMS if system.architecture is not None}
