@@ -31,7 +31,9 @@ class System:
         return importlib.import_module(f"{self.package}.{name}")
 
 
-SYSTEMS: Final[tuple[System, ...]] = ()
+SYSTEMS: Final[tuple[System, ...]] = (
+    System("overlap", "ecg_digitize.systems.overlap", Architecture("OverlapNet", {})),
+)
 """In the order of the table."""
 TRAINABLE: Final = {system.name: system for system in SYSTEMS if system.architecture is not None}
 """Those with a network, by name."""
