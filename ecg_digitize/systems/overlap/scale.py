@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 
 from ecg_digitize.frames import SQUARE_MM
-from ecg_digitize.types import Float32, Float64, Image
+from ecg_digitize.types import Float32, Float64, Image, Mask
 
+SAME: Final = 0.1
+"""How far the scales of both directions may be from each other."""
 _FINER: Final = 4  # steps of a pixel in which periods are first looked for
 
 
@@ -28,7 +30,8 @@ class ScaleOptions(NamedTuple):
     as_alike: float = 0.8  # of the greatest likeness; the first as great as this is the period
     inner: float = 0.12  # least likeness, of that at the period, at a fifth of it and its multiples
     stands_out: float = 1.08  # how much more alike a grid is every fifth line, if these are thicker
-    wide_px: float = 20.0  # a period from here on is a square of 5 mm, where nothing else tells
+    wide_px: float = 18.0  # a period from here on is a square of 5 mm, where nothing else tells
+    sigma_px: float = 0.8  # of a blur: lines on whole pixels are unevenly apart
 
 
 DEFAULTS: Final = ScaleOptions()
@@ -45,31 +48,27 @@ def grid_scale(image: Image, *, options: ScaleOptions = DEFAULTS) -> float | Non
     Returns:
         px per mm, the mean of both directions if both show the grid; None if none does.
     """
-    lines = _without_ink(image, options)
-    found = [
-        (scale, alike)
-        for along in (lines, lines.T)
-        if (seen := _scale_along(along, options)) is not None
-        for scale, alike in [seen]
-    ]
-    if not found:
-        return None
-    (first, alike), (second, other_alike) = found[0], found[-1]
-    if abs(first / second - 1) > 0.1:  # one of them is a multiple, or no grid
-        return first if alike >= other_alike else second
-    return (first + second) / 2
+    darkness, ink = _darkness(image, options)
+    for lines in (np.where(ink, np.float32(np.nan), darkness), darkness):
+        # Where lines are as dark as ink, as on scans in black and white, the traces must stay too.
+        both = _scale_along(lines, options), _scale_along(lines.T, options)
+        found = sorted((one for one in both if one is not None), key=lambda one: -one[1])
+        if found:
+            scales = [scale for scale, _ in found]
+            same = abs(scales[0] / scales[-1] - 1) < SAME  # if not, one is no grid, or a multiple
+            return float(np.mean(scales)) if same else scales[0]
+    return None
 
 
-def _without_ink(image: Image, options: ScaleOptions) -> Float32:
-    """Return (H, W) darkness of what is not ink as a share of the paper's brightness, else NaN."""
+def _darkness(image: Image, options: ScaleOptions) -> tuple[Float32, Mask]:
+    """Return (H, W) darkness as a share of the paper's brightness, and (H, W) whether it is ink."""
     reach = 2 * round(options.band_px / 2) + 1
     darkest = image.min(axis=2)  # the channel that shows a coloured grid best
     brightest = image.max(axis=2)  # the channel that shows it least
     paper = cv2.blur(cv2.dilate(brightest, np.ones((reach, reach), np.uint8)), (reach, reach))
-    ink = (brightest < options.ink * paper).astype(np.uint8)
-    ink = cv2.dilate(ink, np.ones((3, 3), np.uint8))
+    ink = cv2.dilate((brightest < options.ink * paper).astype(np.uint8), np.ones((3, 3), np.uint8))
     darkness = 1 - darkest.astype(np.float32) / np.maximum(paper, 1)
-    return np.where(ink > 0, np.float32(np.nan), darkness)
+    return darkness, np.asarray(ink > 0, np.bool_)
 
 
 def _scale_along(lines: Float32, options: ScaleOptions) -> tuple[float, float] | None:
@@ -80,7 +79,7 @@ def _scale_along(lines: Float32, options: ScaleOptions) -> tuple[float, float] |
     profiles = _profiles(lines, options)
     if not len(profiles) or longest < SQUARE_MM * least:
         return None
-    alike = _likeness(profiles, longest)
+    alike = _likeness(profiles, longest, options.sigma_px)
     period = _period(alike, least, options)
     if period is None:
         return None
@@ -107,11 +106,11 @@ def _profiles(lines: Float32, options: ScaleOptions) -> Float64:
     return np.array(some).reshape(-1, width)
 
 
-def _likeness(profiles: Float64, longest: int) -> Float64:
+def _likeness(profiles: Float64, longest: int, sigma_px: float) -> Float64:
     """Return how alike profiles are to themselves moved by k / _FINER px, k from 0 on."""
     n = profiles.shape[1]
     smooth = np.array([cv2.blur(p[None], (longest | 1, 1))[0] for p in profiles])
-    rough = profiles - smooth
+    rough = np.array([cv2.GaussianBlur(p[None], (0, 0), sigma_px)[0] for p in profiles]) - smooth
     rough /= np.maximum(rough.std(axis=1, keepdims=True), 1e-6)
     fft = np.fft.rfft(rough, 2 * n)
     power = (np.abs(fft) ** 2).mean(axis=0)
@@ -147,12 +146,13 @@ def _period(alike: Float64, least_px: float, options: ScaleOptions) -> tuple[flo
         between = max(float(alike[round((k + 0.5) * step_px * _FINER)]) for k in range(share))
         return on >= options.inner * at_period and on > between
 
-    for share in (5, 4, 3, 2):  # the peak may be that of a few millimetres
-        if repeats(share):
-            return (period_px, True) if share == 5 else (period_px / share, False)
+    # Lines that were drawn on whole pixels may be more alike two, three or four squares away.
+    period_px /= next((share for share in (4, 3, 2) if repeats(share)), 1)
+    if repeats(5):
+        return period_px, True
     if SQUARE_MM * period_px * _FINER < len(alike):
-        *between, fifth = (_at(alike, k * period_px) for k in (1, 2, 3, 4, 5))
-        if fifth > options.stands_out * max(between):
+        *between_fifths, fifth = (_at(alike, k * period_px) for k in (1, 2, 3, 4, 5))
+        if fifth > options.stands_out * max(between_fifths):
             return period_px, False
     return period_px, period_px >= options.wide_px
 
