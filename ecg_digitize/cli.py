@@ -233,6 +233,8 @@ def _add_using(command: Command) -> None:
     add("--paired", type=Path, metavar="CSV", help="real pictures in their place, for geometry")
     add("--printed", type=Path, metavar="CSV", help="what a person sees on sheets, for sheets")
     add("--pictures", type=Path, metavar="DIR", help="where those sheets are")
+    help_text = "folder of trainings of published systems, each in a folder of its name"
+    add("--trained", type=Path, metavar="DIR", help=help_text)
     _add_validation(add)
     _add_model_options(add)
 

@@ -14,9 +14,9 @@ import numpy as np
 from ecg_digitize.frames import SQUARE_MM
 from ecg_digitize.types import Float32, Float64, Image, Mask
 
-SAME: Final = 0.1
-"""How far the scales of both directions may be from each other."""
 _FINER: Final = 4  # steps of a pixel in which periods are first looked for
+
+_Scale = tuple[float, float]  # px per mm, and how alike the grid is to itself at its period
 
 
 class ScaleOptions(NamedTuple):
@@ -25,9 +25,9 @@ class ScaleOptions(NamedTuple):
     px_per_mm: tuple[float, float] = (3.0, 25.0)  # scales that are looked for
     band_px: int = 48  # width of the bands
     ink: float = 0.6  # of the paper's brightness; what is darker is no line of the grid
-    flat_mm: float = 6.0  # brightness that changes more slowly than over this is none either
     alike: float = 0.15  # least likeness of a grid to itself, moved by its period
     as_alike: float = 0.8  # of the greatest likeness; the first as great as this is the period
+    same: float = 0.1  # how far the scales of both directions may be from each other
     inner: float = 0.12  # least likeness, of that at the period, at a fifth of it and its multiples
     stands_out: float = 1.08  # how much more alike a grid is every fifth line, if these are thicker
     wide_px: float = 18.0  # a period from here on is a square of 5 mm, where nothing else tells
@@ -46,18 +46,26 @@ def grid_scale(image: Image, *, options: ScaleOptions = DEFAULTS) -> float | Non
         options: What a grid is like.
 
     Returns:
-        px per mm, the mean of both directions if both show the grid; None if none does.
+        px per mm, the mean of both directions if both show the grid; None if none does, or if they
+        contradict each other.
     """
     darkness, ink = _darkness(image, options)
-    for lines in (np.where(ink, np.float32(np.nan), darkness), darkness):
-        # Where lines are as dark as ink, as on scans in black and white, the traces must stay too.
-        both = _scale_along(lines, options), _scale_along(lines.T, options)
-        found = sorted((one for one in both if one is not None), key=lambda one: -one[1])
-        if found:
-            scales = [scale for scale, _ in found]
-            same = abs(scales[0] / scales[-1] - 1) < SAME  # if not, one is no grid, or a multiple
-            return float(np.mean(scales)) if same else scales[0]
-    return None
+    across, down = _scales(np.where(ink, np.float32(np.nan), darkness), options)
+    if across is None or down is None:
+        for scale, alike in filter(None, (across, down)):
+            if alike >= options.alike:
+                return scale
+        # Lines may be as dark as ink, as on scans in black and white. Traces then stay in the
+        # picture, and beats repeat themselves, too: both directions must show the same.
+        across, down = _scales(darkness, options)
+    if across is None or down is None or abs(across[0] / down[0] - 1) > options.same:
+        return None
+    return (across[0] + down[0]) / 2
+
+
+def _scales(lines: Float32, options: ScaleOptions) -> tuple[_Scale | None, _Scale | None]:
+    """Measure across and down."""
+    return _scale_along(lines, options), _scale_along(lines.T, options)
 
 
 def _darkness(image: Image, options: ScaleOptions) -> tuple[Float32, Mask]:
@@ -71,7 +79,7 @@ def _darkness(image: Image, options: ScaleOptions) -> tuple[Float32, Mask]:
     return darkness, np.asarray(ink > 0, np.bool_)
 
 
-def _scale_along(lines: Float32, options: ScaleOptions) -> tuple[float, float] | None:
+def _scale_along(lines: Float32, options: ScaleOptions) -> _Scale | None:
     """Return px per mm across a picture and how alike it is to itself there; None without grid."""
     least, most = options.px_per_mm
     n = lines.shape[1]
