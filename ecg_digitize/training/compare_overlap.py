@@ -31,11 +31,11 @@ from ecg_digitize.sheet.read import USUAL_MM_PER_MV, Sheet, on_the_paper, read_r
 from ecg_digitize.stage1.grid import unseen_grid
 from ecg_digitize.stage1.sight import is_ink
 from ecg_digitize.stages import read_rectified
-from ecg_digitize.synth.sheets import DEFAULTS as SHEETS
 from ecg_digitize.synth.sheets import SyntheticSheet, make_sheet
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.systems.overlap.read import read_boxes
 from ecg_digitize.systems.overlap.series import SeriesOptions, centre_px, filled
+from ecg_digitize.systems.overlap.training import OPTIONS
 from ecg_digitize.training.overlap_table import (
     BASELINE,
     STRIPS,
@@ -47,7 +47,6 @@ from ecg_digitize.training.overlap_table import (
 from ecg_digitize.training.run import architecture_of, start_from
 from ecg_digitize.types import Float64, Mask, Page, RectifiedPage, Trace
 
-LAYOUTS: Final = ("3x4", "6x2", "12x1")
 STROKE_MM: Final = 0.4
 """Width of the traces whose masks are compared."""
 ALL_INK: Final = SeriesOptions(specks=0.0)
@@ -76,13 +75,11 @@ def compare_overlap(
     Raises:
         WeightsError: The file of the U-Net does not hold one.
     """
-    shares = tuple(float(family.name in LAYOUTS) for family in FAMILIES)
-    options = SHEETS._replace(families=shares)
     unet = None if trained is None else trained_unet(trained, models)
     found: dict[bool, list[LeadCrop]] = {True: [], False: []}
     index = 0
     while min(len(some) for some in found.values()) < crops:
-        sheet = make_sheet(source, seed=seed, index=index, options=options)
+        sheet = make_sheet(source, seed=seed, index=index, options=OPTIONS)
         for crop in crops_of(sheet, models, unet):
             if len(found[crop.overlaps]) < crops:
                 found[crop.overlaps].append(crop)

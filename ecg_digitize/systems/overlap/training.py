@@ -22,6 +22,8 @@ from ecg_digitize.training.strips import ROW_SIGMA_MM, Strip, strip_of
 from ecg_digitize.types import Float32, Float64, Image, Mask
 
 LAYOUTS: Final = ("3x4", "6x2", "12x1")
+OPTIONS: Final = SHEETS._replace(families=tuple(float(one.name in LAYOUTS) for one in FAMILIES))
+"""Sheets of these layouts."""
 CROP_PX: Final = 256  # a second at 25 mm/s
 CROPS_A_SHEET: Final = 6
 BEYOND_MM: Final = 5.0
@@ -34,11 +36,6 @@ HALF_PX: Final = 1.5
 """Half the height of what is marked about the line: 0.38 mm of the paper in all, as wide as ink."""
 
 
-def shares_of(layouts: tuple[str, ...] = LAYOUTS) -> dict[str, float]:
-    """Return the share of each family of layouts."""
-    return {family.name: float(family.name in layouts) for family in FAMILIES}
-
-
 @dataclass(frozen=True)
 class Samples:
     """Sheet index -> training samples (picklable, run in workers)."""
@@ -49,8 +46,7 @@ class Samples:
     def __call__(self, index: int) -> list[Sample]:
         """Return CROPS_A_SHEET samples: image (3, H, w) uint8, mask (H, w) uint8, 255 all trace."""
         rng = np.random.default_rng([self.seed, index, 2])
-        options = SHEETS._replace(families=tuple(shares_of().values()))
-        sheet = make_sheet(self.source, seed=self.seed, index=index, options=options)
+        sheet = make_sheet(self.source, seed=self.seed, index=index, options=OPTIONS)
         leads = [(row, lead) for row, lines in enumerate(sheet.sheet.lines_mm) for lead in lines]
         samples: list[Sample] = []
         for k in rng.permutation(len(leads))[:CROPS_A_SHEET]:
