@@ -19,7 +19,7 @@ PAPER: Final = {
 """What Karbasi et al. print, with overlap and without."""
 HOW_TO_TRAIN: Final = (
     "not trained: ecg-digitize train overlap --source SPEC --minutes 25 --batch 8 "
-    "--out DIR/overlap, then --trained DIR"
+    "--learning-rate 2e-3 --out DIR/overlap, then --trained DIR"
 )
 
 
