@@ -168,8 +168,9 @@ def compare(arguments: argparse.Namespace) -> int:
     from ecg_digitize.synth.signals import open_source
     from ecg_digitize.training.compare import Comparison, compare_decoders, compare_looks
     from ecg_digitize.training.compare_geometry import compare_geometry, compare_geometry_of
-    from ecg_digitize.training.compare_overlap import OverlapComparison, compare_overlap
+    from ecg_digitize.training.compare_overlap import compare_overlap
     from ecg_digitize.training.compare_resampling import compare_resampling
+    from ecg_digitize.training.overlap_table import OverlapComparison
     from ecg_digitize.training.pairs import read_pairs
 
     table: Comparison | OverlapComparison
@@ -193,7 +194,14 @@ def compare(arguments: argparse.Namespace) -> int:
     elif arguments.subject == "overlap":
         models = models_of(arguments)
         with bar(2 * pages) as step:
-            table = compare_overlap(source, models, crops=pages, seed=seed, progress=step)
+            table = compare_overlap(
+                source,
+                models,
+                crops=pages,
+                seed=seed,
+                trained=arguments.trained,
+                progress=step,
+            )
     else:
         compare_pages, unused = {
             "decoders": (compare_decoders, ("stage0", "stage1", "refine")),

@@ -36,7 +36,15 @@ class System:
 SYSTEMS: Final[tuple[System, ...]] = (
     System("classical", "ecg_digitize.systems.classical"),
     System("regression", "ecg_digitize.systems.regression", Architecture("RegressionNet", {})),
-    System("resunet", "ecg_digitize.systems.resunet", Architecture("ResUNet", {})),
+    System(
+        "resunet", "ecg_digitize.systems.resunet", Architecture("ResUNet", {}), needs=("stage0",)
+    ),
+    System(
+        "overlap",
+        "ecg_digitize.systems.overlap",
+        Architecture("OverlapNet", {}),
+        needs=("stage0", "stage1"),
+    ),
 )
 """In the order of the table."""
 TRAINABLE: Final = {system.name: system for system in SYSTEMS if system.architecture is not None}
