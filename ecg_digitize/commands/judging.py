@@ -147,7 +147,13 @@ def _compare_sheets(arguments: argparse.Namespace) -> int:
 
 def _compare_systems(arguments: argparse.Namespace) -> int:
     from ecg_digitize.manifest import read_manifest
-    from ecg_digitize.training.compare_systems import chosen_of, compare_systems, ways_of
+    from ecg_digitize.synth.signals import open_source
+    from ecg_digitize.training.compare_systems import (
+        chosen_of,
+        compare_systems,
+        notes_of,
+        ways_of,
+    )
 
     if arguments.paired is None:
         raise InputError("compare systems: expected --paired CSV, tables of pictures with truth")
@@ -155,8 +161,15 @@ def _compare_systems(arguments: argparse.Namespace) -> int:
     manifest = read_manifest(weights_dir=arguments.weights)
     ways, untrained = ways_of(models, manifest, trained=arguments.trained)
     chosen = chosen_of(arguments.paired, pages=arguments.pages)
+    notes = notes_of(
+        open_source(arguments.source, validation=True),
+        models,
+        trained=arguments.trained,
+        pages=arguments.pages,
+        seed=arguments.seed,
+    )
     with bar(len(ways) * sum(map(len, chosen.values()))) as step:
-        compared = compare_systems(chosen, models, ways, untrained, progress=step)
+        compared = compare_systems(chosen, models, ways, untrained, notes=notes, progress=step)
     print(compared.to_text(), end="")
     write_json(arguments.json, compared.to_json())
     return DONE

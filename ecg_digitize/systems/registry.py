@@ -20,6 +20,8 @@ class System:
         architecture: Its network; None if nothing of it is trained.
         reads_pages: Whether it takes whole pages to recordings.
         needs: Networks of ours that it asks, fields of ``models.Models``.
+        has_masks: Whether its ``judge.f1_on`` tells how good its masks are.
+        published: The figures that its authors give.
     """
 
     name: str
@@ -27,6 +29,8 @@ class System:
     architecture: Architecture | None = None
     reads_pages: bool = True
     needs: tuple[str, ...] = ()
+    has_masks: bool = False
+    published: str = ""
 
     def module(self, name: str) -> ModuleType:
         """Return one of its modules."""

@@ -41,8 +41,8 @@ from ecg_digitize.training.overlap_table import (
     STRIPS,
     UNET,
     LeadCrop,
+    LineScore,
     OverlapComparison,
-    Reading,
 )
 from ecg_digitize.training.run import architecture_of, start_from
 from ecg_digitize.types import Float64, Mask, Page, RectifiedPage, Trace
@@ -162,13 +162,13 @@ def _line_mm(trace: Trace, row: int, columns: slice) -> Float64:
     return trace.layout.rows[row].zero_mm + off_px / RECT.px_per_mm_xy[1]
 
 
-def _reading(line: Float64, read_mm: Float64, *, mm_per_mv: float) -> Reading:
+def _reading(line: Float64, read_mm: Float64, *, mm_per_mv: float) -> LineScore:
     """Compare a lead's (n, 2) line with what was read at each rect column from its begin on."""
     n = min(len(line), len(read_mm))
     x_mm = line[0, 0] + np.arange(n) / RECT.px_per_mm_xy[0]
     true_mm, read_mm = np.interp(x_mm, line[:, 0], line[:, 1]), read_mm[:n]
     is_flat = min(np.ptp(true_mm), np.ptp(read_mm)) == 0
-    return Reading(
+    return LineScore(
         iou=_iou(true_mm, read_mm),
         mse_mv2=float(np.mean((true_mm - read_mm) ** 2)) / mm_per_mv**2,
         pearson=0.0 if is_flat else float(np.corrcoef(true_mm, read_mm)[0, 1]),

@@ -16,13 +16,14 @@ import numpy as np
 from torch import Tensor, nn
 
 from ecg_digitize.inputs import read_page
-from ecg_digitize.manifest import ManifestEntry
+from ecg_digitize.manifest import Architecture, ManifestEntry
 from ecg_digitize.metrics import image_snr, of_length
 from ecg_digitize.models import Models
 from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.runtime import placed
 from ecg_digitize.stage2.members import MEMBERS
 from ecg_digitize.stage2.series import FUSIONS, StripsOfPage
+from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.systems.registry import SYSTEMS, System
 from ecg_digitize.training.export import figures_of
 from ecg_digitize.training.pairs import Pair, read_pairs, truths_of
@@ -81,6 +82,7 @@ class SystemsComparison:
     groups: Mapping[str, int]  # name -> number of pages
     rows: tuple[Row, ...]
     untrained: tuple[Untrained, ...] = ()
+    notes: tuple[str, ...] = ()  # what is measured otherwise, and what was published
 
     def to_text(self) -> str:
         """Return the table to read."""
@@ -95,7 +97,7 @@ class SystemsComparison:
             line += f"{row.failed:8d}" + "".join(f"{value:{n}.2f}" for value, n in values)
             lines.append(line)
         lines += [f"{one.name}: not trained; ecg-digitize {one.train}" for one in self.untrained]
-        return "\n".join(lines) + "\n"
+        return "\n".join([*lines, *self.notes]) + "\n"
 
     def to_json(self) -> dict[str, Any]:
         """Return the table as a dict that `json.dumps` takes."""
@@ -103,6 +105,7 @@ class SystemsComparison:
             "pages": dict(self.groups),
             "systems": [{**vars(row), "snr_db": dict(row.snr_db)} for row in self.rows],
             "untrained": [vars(one) for one in self.untrained],
+            "notes": list(self.notes),
         }
 
 
@@ -160,11 +163,9 @@ def ways_of(
             command = f"train stage2 --member {name} --initial weights/strips.safetensors"
             missing.append(Untrained(f"series, {fusion}", f"{command} --out runs/{name}"))
             continue
-        architecture = MEMBERS[name]
-        network = network_of(architecture)
-        load_trained(network, path, architecture)
+        network = _loaded(MEMBERS[name], path, models)
         took = figures_of(path).get("minutes", math.nan) + minutes.get("strips", 0.0)
-        series[fusion] = placed(network.eval(), models.device), took
+        series[fusion] = network, took
         ways.append(of_stage2(f"series, {fusion}", [series[fusion][0]], took))
     if models.strips is not None:
         strips = StripsOfPage(models.strips)
@@ -184,6 +185,31 @@ def ways_of(
     flipped = [models.stage2, Mirrored(models.stage2)]
     ways.append(of_stage2("whole, mirrored too", flipped, minutes["stage2"]))
     return ways, missing
+
+
+def notes_of(
+    source: SignalSource, models: Models, *, trained: Path | None, pages: int, seed: int
+) -> list[str]:
+    """Return what the authors published, and of masks the F1 that theirs are judged by.
+
+    Args:
+        source: Signals that training never saw.
+        models: Tells the device.
+        trained: See `ways_of`.
+        pages: Synthetic pages for masks.
+        seed: Family of these pages.
+    """
+    notes = []
+    for system in SYSTEMS:
+        told = [f"published: {system.published}"] if system.published else []
+        path = _file_of(trained, system.name)
+        if system.has_masks and path is not None and system.architecture is not None:
+            network = _loaded(system.architecture, path, models)
+            f1 = system.module("judge").f1_on(source, network, pages, seed)
+            told.insert(0, f"F1 of its masks {f1:.3f} on {pages} synthetic pages")
+        if told:
+            notes.append(f"{system.name}: {'; '.join(told)}")
+    return notes
 
 
 def chosen_of(tables: Sequence[Path], *, pages: int | None = None) -> dict[str, list[Pair]]:
@@ -208,6 +234,7 @@ def compare_systems(
     ways: Sequence[Way],
     untrained: Sequence[Untrained] = (),
     *,
+    notes: Sequence[str] = (),
     progress: Callable[[], None] = lambda: None,
 ) -> SystemsComparison:
     """Read pages in every way.
@@ -217,6 +244,7 @@ def compare_systems(
         models: What ships.
         ways: See `ways_of`.
         untrained: Likewise.
+        notes: See `notes_of`.
         progress: Called after each page of each way.
     """
     chosen = [(group, pair) for group, members in groups.items() for pair in members]
@@ -244,7 +272,7 @@ def compare_systems(
         failed = sum(one.recording is None for one in done)
         rows.append(Row(way.name, way.megabytes, way.minutes, seconds, means, failed))
     counts = {group: len(members) for group, members in groups.items()}
-    return SystemsComparison(counts, tuple(rows), tuple(untrained))
+    return SystemsComparison(counts, tuple(rows), tuple(untrained), tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -296,9 +324,7 @@ def _published(system: System, models: Models, trained: Path | None) -> Way | Un
         if path is None:
             command = f"train {system.name} --out runs/{system.name}"
             return Untrained(system.name, command)
-        network = network_of(architecture)
-        load_trained(network, path, architecture)
-        network = placed(network.eval(), models.device)
+        network = _loaded(architecture, path, models)
         took = figures_of(path).get("minutes", math.nan)
     needs = [getattr(models, stage) for stage in system.needs]
     size = _megabytes(*needs, *([] if network is None else [network]))
@@ -308,6 +334,12 @@ def _published(system: System, models: Models, trained: Path | None) -> Way | Un
         size,
         took,
     )
+
+
+def _loaded(architecture: Architecture, path: Path, models: Models) -> nn.Module:
+    network = network_of(architecture)
+    load_trained(network, path, architecture)
+    return placed(network.eval(), models.device)
 
 
 def _file_of(trained: Path | None, name: str) -> Path | None:

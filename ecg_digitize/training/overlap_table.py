@@ -24,7 +24,7 @@ HOW_TO_TRAIN: Final = (
 
 
 @dataclass(frozen=True)
-class Reading:
+class LineScore:
     """How near a line that was read is to the true one."""
 
     iou: float
@@ -37,7 +37,7 @@ class LeadCrop:
     """One lead, as each way reads it."""
 
     overlaps: bool  # whether a neighbour reaches as high or as low as the lead itself does
-    readings: Mapping[str, Reading]  # by way
+    readings: Mapping[str, LineScore]  # by way
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class OverlapComparison:
         return "\n".join(lines)
 
 
-def _row(figures: list[Reading]) -> str:
+def _row(figures: list[LineScore]) -> str:
     iou, mse, pearson = np.array([(one.iou, one.mse_mv2, one.pearson) for one in figures]).T
     return (
         f"{len(figures):5d}{iou.mean():8.3f}{mse.mean():10.4f}"

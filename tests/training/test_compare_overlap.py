@@ -24,8 +24,8 @@ from ecg_digitize.training.overlap_table import (
     STRIPS,
     UNET,
     LeadCrop,
+    LineScore,
     OverlapComparison,
-    Reading,
 )
 from ecg_digitize.types import RectifiedPage
 
@@ -77,8 +77,8 @@ def test_the_baseline_takes_the_mean_of_the_ink_of_a_row_height() -> None:
 
 
 def test_the_table_shows_the_ways_side_by_side() -> None:
-    ways = {STRIPS: Reading(0.8, 0.002, 0.96), BASELINE: Reading(0.3, 0.02, 0.5)}
-    crops = LeadCrop(True, ways), LeadCrop(False, {STRIPS: Reading(0.9, 0.001, 0.98)})
+    ways = {STRIPS: LineScore(0.8, 0.002, 0.96), BASELINE: LineScore(0.3, 0.02, 0.5)}
+    crops = LeadCrop(True, ways), LeadCrop(False, {STRIPS: LineScore(0.9, 0.001, 0.98)})
     text = OverlapComparison((*crops, LeadCrop(True, ways))).to_text()
     overlap, without = text.split("without")
     lines = overlap.splitlines()
