@@ -183,6 +183,7 @@ def _add_using(command: Command) -> None:
     add("paired_csv", type=Path, help="columns image, fs, kind, truth or reference")
     add("--explain", action="store_true", help="say what each page's score is lost to")
     add("--measure", action="store_true", help=f"compare rate, PR, ... too: {MEASURE_HELP}")
+    add("--survey", action="store_true", help="errors a lead, leads found, synchrony between leads")
     add("--no-fusion", action="store_true", help="do not blend limb leads that follow from others")
     _add_passes(add)
     _add_json(add)
@@ -222,7 +223,7 @@ def _add_using(command: Command) -> None:
     add = command(
         "compare", judging.compare, "measure what ships against what was tried in its place"
     ).add_argument
-    subjects = ("decoders", "geometry", "looks", "overlap", "resampling", "sheets")
+    subjects = ("decoders", "geometry", "looks", "overlap", "resampling", "severity", "sheets")
     add("subject", choices=subjects)
     add(
         "--pages",
@@ -233,6 +234,8 @@ def _add_using(command: Command) -> None:
     add("--paired", type=Path, metavar="CSV", help="real pictures in their place, for geometry")
     add("--printed", type=Path, metavar="CSV", help="what a person sees on sheets, for sheets")
     add("--pictures", type=Path, metavar="DIR", help="where those sheets are")
+    add("--kind", nargs="+", default=[], metavar="KIND", help="of pages, for severity (all)")
+    add("--picture", type=Path, metavar="PNG", help="draw the curves, for severity (extra: plot)")
     _add_validation(add)
     _add_model_options(add)
 

@@ -53,7 +53,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         measured=arguments.measure,
         progress=keep,
     )
-    print(report.to_text(), end="")
+    print(report.to_text(surveyed=arguments.survey), end="")
     return PAGES_FAILED if report.failures else DONE
 
 
@@ -145,6 +145,32 @@ def _compare_sheets(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _compare_severity(arguments: argparse.Namespace) -> int:
+    from ecg_digitize.pipeline import digitize_page
+    from ecg_digitize.synth.dataset import KINDS
+    from ecg_digitize.synth.signals import open_source
+    from ecg_digitize.training import compare_severity as comparing
+
+    if arguments.picture is not None:
+        comparing.new_figure()  # what is missing is said before the first page is read
+    kinds = arguments.kind or list(KINDS)
+    source = open_source(arguments.source, validation=True)
+    models = models_of(arguments)
+    with bar(arguments.pages * len(kinds) * len(comparing.SEVERITIES)) as step:
+        compared = comparing.compare_severity(
+            source,
+            lambda page: digitize_page(page, models).recording,
+            pages=arguments.pages,
+            kinds=kinds,
+            seed=arguments.seed,
+            progress=step,
+        )
+    print(compared.to_text(), end="")
+    if arguments.picture is not None:
+        compared.draw(arguments.picture)
+    return DONE
+
+
 def compare(arguments: argparse.Namespace) -> int:
     """Measure what ships against what was tried in its place."""
     from ecg_digitize.synth.dataset import KINDS
@@ -155,6 +181,8 @@ def compare(arguments: argparse.Namespace) -> int:
     from ecg_digitize.training.compare_resampling import compare_resampling
     from ecg_digitize.training.pairs import read_pairs
 
+    if arguments.subject != "severity" and (arguments.kind or arguments.picture is not None):
+        raise InputError(f"--kind, --picture: expected with severity, but got {arguments.subject}")
     table: Comparison | OverlapComparison
     if arguments.paired is not None:
         if arguments.subject != "geometry":
@@ -164,8 +192,9 @@ def compare(arguments: argparse.Namespace) -> int:
             table = compare_geometry_of(arguments.paired, models, progress=step)
         print(table.to_text(), end="")
         return DONE
-    if arguments.subject == "sheets":
-        return _compare_sheets(arguments)
+    if arguments.subject in ("sheets", "severity"):
+        own = {"sheets": _compare_sheets, "severity": _compare_severity}
+        return own[arguments.subject](arguments)
     source = open_source(arguments.source, validation=True)
     pages, seed = arguments.pages, arguments.seed
     if arguments.subject == "resampling":
