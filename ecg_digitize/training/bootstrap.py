@@ -14,9 +14,10 @@ _COVERED_PERCENT: Final = (2.5, 97.5)
 def mean_interval(values: Sequence[float], rng: np.random.Generator) -> tuple[float, float]:
     """Return the 95 % bootstrap interval of a mean.
 
-    The percentile method (Efron, Ann Stat 7, 1979): 2,000 times as many values are drawn anew from
-    these, with replacement, and the interval reaches from the 2.5th to the 97.5th percentile of
-    their means. It takes the values to be independent, so pages of one record make it too narrow.
+    The percentile method (Efron, Ann Stat 7, 1979): n values are drawn anew from the n, with
+    replacement, 2,000 times. The interval reaches from the 2.5th to the 97.5th percentile of the
+    means. It takes the values to be independent, so pages of one record make it too narrow, and so
+    do few pages: of three it reaches no farther than from the worst to the best.
 
     Args:
         values: One of each page.

@@ -92,7 +92,15 @@ class SeverityCurves:
                 capsize=3,
             )
         axes.axhline(_CAP_DB, color="grey", linewidth=1, linestyle="--")
-        axes.text(0, _CAP_DB, "most that a page can score", color="grey", fontsize=8, va="bottom")
+        axes.annotate(
+            "most that a page can score",
+            (1, _CAP_DB),
+            xycoords=("axes fraction", "data"),
+            color="grey",
+            fontsize=8,
+            horizontalalignment="right",
+            verticalalignment="bottom",
+        )
         axes.set_xticks([point.severity for point in next(iter(self.curves.values()))])
         axes.set_xlabel("artefact severity (0 mild, 1 usual, 2 worst)")
         axes.set_ylabel("capped SNR, dB")
