@@ -239,8 +239,10 @@ def _late_samples(truth: Float64, read: Float64, start: int, reach: int) -> floa
             y = truth[max(-late, 0) : n - max(late, 0)]
             p = read[max(late, 0) : n + min(late, 0)]
             known = np.isfinite(p)
-            with np.errstate(invalid="ignore"):  # what is flat has none
-                seen[late] = float(np.corrcoef(y[known], p[known])[0, 1])
+            seen[late] = float("nan")  # of what is flat
+            if known.sum() > 1:
+                with np.errstate(invalid="ignore"):
+                    seen[late] = float(np.corrcoef(y[known], p[known])[0, 1])
         return seen[late]
 
     late = start
