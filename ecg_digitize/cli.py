@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ecg_digitize import __version__
-from ecg_digitize.commands import judging, making, using
+from ecg_digitize.commands import comparing, judging, making, using
 from ecg_digitize.commands.shared import UNUSABLE
 from ecg_digitize.environment import set_environment
 from ecg_digitize.errors import EcgDigitizeError
@@ -185,6 +185,7 @@ def _add_using(command: Command) -> None:
     add("paired_csv", type=Path, help="columns image, fs, kind, truth or reference")
     add("--explain", action="store_true", help="say what each page's score is lost to")
     add("--measure", action="store_true", help=f"compare rate, PR, ... too: {MEASURE_HELP}")
+    add("--survey", action="store_true", help="errors a lead, leads found, synchrony between leads")
     add("--no-fusion", action="store_true", help="do not blend limb leads that follow from others")
     _add_passes(add)
     _add_json(add)
@@ -225,10 +226,9 @@ def _add_using(command: Command) -> None:
     _add_model_options(add)
 
     add = command(
-        "compare", judging.compare, "measure what ships against what was tried in its place"
+        "compare", comparing.compare, "measure what ships against what was tried in its place"
     ).add_argument
-    subjects = ("decoders", "geometry", "looks", "overlap", "resampling", "sheets", "systems")
-    add("subject", choices=subjects)
+    add("subject", choices=tuple(comparing.SUBJECTS))
     add(
         "--pages",
         type=_count,
@@ -242,6 +242,8 @@ def _add_using(command: Command) -> None:
     _add_json(add)
     add("--printed", type=Path, metavar="CSV", help="what a person sees on sheets, for sheets")
     add("--pictures", type=Path, metavar="DIR", help="where those sheets are")
+    add("--kind", nargs="+", default=[], metavar="KIND", help="of pages, for severity (all)")
+    add("--picture", type=Path, metavar="PNG", help="draw the curves, for severity (extra: plot)")
     _add_validation(add)
     _add_model_options(add)
 

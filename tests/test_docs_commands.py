@@ -57,6 +57,8 @@ NOT_RUN = {
     "ecg-digitize compare resampling --source bank:bank.npz --pages 50": FIGURES,
     "ecg-digitize compare geometry --source bank:bank.npz --pages 1": FIGURES,
     "ecg-digitize compare geometry --paired photos.csv": FIGURES,
+    "ecg-digitize compare severity --source bank:bank.npz --kind photo scan --pages 20 "
+    "--picture severity.png": "takes minutes; training/test_compare_severity.py runs shorter",
     "ecg-digitize bench --repeat 3": "takes minutes; unit/test_bench.py",
     "ecg-digitize bench --feed stage1": "takes minutes; unit/test_bench.py",
     "ecg-digitize compare sheets --printed tests/unpaired_sheets.csv --pictures DIR": (

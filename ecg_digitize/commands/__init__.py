@@ -4,7 +4,8 @@ Modules that need torch or OpenCV are imported by the commands that use them, so
 wrong arguments are answered at once. Files:
 
     using.py    pictures to signals, for users: digitize, digitize-many, weights
-    judging.py  how good and how fast that is: evaluate, validate, compare, bench
+    judging.py  how good and how fast that is: evaluate, validate, bench
+    comparing.py  what ships against what was tried in its place: compare
     making.py   pages and weights: synth, train, train-all, export, model-card
     shared.py   exit codes, the networks that are asked for, the progress bar
 """

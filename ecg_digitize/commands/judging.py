@@ -53,7 +53,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         measured=arguments.measure,
         progress=keep,
     )
-    print(report.to_text(), end="")
+    print(report.to_text(surveyed=arguments.survey), end="")
     return PAGES_FAILED if report.failures else DONE
 
 
@@ -123,108 +123,6 @@ def _validate_sheets(arguments: argparse.Namespace, source: "SignalSource") -> i
         options = fitted(report)
         print(f"\nfitted to these sheets: {options}\n\n{report.to_text(options)}", end="")
     write_json(arguments.json, report.to_json())
-    return DONE
-
-
-def _compare_sheets(arguments: argparse.Namespace) -> int:
-    from ecg_digitize.inputs import read_page
-    from ecg_digitize.pipeline import digitize_page
-    from ecg_digitize.training.compare_sheets import compare_sheets, read_printed
-
-    if arguments.printed is None or arguments.pictures is None:
-        raise InputError("compare sheets: expected --printed CSV and --pictures DIR")
-    models = models_of(arguments)
-    with bar(len(read_printed(arguments.printed))) as step:
-        compared = compare_sheets(
-            arguments.printed,
-            arguments.pictures,
-            lambda path: digitize_page(read_page(path), models).recording,
-            progress=step,
-        )
-    print(compared.to_text(), end="")
-    return DONE
-
-
-def _compare_systems(arguments: argparse.Namespace) -> int:
-    from ecg_digitize.manifest import read_manifest
-    from ecg_digitize.synth.signals import open_source
-    from ecg_digitize.training.compare_systems import (
-        chosen_of,
-        compare_systems,
-        notes_of,
-        ways_of,
-    )
-
-    if arguments.paired is None:
-        raise InputError("compare systems: expected --paired CSV, tables of pictures with truth")
-    models = models_of(arguments)
-    manifest = read_manifest(weights_dir=arguments.weights)
-    ways, untrained = ways_of(models, manifest, trained=arguments.trained)
-    chosen = chosen_of(arguments.paired, pages=arguments.pages)
-    notes = notes_of(
-        open_source(arguments.source, validation=True),
-        models,
-        trained=arguments.trained,
-        pages=arguments.pages,
-        seed=arguments.seed,
-    )
-    with bar(len(ways) * sum(map(len, chosen.values()))) as step:
-        compared = compare_systems(chosen, models, ways, untrained, notes=notes, progress=step)
-    print(compared.to_text(), end="")
-    write_json(arguments.json, compared.to_json())
-    return DONE
-
-
-def compare(arguments: argparse.Namespace) -> int:
-    """Measure what ships against what was tried in its place."""
-    from ecg_digitize.synth.dataset import KINDS
-    from ecg_digitize.synth.signals import open_source
-    from ecg_digitize.training.compare import Comparison, compare_decoders, compare_looks
-    from ecg_digitize.training.compare_geometry import compare_geometry, compare_geometry_of
-    from ecg_digitize.training.compare_overlap import compare_overlap
-    from ecg_digitize.training.compare_resampling import compare_resampling
-    from ecg_digitize.training.overlap_table import OverlapComparison
-    from ecg_digitize.training.pairs import read_pairs
-
-    table: Comparison | OverlapComparison
-    if arguments.subject == "systems":
-        return _compare_systems(arguments)
-    if arguments.paired is not None:
-        if arguments.subject != "geometry" or len(arguments.paired) > 1:
-            raise InputError("--paired: expected one table with geometry, or some with systems")
-        models, (paired,) = models_of(arguments), arguments.paired
-        with bar(len(read_pairs(paired))) as step:
-            table = compare_geometry_of(paired, models, progress=step)
-        print(table.to_text(), end="")
-        return DONE
-    if arguments.subject == "sheets":
-        return _compare_sheets(arguments)
-    source = open_source(arguments.source, validation=True)
-    pages, seed = arguments.pages, arguments.seed
-    if arguments.subject == "resampling":
-        with bar(pages) as step:
-            table = compare_resampling(source, windows=pages, progress=step)
-    elif arguments.subject == "overlap":
-        models = models_of(arguments)
-        with bar(2 * pages) as step:
-            table = compare_overlap(
-                source,
-                models,
-                crops=pages,
-                seed=seed,
-                trained=arguments.trained,
-                progress=step,
-            )
-    else:
-        compare_pages, unused = {
-            "decoders": (compare_decoders, ("stage0", "stage1", "refine")),
-            "geometry": (compare_geometry, ()),
-            "looks": (compare_looks, ("stage0", "stage1")),
-        }[arguments.subject]
-        models = models_of(arguments, unused=unused)
-        with bar(pages * len(KINDS)) as step:
-            table = compare_pages(source, models, pages=pages, seed=seed, progress=step)
-    print(table.to_text(), end="")
     return DONE
 
 

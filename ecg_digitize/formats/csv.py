@@ -15,11 +15,12 @@ import pandas as pd
 from ecg_digitize.errors import InputError
 from ecg_digitize.files import replacing
 from ecg_digitize.formats.description import KIND, VERSION, Provenance, describe, recording_from
-from ecg_digitize.layout import COMPETITION, LEADS
+from ecg_digitize.layout import COMPETITION, LEADS, Layout
 from ecg_digitize.types import Float32, Recording
 
 TIME: Final = "time_s"
 """Seconds from the first sample, to a microsecond."""
+_SAME_RATE: Final = 1e-3
 
 
 def full_files(stem: Path) -> tuple[Path, Path]:
@@ -64,7 +65,7 @@ def write_csv(recording: Recording, path: Path) -> None:
     _write(_table(recording), Path(path))
 
 
-def read_csv(path: Path, *, fs_hz: float | None = None) -> Recording:
+def read_csv(path: Path, *, fs_hz: float | None = None, any_length: bool = False) -> Recording:
     """Read a recording of either form.
 
     Args:
@@ -74,6 +75,7 @@ def read_csv(path: Path, *, fs_hz: float | None = None) -> Recording:
             that column, it is ten seconds of the competition's sheet.
         fs_hz: Its sampling rate, checked against the number of rows; None takes the side file's,
             or that of the column `time_s`, or rows / 10.
+        any_length: Take a table of another length, too, as the same print at another paper speed.
 
     Returns:
         The recording, float32.
@@ -100,13 +102,16 @@ def read_csv(path: Path, *, fs_hz: float | None = None) -> Recording:
     side = path.with_suffix(".json")
     if is_full and (document := _side_document(side)) is not None:
         return _described(signals_mv, document, path=path, side=side, fs_hz=fs_hz)
+    layout = COMPETITION
     if fs_hz is None:
-        fs_hz = _fs_hz_of(table[TIME]) if is_full else len(table) / COMPETITION.duration_s
+        fs_hz = _fs_hz_of(table[TIME]) if is_full else len(table) / layout.duration_s
+    elif any_length and (not is_full or abs(_fs_hz_of(table[TIME]) / fs_hz - 1) <= _SAME_RATE):
+        layout = _lasting(layout, len(table), fs_hz)
     without = f"; {side.name}, which tells its layout, is not there" if is_full else ""
-    _check_length(len(table), COMPETITION.duration_s, fs_hz, path=path, hint=without)
+    _check_length(len(table), layout.duration_s, fs_hz, path=path, hint=without)
     whole = [lead for lead, mv in zip(LEADS, signals_mv, strict=True) if np.isfinite(mv).all()]
     rhythm = (whole[0] if len(whole) == 1 else "II") if whole else None
-    return Recording(signals_mv, float(fs_hz), COMPETITION.with_strip(rhythm))
+    return Recording(signals_mv, float(fs_hz), layout.with_strip(rhythm))
 
 
 def _table(recording: Recording) -> pd.DataFrame:
@@ -163,6 +168,14 @@ def _described(
     hint = f"; {side.name} is of another table"
     _check_length(signals_mv.shape[1], duration_s, recording.fs_hz, path=path, hint=hint)
     return recording
+
+
+def _lasting(layout: Layout, n_rows: int, fs_hz: float) -> Layout:
+    """Return the layout at the paper speed at which it shows so many rows, if there are any."""
+    if not 0 < fs_hz < float("inf") or n_rows in (0, round(layout.duration_s * fs_hz)):
+        return layout
+    mm_per_s = layout.mm_per_s * layout.duration_s * fs_hz / n_rows
+    return layout.calibrated(mm_per_s=mm_per_s, mm_per_mv=layout.mm_per_mv)
 
 
 def _fs_hz_of(times_s: "pd.Series[float]") -> float:

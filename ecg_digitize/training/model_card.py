@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ecg_digitize.errors import InputError
 from ecg_digitize.manifest import ManifestEntry
-from ecg_digitize.training.evaluate import Summary
+from ecg_digitize.training.results import Summary
 
 WEAK_DB: Final = 15.0
 """Pages below this capped SNR are listed as failures."""

@@ -1,16 +1,20 @@
 """The table of pictures to score: each beside its true signals or a clean picture of the record."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ecg_digitize.errors import InputError
 from ecg_digitize.formats.csv import read_csv
+from ecg_digitize.layout import COMPETITION
 from ecg_digitize.types import Recording
 
+log = logging.getLogger(__name__)
 _COLUMNS = ("image", "fs", "kind")
 _TRUTHS = ("truth", "reference")
 
@@ -82,6 +86,25 @@ def _pair_of(paired_csv: Path, number: int, row: Mapping[str, Any]) -> Pair:
     )
 
 
+def check_truths(pairs: Iterable[Pair]) -> None:
+    """Read each csv of true signals once, so that one that cannot be used is named at once.
+
+    Raises:
+        InputError: A truth cannot be read, or has no sample in any lead.
+    """
+    truths = ((pair.truth_path, pair.fs_hz) for pair in pairs if not pair.is_reference)
+    for path, fs_hz in dict.fromkeys(truths):
+        truth = read_csv(path, fs_hz=fs_hz, any_length=True)
+        if not np.isfinite(truth.signals_mv).any():
+            raise InputError(f"{path}: expected samples in one lead at least, but all are empty")
+        duration_s = truth.layout.duration_s
+        if duration_s != COMPETITION.duration_s:
+            log.warning(
+                "%s: %d rows are %g s at %g Hz, not ten; pages are compared over these",
+                path, truth.signals_mv.shape[1], duration_s, fs_hz,
+            )  # fmt: skip
+
+
 def truths_of(
     pairs: Iterable[Pair], digitize: Callable[[Path, float], Recording]
 ) -> Iterator[Recording]:
@@ -97,7 +120,7 @@ def truths_of(
     references: dict[tuple[Path, float], Recording] = {}
     for pair in pairs:
         if not pair.is_reference:
-            yield read_csv(pair.truth_path, fs_hz=pair.fs_hz)
+            yield read_csv(pair.truth_path, fs_hz=pair.fs_hz, any_length=True)
             continue
         key = (pair.truth_path, pair.fs_hz)
         if key not in references:

@@ -7,7 +7,7 @@ import pytest
 
 from ecg_digitize.errors import InputError, StageError
 from ecg_digitize.formats.csv import read_csv, write_csv
-from ecg_digitize.layout import LEADS
+from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.metrics import image_snr
 from ecg_digitize.signals import printed_recording
 from ecg_digitize.training.evaluate import evaluate
@@ -16,7 +16,7 @@ from ecg_digitize.types import Recording
 SHARED = Path(__file__).parents[2].parent / "shared"
 FS_HZ = 100
 NOISE_MV = {"clean/a.png": 0.0, "clean/b.png": 0.03, "photo/c.png": 0.1, "photo/d.png": 0.01}
-KINDS = {"clean": "a render, as it left the printer", "photo": "phone photo"}
+KINDS = {"clean": "a render, as printed", "photo": "phone photo"}
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_explained_report(paired_csv):
 
     assert [result.explanation is None for result in report.results] == [False] * 3 + [True]
     assert {kind: len(pages) for kind, pages in report.explained.items()} == {
-        "a render, as it left the printer": 2,
+        "a render, as printed": 2,
         "phone photo": 1,
     }
     table = report.to_text().partition("What is lost to what")[2]
@@ -157,6 +157,61 @@ def test_explained_report(paired_csv):
     assert document["images"][1]["explanation"]["gain"] == pytest.approx(1, abs=0.02)
     assert document["images"][3]["explanation"] is None
     assert "What is lost" not in evaluate(paired_csv, fake_digitizer).to_text()
+
+
+def test_a_truth_of_another_length_is_compared_over_its_own_samples(paired_csv, caplog):
+    """Five seconds of a sheet at 50 mm/s among pages of ten."""
+    signals_mv = np.cumsum(np.random.default_rng(7).standard_normal((12, 5 * FS_HZ)), axis=1) / 50
+    layout = COMPETITION.calibrated(mm_per_s=50, mm_per_mv=10)
+    short = printed_recording(signals_mv, fs_hz=FS_HZ, layout=layout)
+    write_csv(short, paired_csv.parent / "clean/b.csv")
+
+    def digitize(image, fs_hz):
+        if image.name != "b.png":
+            return fake_digitizer(image, fs_hz)
+        longer = np.full((12, 10 * FS_HZ), 5.0, np.float32)  # what lies beyond does not count
+        longer[:, : 5 * FS_HZ] = 0.9 * short.signals_mv
+        return Recording(longer, fs_hz)
+
+    report = evaluate(paired_csv, digitize)
+
+    assert report.failures == ()
+    assert report.results[1].score == image_snr(
+        read_csv(paired_csv.parent / "clean/b.csv", fs_hz=FS_HZ, any_length=True).signals_mv,
+        np.float32(0.9) * short.signals_mv,
+        fs_hz=FS_HZ,
+    )
+    assert 20 <= report.results[1].score.snr_db < 30  # a tenth is missing; offsets are forgiven
+    assert "b.csv: 500 rows are 5 s at 100 Hz, not ten" in caplog.text
+
+
+def test_a_shared_truth_of_five_seconds_is_read():
+    truth = SHARED / "data" / "cases" / "speed50.truth.csv"
+    if not truth.exists():
+        pytest.skip("the shared cases are not here")
+
+    recording = read_csv(truth, fs_hz=500, any_length=True)
+
+    assert recording.layout.duration_s == 5
+    assert recording.layout.mm_per_s == 50
+    for lead in LEADS:
+        start, stop = recording.layout.window(lead, recording.signals_mv.shape[1])
+        assert np.isfinite(recording.signals_mv[LEADS.index(lead), start:stop]).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("I,II\n1,2\n", r"d\.csv: expected the columns .* are missing"),
+        (",".join(LEADS) + "\n", r"d\.csv: expected 1000 rows, ten seconds at 100 Hz, but got 0"),
+        (",".join(LEADS) + "\n" + 9 * ("," * 11 + "\n"), r"d\.csv: .* but all are empty"),
+    ],
+)
+def test_a_truth_that_cannot_be_used_is_named_before_the_first_page(paired_csv, content, message):
+    (paired_csv.parent / "photo/d.csv").write_text(content)
+
+    with pytest.raises(InputError, match=message):
+        evaluate(paired_csv, lambda image, fs_hz: pytest.fail("digitized before the check"))
 
 
 @pytest.fixture

@@ -200,6 +200,26 @@ def test_the_full_csv_is_read_without_its_side_file_too(tmp_path, side):
     assert (back.fs_hz, back.rhythm, back.quality) == (360, "V1", None)
 
 
+def test_a_table_of_any_length_is_taken_where_that_is_asked_for(tmp_path):
+    recording = five_seconds(500)
+    plain, full = tmp_path / "plain.csv", tmp_path / "page.csv"
+    write_csv(recording, plain)
+    write_full(recording, tmp_path / "page", PROVENANCE)
+    (tmp_path / "page.json").unlink()
+
+    for path in (plain, full):
+        back = read_csv(path, fs_hz=500, any_length=True)
+        assert (back.layout.duration_s, back.layout.mm_per_s, back.rhythm) == (5, 50, "V1")
+        with pytest.raises(InputError, match="expected 5000 rows, ten seconds at 500 Hz"):
+            read_csv(path, fs_hz=500)
+    assert read_csv(plain, fs_hz=250, any_length=True).layout == COMPETITION.with_strip("V1")
+    with pytest.raises(InputError, match="expected 3600 rows, ten seconds at 360 Hz"):
+        read_csv(full, fs_hz=360, any_length=True)  # its times say 500 Hz
+    for fs_hz in (0.0, float("nan")):
+        with pytest.raises(InputError, match=r"expected 0 rows, .*but got 2500"):
+            read_csv(plain, fs_hz=fs_hz, any_length=True)
+
+
 def test_a_plain_csv_does_not_look_at_a_file_beside_it(tmp_path):
     write_plain(Recording(np.zeros((12, 20), np.float32), 2.0), tmp_path / "page", PROVENANCE)
     (tmp_path / "page.json").write_text("no JSON")
