@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecg_digitize.commands import diagnosing
 from ecg_digitize.commands.shared import DONE, PAGES_FAILED, bar, models_of, write_json
 from ecg_digitize.errors import InputError
 from ecg_digitize.shipped import sample_page
@@ -155,6 +156,8 @@ def compare(arguments: argparse.Namespace) -> int:
     from ecg_digitize.training.compare_resampling import compare_resampling
     from ecg_digitize.training.pairs import read_pairs
 
+    if arguments.subject == "diagnoses":
+        return diagnosing.compare(arguments)
     table: Comparison | OverlapComparison
     if arguments.paired is not None:
         if arguments.subject != "geometry":

@@ -80,6 +80,7 @@ def train(arguments: argparse.Namespace) -> int:
         initial=arguments.initial,
         loss=arguments.loss,
         labels=arguments.labels,
+        digitized=arguments.digitized,
     )
     path = arguments.out / f"{stage}.safetensors"
     save_half(network, path, figures=figures)
@@ -149,9 +150,12 @@ def _say_how_to_ship(
 
 def export(arguments: argparse.Namespace) -> int:
     """Put trained weights where they ship from."""
+    from ecg_digitize.commands import diagnosing
     from ecg_digitize.training import export as exporting
     from ecg_digitize.training.run import architecture_of
 
+    if arguments.stage == "diagnose":
+        return diagnosing.ship(arguments)
     entry = exporting.export(
         arguments.stage,
         arguments.trained,

@@ -31,7 +31,20 @@ class System:
         return importlib.import_module(f"{self.package}.{name}")
 
 
-SYSTEMS: Final[tuple[System, ...]] = ()
+SYSTEMS: Final[tuple[System, ...]] = (
+    System(
+        "diagnose-signals",
+        "ecg_digitize.diagnoses.signals",
+        Architecture("SignalNet", {}),
+        reads_pages=False,
+    ),
+    System(
+        "diagnose-pictures",
+        "ecg_digitize.diagnoses.pictures",
+        Architecture("PictureNet", {"backbone": "tf_efficientnet_lite0"}),
+        reads_pages=False,
+    ),
+)
 """In the order of the table."""
 TRAINABLE: Final = {system.name: system for system in SYSTEMS if system.architecture is not None}
 """Those with a network, by name."""

@@ -151,6 +151,7 @@ def train_stage(
     initial: Path | None = None,
     loss: str | None = None,
     labels: Path | None = None,
+    digitized: Path | None = None,
 ) -> tuple[nn.Module, dict[str, float]]:
     """Train a network.
 
@@ -163,6 +164,7 @@ def train_stage(
         initial: All weights of an earlier network of its kind to start from (safetensors).
         loss: For stage 2, a key of MIXTURES; None is what ships.
         labels: Table of what is known of the records, for scripts whose `Samples` take it.
+        digitized: Records as they were read from pages, for diagnose-signals.
 
     Returns:
         The network in evaluation mode and the figures of the run.
@@ -184,5 +186,7 @@ def train_stage(
         raise InputError(f"{stage}: {architecture.name} has no encoder; leave --encoder out")
     torch.manual_seed(options.seed)
     network = start_from(architecture, encoder=encoder, initial=initial)
-    more = () if labels is None else (labels,)
+    if digitized is not None and (labels is None or stage != "diagnose-signals"):
+        raise InputError(f"{stage}: --digitized is of diagnose-signals alone, beside --labels")
+    more = tuple(path for path in (labels, digitized) if path is not None)
     return network, train(network, loss_of, script.Samples(source, options.seed, *more), options)
