@@ -185,7 +185,7 @@ def weights(arguments: argparse.Namespace) -> int:
     table = verify_all(weights_dir=arguments.weights, networks=known)
     for status in table:
         verdict = "ok" if status.ok else "BAD"
-        print(f"{status.stage:<8}{status.file:<24}{status.bytes:>10}  {verdict:<4}{status.why}")
+        print(f"{status.stage:<10}{status.file:<24}{status.bytes:>10}  {verdict:<4}{status.why}")
     if not table:
         raise InputError("weights_manifest.json lists no files; train and export the stages first")
     return DONE if all(status.ok for status in table) else UNUSABLE

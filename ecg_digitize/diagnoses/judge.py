@@ -105,26 +105,33 @@ def judge(seen: Seen, thresholds: Sequence[float], *, names: Sequence[str] = CLA
     draws = [rng.integers(n, size=n) for _ in range(BOOTSTRAPS)]
     decided = (seen.probabilities >= np.array(thresholds)).astype(np.float64)
     targets = seen.targets.astype(np.float64)
-    f = f_measure(decided, targets)
-    again = [float(f_measure(decided[draw], targets[draw]).mean()) for draw in draws]
-    judged = []
-    for k, name in enumerate(names):
-        p, target = seen.probabilities[:, k], targets[:, k] > 0
-        estimate = _estimate(auroc(p, target), [auroc(p[draw], target[draw]) for draw in draws])
-        judged.append(
-            ClassJudged(name, int(target.sum()), estimate, float(f[k]), float(thresholds[k]))
+    f, area = f_measure(decided, targets), aurocs(seen.probabilities, targets)
+    f_again = np.array([f_measure(decided[draw], targets[draw]).mean() for draw in draws])
+    area_again = np.array([aurocs(seen.probabilities[draw], targets[draw]) for draw in draws])
+    judged = [
+        ClassJudged(
+            name,
+            int(targets[:, k].sum()),
+            _estimate(float(area[k]), area_again[:, k]),
+            float(f[k]),
+            float(thresholds[k]),
         )
-    return Judged(n, tuple(judged), _estimate(float(f.mean()), again))
+        for k, name in enumerate(names)
+    ]
+    return Judged(n, tuple(judged), _estimate(float(f.mean()), f_again))
 
 
-def auroc(probability: Float64, target: Mask) -> float:
-    """Return the area under the ROC curve by ranks; NaN where only one side is there."""
-    n_there = int(target.sum())
-    n_not = len(target) - n_there
-    if not n_there or not n_not:
-        return float("nan")
-    above = rankdata(probability)[target].sum() - n_there * (n_there + 1) / 2
-    return float(above / (n_there * n_not))
+def aurocs(probabilities: Float64, targets: Float64) -> Float64:
+    """Return the areas under the ROC curves of classes, by ranks; NaN where one side is missing.
+
+    Args:
+        probabilities: (records, classes).
+        targets: (records, classes) 0 or 1.
+    """
+    n_there = targets.sum(axis=0)
+    pairs = n_there * (len(targets) - n_there)
+    above = (rankdata(probabilities, axis=0) * targets).sum(axis=0) - n_there * (n_there + 1) / 2
+    return np.divide(above, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 
 
 def flips_of(pages: Iterable[DecidedPage]) -> tuple[Flips, ...]:
@@ -162,8 +169,8 @@ def _count(kind: str, pages: Sequence[DecidedPage]) -> Flips:
     )
 
 
-def _estimate(value: float, again: Sequence[float]) -> Estimate:
-    finite = np.array(again)[np.isfinite(again)]
+def _estimate(value: float, again: Float64) -> Estimate:
+    finite = again[np.isfinite(again)]
     if not len(finite):
         return Estimate(value, float("nan"), float("nan"))
     low, high = np.percentile(finite, INTERVAL)

@@ -1,7 +1,9 @@
 """Diagnoses: rules, inputs, training, thresholds, judging, and the command; research only."""
 
 import csv
+import functools
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,7 @@ from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.manifest import read_manifest
 from ecg_digitize.shipped import HOME
 from ecg_digitize.signals import printed_recording
+from ecg_digitize.synth.dataset import make_page
 from ecg_digitize.synth.signals import JoinedSource, to_twelve
 from ecg_digitize.synth.simulator import SimulatorSource
 from ecg_digitize.training.loop import TrainOptions
@@ -219,14 +222,14 @@ def test_imitation_keeps_the_signal_and_loses_pieces():
     whole = inputs.at_input_rate(
         to_twelve(SimulatorSource().get(1)).astype(np.float64), fs_hz=TRACE_FS_HZ
     )
-    many = [imitate.digitized(whole, rng) for _ in range(20)]
+    in_time = imitate.DEFAULTS._replace(shift_s=0, start_s=0)
+    many = [imitate.digitized(whole, rng, in_time) for _ in range(20)]
     assert any(np.isnan(one).any() for one in many)
     r = [
         np.corrcoef(one[1][np.isfinite(one[1])], whole[1][np.isfinite(one[1])])[0, 1]
         for one in many
     ]
-    assert min(r) > 0.3
-    assert max(r) < 1 - 1e-6
+    assert 0.7 < min(r) <= max(r) < 1 - 1e-6
     nothing = imitate.DEFAULTS._replace(
         gain=0, size=0, shift_s=0, start_s=0, noise_mv=0, blur_s=0, wander_mv=0, lost=0
     )
@@ -263,10 +266,7 @@ def test_two_steps_on_signals_of_records_to_learn_from(source, table, tmp_path):
 @pytest.mark.parametrize("backbone", [None, "resnet50"])
 def test_two_steps_on_pictures(backbone, source, table, tmp_path, monkeypatch):
     tiny = SEEN.__class__(96, 64, (0.35, 0.4), SEEN.origin_mm_xy)
-    monkeypatch.setattr(
-        on_pictures, "seen_off",
-        lambda page, rng: on_pictures.picture_input(page.image, page.grid, frame=tiny),
-    )  # fmt: skip
+    monkeypatch.setattr(on_pictures, "Samples", functools.partial(on_pictures.Samples, frame=tiny))
     made = on_pictures.make_page
     monkeypatch.setattr(
         on_pictures, "make_page", lambda *a, **k: made(*a, **{**k, "kind": "render"})
@@ -277,7 +277,7 @@ def test_two_steps_on_pictures(backbone, source, table, tmp_path, monkeypatch):
     )
     assert figures["steps"] == 2
     assert np.isfinite(figures["loss"])
-    assert network(torch.zeros(1, 3, 64, 96, dtype=torch.uint8)).shape == (1, len(CLASSES))
+    assert network.head.out_features == len(CLASSES)
     labels = read_labels(table)
     assert all(not labels[source.ids[index]].validation for index in source.asked)
 
@@ -357,11 +357,11 @@ class Heights(Named):
 
 
 def test_thresholds_are_of_training_records_alone():
-    """Those kept for judging would pull the threshold from 0.3 to 0.8, were they looked at."""
+    """Those kept for judging would pull the threshold from 0.3 to 0.7, were they looked at."""
     is_kept = [k >= N_LEARNED for k in range(N_LEARNED + N_KEPT)]
     has = [k % 2 == 0 for k in range(N_LEARNED)] + [k % 2 == 0 for k in range(N_KEPT)]
     heights = [4.5 if one else 1.2 for one in has[:N_LEARNED]]
-    heights += [9.0 if one else 7.5 for one in has[N_LEARNED:]]
+    heights += [9.0 if one else 6.0 for one in has[N_LEARNED:]]
     source = Heights(np.array(heights))
     labels = {
         name: Labelled(frozenset(CLASSES) if there else frozenset(), kept)
@@ -372,7 +372,7 @@ def test_thresholds_are_of_training_records_alone():
     assert all(0.15 < one < 0.45 for one in found)
     turned = {name: Labelled(one.classes, not one.validation) for name, one in labels.items()}
     others = thresholds.fitted_thresholds(ByHeight(), source, turned)
-    assert all(one > 0.7 for one in others)
+    assert all(one > 0.6 for one in others)
 
 
 def test_a_threshold_stands_in_the_middle_of_where_f_is_best():
@@ -447,7 +447,9 @@ def test_pictures_of_learned_records_are_left_out_by_name():
 
 def test_what_is_read_and_what_is_true_are_compared(source, table, monkeypatch, tiny_models):
     network = SignalNet(thresholds=(0.5,) * 10).eval()
-    pages = [(0, _page("render")), (1, _page("scan"))]
+    page = make_page(SimulatorSource(), seed=1, index=0, kind="render")
+    page = replace(page, image=page.image[:60, :80].copy())
+    pages = [(0, page), (1, replace(page, kind="scan"))]
     monkeypatch.setattr(compare, "pages_of_each_kind", lambda *_, **__: iter(pages))
     compared = compare.compare_diagnoses(
         network, source, read_labels(table), tiny_models, pages=1, seed=1
@@ -456,13 +458,6 @@ def test_what_is_read_and_what_is_true_are_compared(source, table, monkeypatch, 
     assert [row.n_failed for row in compared.synthetic] == [1, 1, 2]
     assert compared.judged.n == N_KEPT
     assert NOTICE in compared.to_text()
-
-
-def _page(kind):
-    from ecg_digitize.synth.dataset import make_page
-
-    page = make_page(SimulatorSource(), seed=1, index=0, kind="render")
-    return page.__class__(**{**vars(page), "kind": kind, "image": page.image[:60, :80].copy()})
 
 
 # --- classify -------------------------------------------------------------------------------------
