@@ -15,6 +15,7 @@ from ecg_digitize.diagnoses.classify import NOTICE
 from ecg_digitize.diagnoses.inputs import input_of
 from ecg_digitize.diagnoses.judge import DecidedPage, Flips, Judged, flips_of, flips_to_text, judge
 from ecg_digitize.diagnoses.pictures.net import picture_input
+from ecg_digitize.diagnoses.pictures.training import MEGAPIXELS
 from ecg_digitize.diagnoses.records import OneRecord, records_of, targets_array
 from ecg_digitize.diagnoses.signals.net import SignalNet
 from ecg_digitize.diagnoses.thresholds import (
@@ -194,7 +195,9 @@ def compare_pictures(
         parts = []
         for index, record in enumerate(drawn):
             one = OneRecord(source, record)
-            page = make_page(one, seed=seed, index=index, vary_signals=False, max_megapixels=4.0)
+            page = make_page(
+                one, seed=seed, index=index, vary_signals=False, max_megapixels=MEGAPIXELS
+            )
             parts.append(probabilities_of(network, picture_input(page.image, page.grid)[None])[0])
             if progress is not None:
                 progress()

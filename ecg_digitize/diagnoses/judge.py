@@ -83,6 +83,7 @@ class Flips:
     n_pages: int
     n_failed: int  # pages that could not be read: no decision is made
     n_decisions: int  # on those that were read, one a class
+    n_for: int  # of these, those for a class on the true signals
     lost: int  # decided for on the true signals alone
     gained: int  # decided for on those that were read alone
 
@@ -131,7 +132,8 @@ def aurocs(probabilities: Float64, targets: Float64) -> Float64:
     n_there = targets.sum(axis=0)
     pairs = n_there * (len(targets) - n_there)
     above = (rankdata(probabilities, axis=0) * targets).sum(axis=0) - n_there * (n_there + 1) / 2
-    return np.divide(above, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
+    none = np.full(len(pairs), np.nan)
+    return np.asarray(np.divide(above, pairs, out=none, where=pairs > 0))
 
 
 def flips_of(pages: Iterable[DecidedPage]) -> tuple[Flips, ...]:
@@ -146,12 +148,12 @@ def flips_of(pages: Iterable[DecidedPage]) -> tuple[Flips, ...]:
 def flips_to_text(rows: Iterable[Flips]) -> str:
     """Return the table of flips to read, one line a kind of page."""
     lines = [
-        f"{'kind of page':<16} {'pages':>5} {'failed':>6} {'decisions':>9} {'lost':>5} "
+        f"{'kind of page':<16} {'pages':>5} {'failed':>6} {'decisions':>9} {'for':>4} {'lost':>5} "
         f"{'gained':>6} {'flips':>6}"
     ]
     lines += [
-        f"{row.kind:<16} {row.n_pages:5d} {row.n_failed:6d} {row.n_decisions:9d} {row.lost:5d} "
-        f"{row.gained:6d} {row.share:6.1%}"
+        f"{row.kind:<16} {row.n_pages:5d} {row.n_failed:6d} {row.n_decisions:9d} {row.n_for:4d} "
+        f"{row.lost:5d} {row.gained:6d} {row.share:6.1%}"
         for row in rows
     ]
     return "\n".join(lines) + "\n"
@@ -164,6 +166,7 @@ def _count(kind: str, pages: Sequence[DecidedPage]) -> Flips:
         n_pages=len(pages),
         n_failed=len(pages) - len(both),
         n_decisions=sum(len(truth) for truth, _ in both),
+        n_for=sum(int(truth.sum()) for truth, _ in both),
         lost=sum(int((truth & ~read).sum()) for truth, read in both),
         gained=sum(int((~truth & read).sum()) for truth, read in both),
     )

@@ -24,7 +24,7 @@ from ecg_digitize.diagnoses.classify import (
 )
 from ecg_digitize.diagnoses.judge import DecidedPage
 from ecg_digitize.diagnoses.pictures import training as on_pictures
-from ecg_digitize.diagnoses.pictures.net import SEEN
+from ecg_digitize.diagnoses.pictures.net import SEEN, PictureNet, picture_input
 from ecg_digitize.diagnoses.records import OneRecord, records_of
 from ecg_digitize.diagnoses.signals.net import SignalNet
 from ecg_digitize.diagnoses.signals.training import Samples
@@ -44,6 +44,7 @@ from ecg_digitize.training.run import architecture_of, train_stage
 from ecg_digitize.types import Recording
 from ecg_digitize.weights import network_classes
 
+TINY_BACKBONE = "test_efficientnet"  # timm's own, for tests
 SHARED = Path(__file__).parents[3] / "shared"
 SAMPLES = Path(__file__).parents[1] / "samples"
 N_LEARNED, N_KEPT = 12, 4
@@ -398,6 +399,7 @@ def test_flips_are_counted():
     scan, photo, everything = judge.flips_of(pages)
     assert (scan.kind, scan.n_pages, scan.lost, scan.gained) == ("scan", 2, 2, 0)
     assert scan.share == pytest.approx(2 / 20)
+    assert (scan.n_for, photo.n_for) == (3, 1)
     assert (photo.n_pages, photo.n_failed, photo.lost, photo.gained) == (3, 1, 1, 10)
     assert photo.share == pytest.approx(11 / 20)
     assert everything.share == pytest.approx(13 / 40)
@@ -458,6 +460,22 @@ def test_what_is_read_and_what_is_true_are_compared(source, table, monkeypatch, 
     assert [row.n_failed for row in compared.synthetic] == [1, 1, 2]
     assert compared.judged.n == N_KEPT
     assert NOTICE in compared.to_text()
+
+
+def test_a_network_of_pictures_is_judged_on_pages_of_kept_records(source, table, monkeypatch):
+    made, shown, tiny = compare.make_page, [], replace(SEEN, width_px=96, height_px=64)
+
+    def page_of(one, **options):
+        shown.append(one.name)
+        return made(one, **{**options, "kind": "render"})
+
+    monkeypatch.setattr(compare, "make_page", page_of)
+    monkeypatch.setattr(compare, "picture_input", functools.partial(picture_input, frame=tiny))
+    labels = read_labels(table)
+    network = PictureNet(backbone=TINY_BACKBONE)
+    judged = compare.compare_pictures(network, source, source, labels, pages=2, seed=1)
+    assert judged.n == 2
+    assert [labels[name].validation for name in shown] == [False, False, True, True]
 
 
 # --- classify -------------------------------------------------------------------------------------
