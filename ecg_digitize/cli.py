@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ecg_digitize import __version__
-from ecg_digitize.commands import comparing, judging, making, using
+from ecg_digitize.commands import comparing, diagnosing, judging, making, using
 from ecg_digitize.commands.shared import UNUSABLE
 from ecg_digitize.environment import set_environment
 from ecg_digitize.errors import EcgDigitizeError
@@ -23,6 +23,7 @@ from ecg_digitize.systems.registry import TRAINABLE
 PRESETS: Final = ("quick", "fast", "best", "ensemble")
 STAGES: Final = ("stage0", "stage1", "stage2", "refine")
 TRAINED: Final = (*STAGES, "strips", "names", "text")  # each by itself
+SHIPPED: Final = (*TRAINED, "diagnose")
 FED: Final = STAGES[:2]  # whose training samples are a page each
 PRESET_HELP: Final = (
     "quick: no refinement; fast: each network looks once; best: from several sides (default); "
@@ -35,7 +36,7 @@ FORMAT_HELP: Final = (
     "csv (default: with times, and a side file), csv-plain, parquet, wfdb, edf, dicom, fhir; "
     "commas join"
 )
-USING: Final = ("digitize", "serve", "digitize-many", "submit", "bench", "weights")
+USING: Final = ("digitize", "serve", "digitize-many", "classify", "submit", "bench", "weights")
 EXAMPLES: Final = {
     "digitize": """examples:
   ecg-digitize digitize --sample -o out           try it; then open out/report.html
@@ -57,6 +58,9 @@ exit codes: 0 ended by Ctrl-C, 2 unusable arguments, or the port is taken""",
 
 exit codes: 0 all done, 2 unusable arguments, 3 some pages failed, 130 and 143 stopped""",
 }
+CLASSIFIED_HELP: Final = "pictures, PDFs, folders of them, and csv files that digitize wrote"
+TRAINED_HELP: Final = "folder of trainings of published systems, each in a folder of its name"
+LABELS_HELP: Final = "what is known of the records, for diagnoses"
 MEASURE_HELP: Final = "research figures, not for diagnosis (extra: measures)"
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
@@ -180,6 +184,13 @@ def _add_using(command: Command) -> None:
     _add_model_options(add)
 
     add = command(
+        "classify", diagnosing.classify, "classes that pages suggest, for research only"
+    ).add_argument
+    add("paths", nargs="+", type=Path, metavar="PATH", help=CLASSIFIED_HELP)
+    add("-o", "--out", type=Path, required=True, metavar="DIR", help="for classify.csv")
+    _add_model_options(add)
+
+    add = command(
         "evaluate", judging.evaluate, "score the weights on pictures with true signals"
     ).add_argument
     add("paired_csv", type=Path, help="columns image, fs, kind, truth or reference")
@@ -235,10 +246,10 @@ def _add_using(command: Command) -> None:
         default=20,
         help="of each kind or folder; records for resampling, crops for overlap (default: 20)",
     )
-    help_text = "tables of real pictures, as for evaluate: one for geometry, some for systems"
+    help_text = "tables of real pictures, as for evaluate: for geometry, diagnoses and systems"
     add("--paired", type=Path, nargs="+", metavar="CSV", help=help_text)
-    help_text = "folder of trainings of published systems, each in a folder of its name"
-    add("--trained", type=Path, metavar="DIR", help=help_text)
+    add("--labels", type=Path, metavar="CSV", help=LABELS_HELP)
+    add("--trained", type=Path, metavar="DIR", help=TRAINED_HELP)
     _add_json(add)
     add("--printed", type=Path, metavar="CSV", help="what a person sees on sheets, for sheets")
     add("--pictures", type=Path, metavar="DIR", help="where those sheets are")
@@ -268,12 +279,25 @@ def _add_making(command: Command) -> None:
     add("--contact-sheet", type=Path, metavar="PNG", help="draw the first 48 on one sheet")
     add("--samples", type=Path, metavar="DIR", help="make the shipped samples again, there")
 
+    add = command(
+        "print-and-read",
+        diagnosing.print_and_read,
+        "print labelled records and digitize the pages, to train on; goes on if ended",
+    ).add_argument
+    add("-o", "--out", type=Path, required=True, metavar="NPZ", help="what was read")
+    add("--source", required=True, metavar="SPEC", help=SOURCE_HELP)
+    add("--labels", type=Path, required=True, metavar="CSV", help=LABELS_HELP)
+    add("--pages", type=_count, default=2000, help="default: 2000")
+    add("--seed", type=int, default=61, help="family of pages (default: 61)")
+    _add_model_options(add)
+
     add = command("train", making.train, "train one stage; resumes what lies in --out").add_argument
     add("stage", choices=(*TRAINED, *TRAINABLE))
     _add_training(add, initial="weights of an earlier training, safetensors")
     _add_network(add)
     add("--loss", help="of stage 2, e.g. mask; a wrong name lists all (default: the one shipped)")
-    add("--labels", type=Path, metavar="CSV", help="what is known of the records, for diagnoses")
+    add("--labels", type=Path, metavar="CSV", help=LABELS_HELP)
+    add("--digitized", type=Path, metavar="NPZ", help="what print-and-read kept, for diagnoses")
     add("--recipe", choices=("own", "published"), default="own", help="of stage 2 (default: own)")
     add("--batch", type=_count, help="default: as the recipe, 4")
     add("--learning-rate", type=_positive, help="default: as the recipe; 0.001 in its own")
@@ -291,7 +315,7 @@ def _add_making(command: Command) -> None:
     add = command(
         "export", making.export, "put trained weights into weights/ and the manifest"
     ).add_argument
-    add("stage", choices=TRAINED)
+    add("stage", choices=SHIPPED)
     add("trained", type=Path, help="checkpoint.pt or safetensors of a training")
     add(
         "--average-with",
@@ -304,6 +328,8 @@ def _add_making(command: Command) -> None:
     add("--minutes", type=_positive, required=True, help="provenance: training time")
     add("--command", dest="provenance_command", required=True, help="provenance: command line")
     add("--data", required=True, help="provenance: signals it was trained on")
+    add("--source", metavar="SPEC", help="training signals, for the thresholds of diagnose")
+    add("--labels", type=Path, metavar="CSV", help=LABELS_HELP)
     add("--metric", type=_metric, action="append", default=[], metavar="NAME=VALUE")
     _add_network(add)
     add("--beside", action="store_true", help="ship the member of stage 2 beside what there is")

@@ -4,8 +4,12 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from ecg_digitize.commands import diagnosing
 from ecg_digitize.commands.shared import DONE, bar, models_of, write_json
 from ecg_digitize.errors import InputError
+
+OF_REAL_PICTURES: Final = ("diagnoses", "geometry", "systems")
+"""Subjects that take tables of real pictures."""
 
 
 def compare(arguments: argparse.Namespace) -> int:
@@ -13,8 +17,9 @@ def compare(arguments: argparse.Namespace) -> int:
     subject = arguments.subject
     if subject != "severity" and (arguments.kind or arguments.picture is not None):
         raise InputError(f"--kind, --picture: expected with severity, but got {subject}")
-    if subject not in ("geometry", "systems") and arguments.paired is not None:
-        raise InputError(f"--paired: expected with geometry or systems, but got {subject}")
+    if subject not in OF_REAL_PICTURES and arguments.paired is not None:
+        subjects = ", ".join(OF_REAL_PICTURES)
+        raise InputError(f"--paired: expected with one of {subjects}, but got {subject}")
     return SUBJECTS[subject](arguments)
 
 
@@ -47,7 +52,7 @@ def _geometry(arguments: argparse.Namespace) -> int:
     if arguments.paired is None:
         return _on_pages(arguments)
     if len(arguments.paired) > 1:
-        raise InputError("--paired: expected one table with geometry, or some with systems")
+        raise InputError("--paired: geometry takes one table")
     models, (paired,) = models_of(arguments), arguments.paired
     with bar(len(read_pairs(paired))) as step:
         table = compare_geometry_of(paired, models, progress=step)
@@ -162,6 +167,7 @@ def _severity(arguments: argparse.Namespace) -> int:
 
 SUBJECTS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "decoders": _on_pages,
+    "diagnoses": diagnosing.compare,
     "geometry": _geometry,
     "looks": _on_pages,
     "overlap": _overlap,

@@ -91,6 +91,7 @@ def train(arguments: argparse.Namespace) -> int:
         loss=loss,
         width_px=recipe.width_px,
         labels=arguments.labels,
+        digitized=arguments.digitized,
     )
     path = arguments.out / f"{stage}.safetensors"
     save_half(network, path, figures=figures)
@@ -159,9 +160,12 @@ def _say_how_to_ship(
 
 def export(arguments: argparse.Namespace) -> int:
     """Put trained weights where they ship from."""
+    from ecg_digitize.commands import diagnosing
     from ecg_digitize.training import export as exporting
     from ecg_digitize.training.run import architecture_of
 
+    if arguments.stage == "diagnose":
+        return diagnosing.ship(arguments)
     if arguments.beside and (arguments.stage != "stage2" or arguments.member is None):
         raise InputError("--beside: expected stage2 and a --member, which ships beside it")
     entry = exporting.export(

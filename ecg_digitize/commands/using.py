@@ -178,12 +178,14 @@ def digitize_many(arguments: argparse.Namespace) -> int:
 
 def weights(arguments: argparse.Namespace) -> int:
     """Check every weight file against the manifest."""
-    from ecg_digitize.weights import verify_all
+    from ecg_digitize.diagnoses.classify import NETWORKS
+    from ecg_digitize.weights import network_classes, verify_all
 
-    table = verify_all(weights_dir=arguments.weights)
+    known = {**network_classes(), **NETWORKS}
+    table = verify_all(weights_dir=arguments.weights, networks=known)
     for status in table:
         verdict = "ok" if status.ok else "BAD"
-        print(f"{status.stage:<8}{status.file:<24}{status.bytes:>10}  {verdict:<4}{status.why}")
+        print(f"{status.stage:<10}{status.file:<24}{status.bytes:>10}  {verdict:<4}{status.why}")
     if not table:
         raise InputError("weights_manifest.json lists no files; train and export the stages first")
     return DONE if all(status.ok for status in table) else UNUSABLE

@@ -144,6 +144,13 @@ class JoinedSource:
         """Return the number of all records."""
         return self._ends[-1]
 
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """What the records are called; "" where they have no names. Without end there are none."""
+        ends = [source for source in self.sources if len(source) < UNLIMITED]
+        named = (getattr(source, "ids", ("",) * len(source)) for source in ends)
+        return tuple(itertools.chain.from_iterable(named))
+
     def get(self, index: int) -> Float32:
         """Return record `index` of all, (8, 5000) float32 mV."""
         which = bisect.bisect_right(self._ends, index)

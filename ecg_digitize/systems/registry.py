@@ -41,13 +41,30 @@ SYSTEMS: Final[tuple[System, ...]] = (
     System("classical", "ecg_digitize.systems.classical"),
     System("regression", "ecg_digitize.systems.regression", Architecture("RegressionNet", {})),
     System(
-        "resunet", "ecg_digitize.systems.resunet", Architecture("ResUNet", {}), needs=("stage0",)
+        "resunet",
+        "ecg_digitize.systems.resunet",
+        Architecture("ResUNet", {}),
+        needs=("stage0",),
+        has_masks=True,
+        published="F1 of masks 0.89; 5.33 dB on its own pages, 2.20 dB on hidden ones",
     ),
     System(
         "overlap",
         "ecg_digitize.systems.overlap",
         Architecture("OverlapNet", {}),
         needs=("stage0", "stage1"),
+    ),
+    System(
+        "diagnose-signals",
+        "ecg_digitize.diagnoses.signals",
+        Architecture("SignalNet", {}),
+        reads_pages=False,
+    ),
+    System(
+        "diagnose-pictures",
+        "ecg_digitize.diagnoses.pictures",
+        Architecture("PictureNet", {"backbone": "tf_efficientnet_lite0"}),
+        reads_pages=False,
     ),
 )
 """In the order of the table."""

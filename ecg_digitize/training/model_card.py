@@ -24,6 +24,7 @@ TASKS: Final = {
     "strips": "marks the trace of one row of a sheet of any layout",
     "names": "reads the lead names of sheets of any layout",
     "text": "reads the speed and the gain that a sheet tells in words",
+    "diagnose": "names classes that signals suggest, for `classify`: research only",
 }
 """What each stage's network does, in the order of the pipeline."""
 
@@ -160,7 +161,8 @@ def model_card(entries: Sequence[ManifestEntry], evaluations: Sequence[Evaluatio
         "# Model card",
         "This page is made by `ecg-digitize model-card`. Do not edit it by hand.",
         "## Model details",
-        "The networks read a page one after the other. `names` and `text` are for other sheets.",
+        "The networks read a page one after the other. `names` and `text` are for other sheets. "
+        "`diagnose` reads none:\nit looks at signals.",
         *map(_details, shipped),
         _INTENDED,
         _training_data(shipped),

@@ -157,6 +157,7 @@ def train_stage(
     loss: str | None = None,
     width_px: int | None = None,
     labels: Path | None = None,
+    digitized: Path | None = None,
 ) -> tuple[nn.Module, dict[str, float]]:
     """Train a network.
 
@@ -170,6 +171,7 @@ def train_stage(
         loss: For stage 2, a key of MIXTURES; None is what ships.
         width_px: For stage 2, columns of a sample; None is what ships.
         labels: Table of what is known of the records, for scripts whose `Samples` take it.
+        digitized: Records as they were read from pages, for diagnose-signals.
 
     Returns:
         The network in evaluation mode and the figures of the run.
@@ -191,7 +193,9 @@ def train_stage(
         raise InputError(f"{stage}: {architecture.name} has no encoder; leave --encoder out")
     torch.manual_seed(options.seed)
     network = start_from(architecture, encoder=encoder, initial=initial)
-    more: dict[str, Any] = {"width_px": width_px, "labels": labels}
+    if digitized is not None and (labels is None or stage != "diagnose-signals"):
+        raise InputError(f"{stage}: --digitized is of diagnose-signals alone, beside --labels")
+    more: dict[str, Any] = {"width_px": width_px, "labels": labels, "digitized": digitized}
     more = {name: value for name, value in more.items() if value is not None}
     samples = script.Samples(source, options.seed, **more)
     return network, train(network, loss_of, samples, options)

@@ -1,0 +1,193 @@
+"""The commands of diagnoses, for research only: `classify`, and those that train and judge it."""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ecg_digitize.commands.shared import DONE, PAGES_FAILED, bar, models_of
+from ecg_digitize.errors import InputError
+
+if TYPE_CHECKING:
+    from ecg_digitize.types import Recording
+
+SIGNALS: Final = "diagnose-signals"
+PICTURES: Final = "diagnose-pictures"
+
+
+def classify(arguments: argparse.Namespace) -> int:
+    """Write the classes that pages suggest, with the notice that this is research only."""
+    from ecg_digitize.diagnoses import classify as classifying
+    from ecg_digitize.failures import attempt
+    from ecg_digitize.types import Failure
+
+    network = classifying.load_classifier(arguments.weights)
+    pages = list(_pages(arguments))
+    found: list[tuple[str, classifying.Classified]] = []
+
+    def look(read: Callable[[], "Recording"]) -> tuple["Recording", classifying.Classified]:
+        recording = read()
+        return recording, classifying.classify(recording, network)
+
+    print(classifying.unknowable_text(), file=sys.stderr)
+    for name, read in pages:
+        result = attempt(partial(look, read), name)
+        if isinstance(result, Failure):
+            print(f"failed  {name}: {result.error} ({result.stage})", file=sys.stderr)
+            continue
+        recording, classified = result
+        found.append((name, classified))
+        print(f"{recording.verdict:<7} {name}: {classified.to_line()}")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    classifying.write_classes(arguments.out / classifying.CSV_NAME, found)
+    return DONE if len(found) == len(pages) else PAGES_FAILED
+
+
+def _pages(arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[], "Recording"]]]:
+    """Yield the name of each page, and what reads it."""
+    from ecg_digitize.batch import find_pages
+    from ecg_digitize.formats.csv import read_csv
+    from ecg_digitize.inputs import PageRef, read_page
+    from ecg_digitize.pipeline import digitize_page
+
+    tables = [path for path in arguments.paths if path.suffix.lower() == ".csv"]
+    others = [path for path in arguments.paths if path not in tables]
+    for path in tables:
+        yield str(path), partial(read_csv, path)
+    if not others:
+        return
+    pictures = find_pages(others, out=arguments.out).pictures
+    models = models_of(arguments)
+
+    def digitized(page: PageRef) -> "Recording":
+        return digitize_page(read_page(page), models).recording
+
+    for picture in pictures:
+        yield picture.page.label, partial(digitized, picture.page)
+
+
+def print_and_read(arguments: argparse.Namespace) -> int:
+    """Print records, digitize the pages, and keep what was read to train on."""
+    from ecg_digitize.diagnoses import printed
+    from ecg_digitize.diagnoses.classes import read_labels
+    from ecg_digitize.diagnoses.records import records_of
+    from ecg_digitize.synth.signals import open_source
+
+    source = open_source(arguments.source)
+    records = records_of(source, read_labels(arguments.labels), validation=False)
+    models = models_of(arguments)
+    with bar(arguments.pages) as step:
+        readings = printed.print_and_read(
+            arguments.out,
+            source,
+            records,
+            models,
+            pages=arguments.pages,
+            seed=arguments.seed,
+            progress=step,
+        )
+    n_read = sum(bool(name) for name in readings.ids)
+    print(f"{arguments.out}: {n_read} of {len(readings.ids)} pages were read", file=sys.stderr)
+    return DONE
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Judge the network that ships, or those that were trained."""
+    from ecg_digitize.diagnoses import compare as comparing
+    from ecg_digitize.diagnoses.classes import read_labels
+    from ecg_digitize.diagnoses.classify import load_classifier
+    from ecg_digitize.diagnoses.ship import with_thresholds
+    from ecg_digitize.synth.signals import open_source
+    from ecg_digitize.training.pairs import read_pairs
+
+    if arguments.labels is None:
+        raise InputError("compare diagnoses: expected --labels CSV and --source bank:FILE.npz")
+    labels = read_labels(arguments.labels)
+    kept = open_source(arguments.source, validation=True)
+    pairs = tuple(pair for table in arguments.paired or () for pair in read_pairs(table))
+    pictures = None if arguments.trained is None else _trained_file(arguments.trained, PICTURES)
+    signals = None if arguments.trained is None else _trained_file(arguments.trained, SIGNALS)
+    if arguments.trained is not None and not (signals or pictures):
+        raise InputError(
+            f"{arguments.trained}: expected {SIGNALS}/{SIGNALS}.safetensors or that of "
+            f"{PICTURES}, but there is neither; train one"
+        )
+    if signals or not pictures:
+        network = (
+            load_classifier(arguments.weights)
+            if signals is None
+            else with_thresholds(signals, open_source(arguments.source), labels)
+        )
+        models = models_of(arguments)
+        with bar(comparing.n_pages(arguments.pages, pairs, labels)) as step:
+            table = comparing.compare_diagnoses(
+                network,
+                kept,
+                labels,
+                models,
+                pages=arguments.pages,
+                seed=arguments.seed,
+                pairs=pairs,
+                progress=step,
+            )
+        print(table.to_text(), end="")
+    if pictures:
+        _compare_pictures(arguments, pictures)
+    return DONE
+
+
+def _compare_pictures(arguments: argparse.Namespace, trained: Path) -> None:
+    from ecg_digitize.diagnoses.classes import read_labels
+    from ecg_digitize.diagnoses.compare import compare_pictures
+    from ecg_digitize.synth.dataset import KINDS
+    from ecg_digitize.synth.signals import open_source
+    from ecg_digitize.training.run import PUBLISHED, load_trained, network_of
+
+    network = network_of(PUBLISHED[PICTURES])
+    load_trained(network, trained, PUBLISHED[PICTURES])
+    pages = arguments.pages * len(KINDS)
+    with bar(2 * pages) as step:
+        judged = compare_pictures(
+            network,
+            open_source(arguments.source),
+            open_source(arguments.source, validation=True),
+            read_labels(arguments.labels),
+            pages=pages,
+            seed=arguments.seed,
+            progress=step,
+        )
+    print(f"\npictures, synthetic pages of records kept for judging\n{judged.to_text()}", end="")
+
+
+def _trained_file(folder: Path, name: str) -> Path | None:
+    path = folder / name / f"{name}.safetensors"
+    return path if path.is_file() else None
+
+
+def ship(arguments: argparse.Namespace) -> int:
+    """Put a trained network of signals, with its thresholds, where it ships from."""
+    from ecg_digitize.diagnoses import ship as shipping
+    from ecg_digitize.diagnoses.classes import read_labels
+    from ecg_digitize.synth.signals import open_source
+    from ecg_digitize.training.export import provenance_now
+
+    if arguments.source is None or arguments.labels is None:
+        raise InputError("export diagnose: its thresholds need --source SPEC and --labels CSV")
+    network = shipping.with_thresholds(
+        arguments.trained, open_source(arguments.source), read_labels(arguments.labels)
+    )
+    entry = shipping.ship(
+        network,
+        provenance=provenance_now(
+            command=arguments.provenance_command,
+            data=arguments.data,
+            minutes=arguments.minutes,
+            metrics=dict(arguments.metric),
+        ),
+        weights_dir=arguments.weights,
+        manifest=arguments.manifest,
+    )
+    print(f"{entry.file}: {entry.bytes} bytes, SHA-256 {entry.sha256}")
+    return DONE

@@ -1,0 +1,1 @@
+"""Classes from the rectified picture: ``net`` has the network, ``training`` what it is shown."""

@@ -1,0 +1,1 @@
+"""Classes from signals: ``net`` has the network, ``training`` what it is shown."""

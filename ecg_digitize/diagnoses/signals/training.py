@@ -1,0 +1,67 @@
+"""Train the network of signals: records as their pages show them, with what digitizing leaves."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecg_digitize.diagnoses.classes import read_labels
+from ecg_digitize.diagnoses.imitate import digitized, printed_as
+from ecg_digitize.diagnoses.inputs import at_input_rate, stacked
+from ecg_digitize.diagnoses.printed import Readings, read_readings
+from ecg_digitize.diagnoses.records import Record, records_of, shares_of, twelve_of
+from ecg_digitize.errors import InputError
+from ecg_digitize.frames import TRACE_FS_HZ
+from ecg_digitize.synth.signals import SignalSource
+from ecg_digitize.training.loop import Sample
+from ecg_digitize.types import Float64
+
+FROM_PAGES: Final = 0.4
+"""Share of the samples that were read from pages, for records of which there are such."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Index -> training samples (picklable, run in workers)."""
+
+    source: SignalSource
+    seed: int
+    labels: Path | None = None
+    digitized: Path | None = None  # see ``printed.print_and_read``
+
+    @cached_property
+    def _records(self) -> tuple[Record, ...]:
+        if self.labels is None:
+            raise InputError("diagnoses: expected the table of what is known in --labels CSV")
+        return records_of(self.source, read_labels(self.labels), validation=False)
+
+    @cached_property
+    def _shares(self) -> Float64:
+        return shares_of(self._records)
+
+    @cached_property
+    def _readings(self) -> Readings | None:
+        return None if self.digitized is None else read_readings(self.digitized)
+
+    def __call__(self, index: int) -> list[Sample]:
+        """Return one sample: signals (24, 1000) float32, see ``inputs.input_of``; targets (10,)."""
+        rng = np.random.default_rng([self.seed, index, 23])
+        record = self._records[int(rng.choice(len(self._records), p=self._shares))]
+        read = () if self._readings is None else self._readings.of(record.id)
+        if len(read) and rng.random() < FROM_PAGES:
+            leads_mv = digitized(read[int(rng.integers(len(read)))], rng)
+        else:
+            whole_mv = twelve_of(self.source, record).astype(np.float64)
+            leads_mv = digitized(at_input_rate(whole_mv, fs_hz=TRACE_FS_HZ), rng)
+            leads_mv = printed_as(leads_mv, rng)
+        return [{"signals": stacked(leads_mv), "targets": record.targets}]
+
+
+def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Return the mean binary cross-entropy of a batch."""
+    logits = network(batch["signals"]).float()
+    return F.binary_cross_entropy_with_logits(logits, batch["targets"])
