@@ -41,6 +41,15 @@ MINUTES = "takes minutes or hours; tests/training and unit/test_bench.py run sho
 FIGURES = "takes minutes, and a file with signals; tests/training/test_compare.py runs shorter ones"
 SET_UP = 'python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e ".[dev]" && '
 RECORDS = "--source wfdb:records500"
+BANK = "--source bank:bank.npz"
+LABELLED = f"{BANK} --labels labels.csv"
+EXPORT = "ecg-digitize export stage2"
+BIG = (
+    "--weights big --manifest big/weights_manifest.json --minutes 900 "
+    '--command "..." --data "PTB-XL"'
+)
+MEMBERS = "needs networks that a large GPU trains; unit/test_members.py runs small ones"
+DIAGNOSES = "needs records with labels, and minutes; unit/test_diagnoses.py runs it on made ones"
 NOT_RUN = {
     # README.md
     f"{SET_UP}.venv/bin/python build_kernel.py --smoke tests/samples": "test_smoke.py does",
@@ -79,6 +88,31 @@ NOT_RUN = {
     "--workers 14": MINUTES,
     'python -c "import timm, safetensors.torch as s; s.save_file(timm.create_model('
     "'tf_efficientnet_lite0', pretrained=True).state_dict(), 'lite0.safetensors')\"": "downloads",
+    # docs/ensemble.md
+    "ecg-digitize train stage2 --member whole-b7 --recipe published --encoder b7.safetensors "
+    f"{RECORDS} --minutes 2000 --workers 14 --out runs/whole-b7": MINUTES,
+    'python -c "import timm, safetensors.torch as s; s.save_file(timm.create_model('
+    "'tf_efficientnet_b7', pretrained=True).state_dict(), 'b7.safetensors')\"": "downloads",
+    f"{EXPORT} runs/whole-b7/stage2.safetensors --member whole-b7 {BIG}": MEMBERS,
+    f"{EXPORT} runs/whole-v2l/stage2.safetensors --member whole-v2l --beside {BIG}": MEMBERS,
+    "ecg-digitize digitize scans/ -o out --weights big --preset ensemble": MEMBERS,
+    "ecg-digitize bench --members": "takes a minute; training/test_member_cost.py runs one",
+    # docs/systems.md and docs/diagnoses.md
+    "ecg-digitize compare systems --paired photos.csv paired.csv --pages 25 --trained runs "
+    f"{BANK}": "takes an hour; training/test_compare_systems.py",
+    f"ecg-digitize train regression {BANK} --minutes 30 --batch 8 --learning-rate 2e-3 "
+    "--out runs/regression": MINUTES,
+    f"ecg-digitize train resunet {BANK} --minutes 55 --batch 4 --out runs/resunet": MINUTES,
+    f"ecg-digitize train overlap {BANK} --minutes 25 --batch 8 --learning-rate 2e-3 "
+    "--out runs/overlap": MINUTES,
+    "ecg-digitize train stage2 --member series-shared --initial weights/strips.safetensors "
+    f"{BANK} --minutes 25 --learning-rate 4e-4 --out runs/series-shared": MINUTES,
+    f"ecg-digitize compare diagnoses {LABELLED} --paired photos.csv --pages 20": DIAGNOSES,
+    f"ecg-digitize print-and-read -o read.npz {LABELLED} --pages 2400 --preset fast": DIAGNOSES,
+    f"ecg-digitize train diagnose-signals {LABELLED} --digitized read.npz --minutes 40 "
+    "--batch 64 --learning-rate 3e-3 --workers 0 --out runs/diagnose-signals": DIAGNOSES,
+    f"ecg-digitize train diagnose-pictures {LABELLED} --encoder lite0.safetensors --minutes 60 "
+    "--batch 8 --out runs/diagnose-pictures": DIAGNOSES,
     # .github/CONTRIBUTING.md
     "ecg-digitize synth --kind NAME --contact-sheet sheet.png": "NAME stands for a kind",
     "python tests/test_example_notebook.py": "writes here; test_example_notebook.py runs it",

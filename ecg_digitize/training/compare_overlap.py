@@ -209,14 +209,19 @@ def _overlap(line: Float64, other: Float64) -> bool:
 
 
 def _iou(true_mm: Float64, read_mm: Float64) -> float:
-    """Return intersection over union of two lines drawn STROKE_MM wide."""
+    """Return intersection over union of two lines, drawn STROKE_MM wide as a pen does.
+
+    The mask has the resolution of the rect frame across, both ways: a steep stroke is as wide as a
+    level one. Values are those of the rect frame's columns.
+    """
+    px_per_mm = RECT.px_per_mm_xy[0]
     low_mm = min(true_mm.min(), read_mm.min()) - 1.0
-    height = round((max(true_mm.max(), read_mm.max()) + 1.0 - low_mm) * RECT.px_per_mm_xy[1])
+    height = round((max(true_mm.max(), read_mm.max()) + 1.0 - low_mm) * px_per_mm)
 
     def drawn(y_mm: Float64) -> Mask:
-        points = np.column_stack([np.arange(len(y_mm)), (y_mm - low_mm) * RECT.px_per_mm_xy[1]])
+        points = np.column_stack([np.arange(len(y_mm)), (y_mm - low_mm) * px_per_mm])
         mask = np.zeros((height, len(y_mm)), np.uint8)
-        thick_px = round(STROKE_MM * RECT.px_per_mm_xy[1])
+        thick_px = round(STROKE_MM * px_per_mm)
         cv2.polylines(mask, [np.rint(points).astype(np.int32)], False, 1, thick_px)
         return np.asarray(mask > 0, np.bool_)
 
