@@ -1,6 +1,8 @@
 """Train the strip network: strips of sheets of all layouts -> the line of the row in the middle."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Final
 
 import numpy as np
@@ -20,6 +22,11 @@ BEFORE_MM: Final = 12.0
 """How far before the first lead a crop may begin."""
 STRIPS_A_SHEET: Final = 4
 ROW_SIGMA_MM: Final = 0.5  # what the search for baselines may leave
+CROSSED: Final = 0.8
+"""Share of the sheets whose strips are cut where lines of two rows touch, if they do anywhere. Such
+places are rare, and they are where a row is taken for its neighbour."""
+TOUCH_MM: Final = 0.5  # lines that are nearer to each other touch
+_STEP_MM: Final = 0.25
 
 
 @dataclass(frozen=True)
@@ -74,22 +81,47 @@ class Samples:
         """Return STRIPS_A_SHEET samples: image (3, STRIP_PX, w) uint8, y_px and seams (1, w)."""
         rng = np.random.default_rng([self.seed, index, 2])
         sheet = make_sheet(self.source, seed=self.seed, index=index)
-        lines = sheet.sheet.lines_mm
-        rows = rng.permutation(len(lines))[:STRIPS_A_SHEET]
+        lines_mm = sheet.sheet.lines_mm
+        touches = touches_mm(lines_mm) if rng.random() < CROSSED else []
+        crossed = [row for row, places in enumerate(touches) if len(places)]
+        rows = rng.permutation(crossed or len(lines_mm))[:STRIPS_A_SHEET]
+        width_mm = CROP_PX / RECT.px_per_mm_xy[0]
         samples: list[Sample] = []
         for row in rows:
-            begin_mm, end_mm = lines[row][0][0, 0], lines[row][-1][-1, 0]
-            last_mm = max(begin_mm, end_mm - 0.7 * CROP_PX / RECT.px_per_mm_xy[0])
+            begin_mm, end_mm = lines_mm[row][0][0, 0], lines_mm[row][-1][-1, 0]
+            last_mm = max(begin_mm, end_mm - 0.7 * width_mm)
+            x0_mm = rng.uniform(begin_mm - BEFORE_MM, last_mm)
+            if crossed:
+                x0_mm = rng.choice(touches[row]) - rng.uniform(0.1, 0.9) * width_mm
             strip = strip_of(
-                sheet,
-                row=int(row),
-                x0_mm=float(rng.uniform(begin_mm - BEFORE_MM, last_mm)),
-                width_px=CROP_PX,
-                off_mm=_error_mm(rng),
+                sheet, row=int(row), x0_mm=float(x0_mm), width_px=CROP_PX, off_mm=_error_mm(rng)
             )
             image = np.ascontiguousarray(strip.image.transpose(2, 0, 1))
             samples.append({"image": image, "y_px": strip.y_px, "seams": strip.seams})
         return samples
+
+
+def touches_mm(lines_mm: Sequence[Sequence[Float64]]) -> list[Float64]:
+    """Say where lines of two rows touch or cross.
+
+    Args:
+        lines_mm: A row each, from the top: (n, 2) sheet xy of each of its leads.
+
+    Returns:
+        A row each: (n,) sheet x of such places.
+    """
+    ends_mm = [(row[0][0, 0], row[-1][-1, 0]) for row in lines_mm]
+    x_mm = np.arange(min(ends_mm)[0], max(end for _, end in ends_mm), _STEP_MM)
+    y_mm = np.full((len(lines_mm), len(x_mm)), np.nan)
+    for row, leads in enumerate(lines_mm):
+        for line in leads:
+            on_line = (x_mm >= line[0, 0]) & (x_mm <= line[-1, 0])
+            y_mm[row, on_line] = np.interp(x_mm[on_line], line[:, 0], line[:, 1])
+    touched = np.zeros(y_mm.shape, np.bool_)
+    for upper, lower in combinations(range(len(lines_mm)), 2):
+        meet = y_mm[upper] > y_mm[lower] - TOUCH_MM  # NaN is not
+        touched[[upper, lower]] |= meet
+    return [x_mm[places] for places in touched]
 
 
 def _error_mm(rng: np.random.Generator) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from ecg_digitize.stage2.decode import decode, true_trace_map
 from ecg_digitize.stage2.strip import STRIP_PX, StripNet, start_as_whole
 from ecg_digitize.stage2.whole import WholeNet
 from ecg_digitize.training.run import start_from
+from ecg_digitize.training.strips import touches_mm
 from ecg_digitize.types import Trace
 
 TINY = {"backbone": "test_efficientnet", "decoder": (8, 8, 8), "detail": 4}
@@ -78,3 +79,18 @@ def test_a_strip_longer_than_its_leads_is_compared_with_them() -> None:
     found = with_strips(Trace(y_px, np.ones(shape, np.float32), layout))
     assert found.layout.rows[2].leads == ("V1",)
     assert found.y_px.shape == shape
+
+
+def test_lines_of_two_rows_touch_where_one_reaches_the_other():
+    x_mm = np.arange(0, 100, 0.1)
+    upper, lower, lowest = (np.column_stack([x_mm, np.full_like(x_mm, y)]) for y in (20, 35, 60))
+    upper[300:320, 1] = 40  # a deep wave
+    left, right = lower[:600], lower[700:]  # a gap, where nothing is
+    lowest[650, 1] = 30
+
+    above, middle, below = touches_mm([[upper], [left, right], [lowest]])
+
+    for touched in (above, middle):
+        assert 29.8 < touched.min() < 30.2
+        assert 31.7 < touched.max() < 32.1
+    assert not len(below)
