@@ -13,7 +13,8 @@ class StageError(EcgDigitizeError):
     """A page cannot be carried through one stage.
 
     Attributes:
-        stage: Name of the stage that gave up: "stage0", "stage1", "stage2" or "signals".
+        stage: Name of what gave up: "stage0", "stage1", "stage2", "signals", "classify", or a
+            system of ``systems.registry``.
     """
 
     def __init__(self, stage: str, message: str) -> None:

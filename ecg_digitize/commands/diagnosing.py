@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ecg_digitize.commands.shared import DONE, PAGES_FAILED, bar, models_of
-from ecg_digitize.errors import InputError
+from ecg_digitize.errors import InputError, StageError
 
 if TYPE_CHECKING:
     from ecg_digitize.types import Recording
@@ -25,11 +25,15 @@ def classify(arguments: argparse.Namespace) -> int:
 
     network = classifying.load_classifier(arguments.weights)
     pages = list(_pages(arguments))
+    arguments.out.mkdir(parents=True, exist_ok=True)
     found: list[tuple[str, classifying.Classified]] = []
 
     def look(read: Callable[[], "Recording"]) -> tuple["Recording", classifying.Classified]:
-        recording = read()
-        return recording, classifying.classify(recording, network)
+        try:
+            recording = read()
+            return recording, classifying.classify(recording, network)
+        except InputError as error:  # of one csv, or of a page that shows nothing
+            raise StageError("classify", str(error)) from error
 
     print(classifying.unknowable_text(), file=sys.stderr)
     for name, read in pages:
@@ -40,7 +44,6 @@ def classify(arguments: argparse.Namespace) -> int:
         recording, classified = result
         found.append((name, classified))
         print(f"{recording.verdict:<7} {name}: {classified.to_line()}")
-    arguments.out.mkdir(parents=True, exist_ok=True)
     classifying.write_classes(arguments.out / classifying.CSV_NAME, found)
     return DONE if len(found) == len(pages) else PAGES_FAILED
 

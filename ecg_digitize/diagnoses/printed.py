@@ -10,11 +10,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ecg_digitize.diagnoses.inputs import FS_HZ, at_input_rate
+from ecg_digitize.diagnoses.inputs import N_SAMPLES, at_input_rate
 from ecg_digitize.diagnoses.records import OneRecord, Record
 from ecg_digitize.errors import InputError
 from ecg_digitize.failures import attempt
 from ecg_digitize.files import replacing
+from ecg_digitize.layout import LEADS
 from ecg_digitize.models import Models
 from ecg_digitize.pipeline import digitize_page
 from ecg_digitize.synth.dataset import make_page
@@ -74,7 +75,7 @@ def print_and_read(
 ) -> Readings:
     """Print records in a random order, each on a page of any kind, and read the pages.
 
-    What an earlier call left in the file is taken as done, if it had the same seed and records.
+    What an earlier call left in the file is taken as done.
 
     Args:
         path: The npz file.
@@ -86,18 +87,23 @@ def print_and_read(
         progress: Called after each page.
 
     Raises:
-        InputError: The file holds something else.
+        InputError: The file holds something else, or pages of another seed or other records.
     """
     known = read_readings(path) if path.is_file() else None
     ids = [] if known is None else list(known.ids)
     leads_mv = [] if known is None else list(known.leads_mv)
     for page in range(pages):
+        order = np.random.default_rng([seed, page // len(records)]).permutation(len(records))
+        record = records[int(order[page % len(records)])]
+        if page < len(ids) and ids[page] not in ("", record.id):
+            raise InputError(
+                f"{path}: expected record {record.id} on page {page}, but it holds {ids[page]}, so "
+                "it was made with another seed or of other records; name another file"
+            )
         if page >= len(ids):
-            order = np.random.default_rng([seed, page // len(records)]).permutation(len(records))
-            record = records[int(order[page % len(records)])]
             read_mv = _read(source, record, models, seed=seed, page=page)
             ids.append("" if read_mv is None else record.id)
-            nothing = np.full((12, round(10 * FS_HZ)), np.nan)
+            nothing = np.full((len(LEADS), N_SAMPLES), np.nan)
             leads_mv.append((nothing if read_mv is None else read_mv).astype(np.float16))
             if len(ids) % SAVE_EVERY == 0 or page == pages - 1:
                 _save(path, Readings(tuple(ids), np.stack(leads_mv)))

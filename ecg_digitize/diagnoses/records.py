@@ -20,6 +20,18 @@ class Record:
     targets: Float32  # (10,) 0 or 1, see classes.CLASSES
 
 
+@dataclass(frozen=True)
+class Learned:
+    """The records of a source that may be learned from."""
+
+    records: tuple[Record, ...]
+    shares: Float64  # (records,) how often each is drawn
+
+    def draw(self, rng: np.random.Generator) -> Record:
+        """Draw a record."""
+        return self.records[int(rng.choice(len(self.records), p=self.shares))]
+
+
 class OneRecord:
     """A source of one record: pages that are made of it show that one."""
 
@@ -79,12 +91,20 @@ def targets_array(records: tuple[Record, ...]) -> Float32:
     return np.stack([record.targets for record in records])
 
 
-def shares_of(records: tuple[Record, ...]) -> Float64:
-    """Return (records,) how often each is drawn: those of rare classes more often.
+def learned_of(source: SignalSource, labels: Mapping[str, Labelled]) -> Learned:
+    """Return the records to learn from, those of rare classes to be drawn more often.
 
     The weight of a record is the root of how rare its rarest class is.
+
+    Args:
+        source: Its records have ids.
+        labels: See ``classes.read_labels``.
+
+    Raises:
+        InputError: See ``records_of``.
     """
+    records = records_of(source, labels, validation=False)
     targets = targets_array(records)
     rarity = len(records) / np.maximum(targets.sum(axis=0), 1)
     weights = np.sqrt(np.where(targets > 0, rarity, 1.0).max(axis=1))
-    return np.asarray(weights / weights.sum())
+    return Learned(records, np.asarray(weights / weights.sum()))

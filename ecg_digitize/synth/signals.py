@@ -146,8 +146,8 @@ class JoinedSource:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """What the records are called; "" where they have no names. Without end there are none."""
-        ends = [source for source in self.sources if len(source) < UNLIMITED]
+        """What the records are called, up to a source without end; "" where they have no names."""
+        ends = itertools.takewhile(lambda source: len(source) < UNLIMITED, self.sources)
         named = (getattr(source, "ids", ("",) * len(source)) for source in ends)
         return tuple(itertools.chain.from_iterable(named))
 

@@ -1,6 +1,7 @@
 """Train one stage by its script: what the command `train` does."""
 
 import importlib
+import inspect
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -191,11 +192,14 @@ def train_stage(
     architecture = architecture or {**DEFAULTS, **ALONE, **PUBLISHED}[stage]
     if encoder is not None and not has_encoder(architecture):
         raise InputError(f"{stage}: {architecture.name} has no encoder; leave --encoder out")
-    torch.manual_seed(options.seed)
-    network = start_from(architecture, encoder=encoder, initial=initial)
-    if digitized is not None and (labels is None or stage != "diagnose-signals"):
-        raise InputError(f"{stage}: --digitized is of diagnose-signals alone, beside --labels")
     more: dict[str, Any] = {"width_px": width_px, "labels": labels, "digitized": digitized}
     more = {name: value for name, value in more.items() if value is not None}
+    takes = inspect.signature(script.Samples).parameters
+    if unknown := [name for name in more if name not in takes]:
+        raise InputError(f"{stage}: expected no --{unknown[0]}, since its samples take none")
+    if "labels" in takes and labels is None:
+        raise InputError(f"{stage}: expected what is known of the records in --labels CSV")
     samples = script.Samples(source, options.seed, **more)
+    torch.manual_seed(options.seed)
+    network = start_from(architecture, encoder=encoder, initial=initial)
     return network, train(network, loss_of, samples, options)

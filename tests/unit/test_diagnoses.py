@@ -172,6 +172,7 @@ def test_sides_of_the_split_do_not_mix(source, table):
 def test_joined_sources_know_their_ids(source):
     joined = JoinedSource([Named(), source, SimulatorSource()])
     assert joined.ids == (*source.ids, *source.ids)
+    assert JoinedSource([SimulatorSource(), source]).ids == ()  # what follows is never asked
     with pytest.raises(InputError, match="expected records with ids"):
         records_of(SimulatorSource(), {}, validation=False)
 
@@ -284,11 +285,25 @@ def test_two_steps_on_pictures(backbone, source, table, tmp_path, monkeypatch):
 
 
 def test_training_asks_for_labels(source, tmp_path):
-    with pytest.raises(InputError, match="--labels"):
-        Samples(source, 1)(0)
-    limits = TrainOptions(out=tmp_path, minutes=1)
-    with pytest.raises(InputError, match="--digitized is of diagnose-signals alone"):
+    limits = TrainOptions(out=tmp_path, minutes=1, workers=1)
+    for stage in ("diagnose-signals", "diagnose-pictures"):
+        with pytest.raises(InputError, match="--labels CSV"):
+            train_stage(stage, source, limits)
+    with pytest.raises(InputError, match="expected no --digitized"):
         train_stage("stage0", source, limits, digitized=tmp_path / "d.npz")
+    with pytest.raises(InputError, match="expected no --labels"):
+        train_stage("stage0", source, limits, labels=tmp_path / "l.csv")
+
+
+@pytest.mark.parametrize("stage", ["diagnose-signals", "diagnose-pictures"])
+def test_files_that_cannot_be_used_are_named_before_workers_start(stage, source, table, tmp_path):
+    limits = TrainOptions(out=tmp_path, minutes=1, workers=1)
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"^\S*bad\.csv: expected the columns"):
+        train_stage(stage, source, limits, labels=tmp_path / "bad.csv")
+    if stage == "diagnose-signals":
+        with pytest.raises(InputError, match=r"^\S*bad\.csv: expected readings"):
+            train_stage(stage, source, limits, labels=table, digitized=tmp_path / "bad.csv")
 
 
 def test_readings_of_pages_are_mixed_in(source, table, tmp_path):
@@ -324,6 +339,8 @@ def test_print_and_read_goes_on_where_it_was(source, table, tmp_path, monkeypatc
     assert whole.ids[1] == ""
     np.testing.assert_array_equal(more.leads_mv, whole.leads_mv)
     assert len(whole.of(whole.ids[2])) == 1
+    with pytest.raises(InputError, match="another seed"):
+        printed.print_and_read(tmp_path / "a.npz", source, records, None, seed=6, pages=5)
 
 
 def test_pages_show_the_record_that_is_asked_for(source, table):
@@ -528,11 +545,23 @@ def test_the_command_writes_classes_of_pictures_and_tables(tmp_path, capsys):
 
 def test_a_page_that_fails_costs_no_other(tmp_path, capsys):
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
-    good = SAMPLES / "sample_render.csv"
-    code = main(["classify", str(tmp_path / "bad.csv"), str(good), "-o", str(tmp_path / "out")])
+    empty = (",".join(LEADS), *["," * 11] * 1000)
+    (tmp_path / "empty.csv").write_text("\n".join(empty) + "\n")
+    paths = [tmp_path / "bad.csv", tmp_path / "empty.csv", SAMPLES / "sample_render.csv"]
+    code = main(["classify", *map(str, paths), "-o", str(tmp_path / "out")])
     assert code == 3
-    assert "failed" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "bad.csv: expected the columns" in told
+    assert "empty.csv: nothing is seen" in told
+    assert "Traceback" not in told
+    assert "unexpected" not in told
     assert (tmp_path / "out" / CSV_NAME).read_text().count("\n") == 1 + len(CLASSES)
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_the_first_page(tmp_path, capsys):
+    (tmp_path / "out").write_text("a file")
+    assert main(["classify", str(SAMPLES / "sample_render.csv"), "-o", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().out == ""
 
 
 def test_a_training_ships_with_its_thresholds(source, table, tmp_path, monkeypatch, capsys):

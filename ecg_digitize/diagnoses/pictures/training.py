@@ -11,16 +11,15 @@ from torch import Tensor, nn
 
 from ecg_digitize.diagnoses.classes import read_labels
 from ecg_digitize.diagnoses.pictures.net import SEEN, picture_input
-from ecg_digitize.diagnoses.records import OneRecord, Record, records_of, shares_of
-from ecg_digitize.errors import InputError
+from ecg_digitize.diagnoses.records import Learned, OneRecord, learned_of
 from ecg_digitize.frames import Frame, crossings_mm
 from ecg_digitize.geometry import page_from_sheet
 from ecg_digitize.synth.dataset import LASER_PRINTS, SyntheticPage, make_page
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
-from ecg_digitize.types import Float64, Image
+from ecg_digitize.types import Image
 
-JITTER_MM: Final = 0.3  # what stage 1 may leave
+JITTER_MM: Final = 0.3  # more than stage 1 leaves, see ``training.stage2``
 MEGAPIXELS: Final = 2.0  # of photos: twice what the network sees of them, and quicker made
 
 
@@ -30,23 +29,21 @@ class Samples:
 
     source: SignalSource
     seed: int
-    labels: Path | None = None
+    labels: Path  # see ``classes.read_labels``
     frame: Frame = SEEN
 
-    @cached_property
-    def _records(self) -> tuple[Record, ...]:
-        if self.labels is None:
-            raise InputError("diagnoses: expected the table of what is known in --labels CSV")
-        return records_of(self.source, read_labels(self.labels), validation=False)
+    def __post_init__(self) -> None:
+        """Name a table that cannot be used at once, and not out of a worker."""
+        _ = self._learned
 
     @cached_property
-    def _shares(self) -> Float64:
-        return shares_of(self._records)
+    def _learned(self) -> Learned:
+        return learned_of(self.source, read_labels(self.labels))
 
     def __call__(self, index: int) -> list[Sample]:
         """Return one sample: image (3, H, W) uint8, see ``picture_input``; targets (10,)."""
         rng = np.random.default_rng([self.seed, index, 29])
-        record = self._records[int(rng.choice(len(self._records), p=self._shares))]
+        record = self._learned.draw(rng)
         page = make_page(
             OneRecord(self.source, record),
             seed=self.seed,

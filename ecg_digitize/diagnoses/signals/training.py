@@ -13,12 +13,10 @@ from ecg_digitize.diagnoses.classes import read_labels
 from ecg_digitize.diagnoses.imitate import digitized, printed_as
 from ecg_digitize.diagnoses.inputs import at_input_rate, stacked
 from ecg_digitize.diagnoses.printed import Readings, read_readings
-from ecg_digitize.diagnoses.records import Record, records_of, shares_of, twelve_of
-from ecg_digitize.errors import InputError
+from ecg_digitize.diagnoses.records import Learned, learned_of, twelve_of
 from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
-from ecg_digitize.types import Float64
 
 FROM_PAGES: Final = 0.4
 """Share of the samples that were read from pages, for records of which there are such."""
@@ -30,18 +28,18 @@ class Samples:
 
     source: SignalSource
     seed: int
-    labels: Path | None = None
+    labels: Path  # see ``classes.read_labels``
     digitized: Path | None = None  # see ``printed.print_and_read``
 
-    @cached_property
-    def _records(self) -> tuple[Record, ...]:
-        if self.labels is None:
-            raise InputError("diagnoses: expected the table of what is known in --labels CSV")
-        return records_of(self.source, read_labels(self.labels), validation=False)
+    def __post_init__(self) -> None:
+        """Name files that cannot be used at once, and not out of a worker."""
+        _ = self._learned
+        if self.digitized is not None:
+            read_readings(self.digitized)  # not kept: workers read it sooner than it is sent
 
     @cached_property
-    def _shares(self) -> Float64:
-        return shares_of(self._records)
+    def _learned(self) -> Learned:
+        return learned_of(self.source, read_labels(self.labels))
 
     @cached_property
     def _readings(self) -> Readings | None:
@@ -50,7 +48,7 @@ class Samples:
     def __call__(self, index: int) -> list[Sample]:
         """Return one sample: signals (24, 1000) float32, see ``inputs.input_of``; targets (10,)."""
         rng = np.random.default_rng([self.seed, index, 23])
-        record = self._records[int(rng.choice(len(self._records), p=self._shares))]
+        record = self._learned.draw(rng)
         read = () if self._readings is None else self._readings.of(record.id)
         if len(read) and rng.random() < FROM_PAGES:
             leads_mv = digitized(read[int(rng.integers(len(read)))], rng)

@@ -6,13 +6,11 @@ from typing import Final
 import cv2
 import numpy as np
 
-from ecg_digitize.frames import RECT
 from ecg_digitize.stage2.strip import STRIP_PX
 from ecg_digitize.types import Float64, Image
 
 SHRUNK: Final = 2
 """Columns of the rect frame that make one of a crop: 250 a second at 25 mm/s."""
-PX_PER_MM_XY: Final = (RECT.px_per_mm_xy[0] / SHRUNK, RECT.px_per_mm_xy[1])
 HEIGHT_PX: Final = STRIP_PX
 """Of a crop: 30 mm to both sides of the lead's baseline, which lies half-way down."""
 _WHITE: Final = 255

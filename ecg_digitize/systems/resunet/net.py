@@ -14,7 +14,7 @@ WIDTHS: Final = (16, 32, 64, 128, 256)
 """Half of what was published: a step takes a third of the time on a CPU."""
 PHASES: Final = 2
 """Each second pixel across and down goes into a channel of its own: four channels."""
-INK_SHARE: Final = 0.01
+INK_AT_FIRST: Final = 0.01
 """Of the pixels, before anything was learnt; without it the first steps only learn this."""
 
 
@@ -87,7 +87,7 @@ class ResUNet(nn.Module):
         pairs = list(pairwise(widths))
         self.up = nn.ModuleList(Block(above + below, above) for above, below in pairs)
         self.head = nn.Conv2d(widths[0], PHASES**2, 1)
-        nn.init.constant_(self.head.bias, -math.log(1 / INK_SHARE - 1))  # type: ignore[arg-type]
+        nn.init.constant_(self.head.bias, -math.log(1 / INK_AT_FIRST - 1))  # type: ignore[arg-type]
         self.stride = PHASES * 2 ** (len(widths) - 1)
 
     def forward(self, grey: Tensor) -> Tensor:
