@@ -8,18 +8,28 @@ from ecg_digitize.commands import diagnosing
 from ecg_digitize.commands.shared import DONE, bar, models_of, write_json
 from ecg_digitize.errors import InputError
 
-OF_REAL_PICTURES: Final = ("diagnoses", "geometry", "systems")
-"""Subjects that take tables of real pictures."""
+TAKEN_BY: Final[Mapping[str, tuple[str, ...]]] = {
+    "json": ("systems",),
+    "kind": ("severity",),
+    "labels": ("diagnoses",),
+    "paired": ("diagnoses", "geometry", "systems"),
+    "picture": ("severity",),
+    "pictures": ("sheets",),
+    "printed": ("sheets",),
+    "trained": ("diagnoses", "overlap", "systems"),
+}
+"""Options that not all subjects take, and those that do."""
 
 
 def compare(arguments: argparse.Namespace) -> int:
     """Measure what ships against what was tried in its place."""
     subject = arguments.subject
-    if subject != "severity" and (arguments.kind or arguments.picture is not None):
-        raise InputError(f"--kind, --picture: expected with severity, but got {subject}")
-    if subject not in OF_REAL_PICTURES and arguments.paired is not None:
-        subjects = ", ".join(OF_REAL_PICTURES)
-        raise InputError(f"--paired: expected with one of {subjects}, but got {subject}")
+    for option, subjects in TAKEN_BY.items():
+        if getattr(arguments, option) and subject not in subjects:
+            expected = " or ".join(subjects)
+            raise InputError(f"--{option}: expected with {expected}, but got {subject}")
+    if arguments.trained is not None and not arguments.trained.is_dir():
+        raise InputError(f"--trained: there is no folder {arguments.trained}")
     return SUBJECTS[subject](arguments)
 
 

@@ -104,18 +104,18 @@ def compare(arguments: argparse.Namespace) -> int:
     from ecg_digitize.diagnoses.ship import with_thresholds
     from ecg_digitize.synth.signals import open_source
     from ecg_digitize.training.pairs import read_pairs
+    from ecg_digitize.training.run import trained_file
 
     if arguments.labels is None:
         raise InputError("compare diagnoses: expected --labels CSV and --source bank:FILE.npz")
     labels = read_labels(arguments.labels)
     kept = open_source(arguments.source, validation=True)
     pairs = tuple(pair for table in arguments.paired or () for pair in read_pairs(table))
-    pictures = None if arguments.trained is None else _trained_file(arguments.trained, PICTURES)
-    signals = None if arguments.trained is None else _trained_file(arguments.trained, SIGNALS)
+    pictures, signals = (trained_file(arguments.trained, name) for name in (PICTURES, SIGNALS))
     if arguments.trained is not None and not (signals or pictures):
         raise InputError(
-            f"{arguments.trained}: expected {SIGNALS}/{SIGNALS}.safetensors or that of "
-            f"{PICTURES}, but there is neither; train one"
+            f"{arguments.trained}: expected weights in {SIGNALS} or {PICTURES}, but there are "
+            "none; train one"
         )
     if signals or not pictures:
         network = (
@@ -146,10 +146,9 @@ def _compare_pictures(arguments: argparse.Namespace, trained: Path) -> None:
     from ecg_digitize.diagnoses.compare import compare_pictures
     from ecg_digitize.synth.dataset import KINDS
     from ecg_digitize.synth.signals import open_source
-    from ecg_digitize.training.run import PUBLISHED, load_trained, network_of
+    from ecg_digitize.training.run import PUBLISHED, start_from
 
-    network = network_of(PUBLISHED[PICTURES])
-    load_trained(network, trained, PUBLISHED[PICTURES])
+    network = start_from(PUBLISHED[PICTURES], initial=trained)
     pages = arguments.pages * len(KINDS)
     with bar(2 * pages) as step:
         judged = compare_pictures(
@@ -162,11 +161,6 @@ def _compare_pictures(arguments: argparse.Namespace, trained: Path) -> None:
             progress=step,
         )
     print(f"\npictures, synthetic pages of records kept for judging\n{judged.to_text()}", end="")
-
-
-def _trained_file(folder: Path, name: str) -> Path | None:
-    path = folder / name / f"{name}.safetensors"
-    return path if path.is_file() else None
 
 
 def ship(arguments: argparse.Namespace) -> int:

@@ -9,11 +9,10 @@ from scipy.stats import rankdata
 
 from ecg_digitize.diagnoses.classes import CLASSES
 from ecg_digitize.diagnoses.thresholds import Seen, f_measure
+from ecg_digitize.training.bootstrap import COVERED_PERCENT
 from ecg_digitize.types import Float64, Mask
 
 BOOTSTRAPS: Final = 1000
-INTERVAL: Final = (2.5, 97.5)
-"""Percentiles."""
 _SEED: Final = 5
 
 
@@ -176,5 +175,5 @@ def _estimate(value: float, again: Float64) -> Estimate:
     finite = again[np.isfinite(again)]
     if not len(finite):
         return Estimate(value, float("nan"), float("nan"))
-    low, high = np.percentile(finite, INTERVAL)
+    low, high = np.percentile(finite, COVERED_PERCENT)
     return Estimate(value, float(low), float(high))

@@ -8,7 +8,8 @@ import numpy as np
 SEED: Final = 2_000
 """Of the draws, so that the same pages give the same interval."""
 _RESAMPLES: Final = 2_000
-_COVERED_PERCENT: Final = (2.5, 97.5)
+COVERED_PERCENT: Final = (2.5, 97.5)
+"""The percentiles between which the interval lies."""
 
 
 def mean_interval(values: Sequence[float], rng: np.random.Generator) -> tuple[float, float]:
@@ -30,5 +31,5 @@ def mean_interval(values: Sequence[float], rng: np.random.Generator) -> tuple[fl
     if of_pages.size < 2:
         return float("nan"), float("nan")
     drawn = rng.integers(of_pages.size, size=(_RESAMPLES, of_pages.size), dtype=np.int32)
-    low, high = np.percentile(of_pages[drawn].mean(axis=1), _COVERED_PERCENT)
+    low, high = np.percentile(of_pages[drawn].mean(axis=1), COVERED_PERCENT)
     return float(low), float(high)

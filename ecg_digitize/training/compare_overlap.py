@@ -24,7 +24,6 @@ from torch import nn
 from ecg_digitize.frames import RECT, TRACE_X0_PX, crossings_mm
 from ecg_digitize.layouts import FAMILIES
 from ecg_digitize.models import Models
-from ecg_digitize.runtime import placed
 from ecg_digitize.sheet.match import Match
 from ecg_digitize.sheet.places import Places
 from ecg_digitize.sheet.read import USUAL_MM_PER_MV, Sheet, on_the_paper, read_rows, start_mm
@@ -44,7 +43,7 @@ from ecg_digitize.training.overlap_table import (
     LineScore,
     OverlapComparison,
 )
-from ecg_digitize.training.run import architecture_of, start_from
+from ecg_digitize.training.run import PUBLISHED, trained_file, trained_network
 from ecg_digitize.types import Float64, Mask, Page, RectifiedPage, Trace
 
 STROKE_MM: Final = 0.4
@@ -68,14 +67,15 @@ def compare_overlap(
         models: The networks.
         crops: How many with overlap, and how many without.
         seed: Family of sheets.
-        trained: Folder of trainings of published systems, each in a folder of its name; the U-Net
-            is read from overlap/overlap.safetensors in it, if that exists.
+        trained: Folder of trainings of published systems, each in a folder of its name. If there
+            is a folder overlap in it, its U-Net is a way, too.
         progress: Called after each crop that counts.
 
     Raises:
         WeightsError: The file of the U-Net does not hold one.
     """
-    unet = None if trained is None else trained_unet(trained, models)
+    path = trained_file(trained, "overlap")
+    unet = None if path is None else trained_network(PUBLISHED["overlap"], path, models.device)
     found: dict[bool, list[LeadCrop]] = {True: [], False: []}
     index = 0
     while min(len(some) for some in found.values()) < crops:
@@ -86,15 +86,6 @@ def compare_overlap(
                 progress()
         index += 1
     return OverlapComparison((*found[True], *found[False]))
-
-
-def trained_unet(trained: Path, models: Models) -> nn.Module | None:
-    """Return the U-Net of a folder of trainings on the models' device; None if it has none."""
-    path = trained / "overlap" / "overlap.safetensors"
-    if not path.exists():
-        return None
-    network = start_from(architecture_of("overlap"), initial=path)
-    return placed(network, models.device).eval()
 
 
 def crops_of(

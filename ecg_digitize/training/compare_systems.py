@@ -10,29 +10,28 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from ecg_digitize.inputs import read_page
-from ecg_digitize.manifest import Architecture, ManifestEntry
+from ecg_digitize.manifest import ManifestEntry
 from ecg_digitize.metrics import image_snr, of_length
 from ecg_digitize.models import Models
 from ecg_digitize.pipeline import digitize_page
-from ecg_digitize.runtime import placed
 from ecg_digitize.stage2.members import MEMBERS
 from ecg_digitize.stage2.series import FUSIONS, StripsOfPage
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.systems.registry import SYSTEMS, System
 from ecg_digitize.training.export import figures_of
+from ecg_digitize.training.member_cost import HALF_BYTES
 from ecg_digitize.training.pairs import Pair, read_pairs, truths_of
-from ecg_digitize.training.run import load_trained, network_of
+from ecg_digitize.training.run import trained_file, trained_network
 from ecg_digitize.types import Page, Recording
 
 log = logging.getLogger(__name__)
 
-BYTES_A_WEIGHT: Final = 2  # as files hold them
 Read = Callable[[Page, float], Recording]
 
 
@@ -43,7 +42,7 @@ class Way:
     Attributes:
         name: Its row in the table.
         read: Page and wanted samples a second -> recording.
-        megabytes: All weights that it needs.
+        megabytes: All weights that it needs, in half precision.
         minutes: What the training of its own network took, with what it began from.
         members: Names of the ways whose signals it joins; then `read` is not asked.
     """
@@ -158,12 +157,12 @@ def ways_of(
     series: dict[str, tuple[nn.Module, float]] = {}
     for fusion in FUSIONS:
         name = f"series-{fusion}"
-        path = _file_of(trained, name)
+        path = trained_file(trained, name)
         if path is None:
             command = f"train stage2 --member {name} --initial weights/strips.safetensors"
             missing.append(Untrained(f"series, {fusion}", f"{command} --out runs/{name}"))
             continue
-        network = _loaded(MEMBERS[name], path, models)
+        network = trained_network(MEMBERS[name], path, models.device)
         took = figures_of(path).get("minutes", math.nan) + minutes.get("strips", 0.0)
         series[fusion] = network, took
         ways.append(of_stage2(f"series, {fusion}", [series[fusion][0]], took))
@@ -202,9 +201,9 @@ def notes_of(
     notes = []
     for system in SYSTEMS:
         told = [f"published: {system.published}"] if system.published else []
-        path = _file_of(trained, system.name)
+        path = trained_file(trained, system.name)
         if system.has_masks and path is not None and system.architecture is not None:
-            network = _loaded(system.architecture, path, models)
+            network = trained_network(system.architecture, path, models.device)
             f1 = system.module("judge").f1_on(source, network, pages, seed)
             told.insert(0, f"F1 of its masks {f1:.3f} on {pages} synthetic pages")
         if told:
@@ -320,11 +319,11 @@ def _published(system: System, models: Models, trained: Path | None) -> Way | Un
     read, architecture = system.module("read").read, system.architecture
     network, took = None, 0.0
     if architecture is not None:
-        path = _file_of(trained, system.name)
+        path = trained_file(trained, system.name)
         if path is None:
             command = f"train {system.name} --out runs/{system.name}"
             return Untrained(system.name, command)
-        network = _loaded(architecture, path, models)
+        network = trained_network(architecture, path, models.device)
         took = figures_of(path).get("minutes", math.nan)
     needs = [getattr(models, stage) for stage in system.needs]
     size = _megabytes(*needs, *([] if network is None else [network]))
@@ -336,18 +335,8 @@ def _published(system: System, models: Models, trained: Path | None) -> Way | Un
     )
 
 
-def _loaded(architecture: Architecture, path: Path, models: Models) -> nn.Module:
-    network = network_of(architecture)
-    load_trained(network, path, architecture)
-    return placed(network.eval(), models.device)
-
-
-def _file_of(trained: Path | None, name: str) -> Path | None:
-    """Return what a training left in a folder of its name."""
-    found = sorted((trained / name).glob("*.safetensors")) if trained is not None else []
-    return found[0] if found else None
-
-
 def _megabytes(*networks: nn.Module) -> float:
-    sizes = [sum(one.numel() for one in network.state_dict().values()) for network in networks]
-    return float(sum(sizes)) * BYTES_A_WEIGHT / 1e6
+    """Return the size of all weights in half precision; those that networks share count once."""
+    states = [one for network in networks for one in network.state_dict().values()]
+    sizes = {one.data_ptr(): one.numel() for one in states}
+    return float(sum(sizes.values())) * HALF_BYTES / 1e6

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ecg_digitize.errors import InputError, WeightsError
 from ecg_digitize.layout import COMPETITION
 from ecg_digitize.manifest import Architecture
+from ecg_digitize.runtime import placed
 from ecg_digitize.stage2.members import BACKBONE, MEMBERS
 from ecg_digitize.stage2.series import SeriesNet, start_as_strips
 from ecg_digitize.stage2.strip import StripNet, n_rows_of, start_as_whole
@@ -114,6 +115,26 @@ def start_from(
     if initial is not None:
         load_trained(network, initial, architecture)
     return network
+
+
+def trained_file(trained: Path | None, name: str) -> Path | None:
+    """Return the weights of a training in a folder of its name; None if there are none.
+
+    Args:
+        trained: Folder of such folders; None has none.
+        name: Of the training.
+    """
+    found = sorted((trained / name).glob("*.safetensors")) if trained is not None else []
+    return found[0] if found else None
+
+
+def trained_network(architecture: Architecture, path: Path, device: torch.device) -> nn.Module:
+    """Return a network as its training left it, on a device and in evaluation mode.
+
+    Raises:
+        WeightsError: The file does not hold it.
+    """
+    return placed(start_from(architecture, initial=path).eval(), device)
 
 
 def load_trained(network: nn.Module, trained: Path, architecture: Architecture) -> None:

@@ -13,11 +13,11 @@ from ecg_digitize.errors import WeightsError
 from ecg_digitize.frames import RECT, TRACE_X0_PX
 from ecg_digitize.layout import Layout, Row, Segment
 from ecg_digitize.layouts import FAMILIES
-from ecg_digitize.models import Models, load_models
+from ecg_digitize.models import load_models
 from ecg_digitize.synth.sheets import DEFAULTS, make_sheet
 from ecg_digitize.synth.simulator import SimulatorSource
 from ecg_digitize.systems.overlap.net import OverlapNet
-from ecg_digitize.training.compare_overlap import crops_of, read_ink, trained_unet
+from ecg_digitize.training.compare_overlap import crops_of, read_ink
 from ecg_digitize.training.export import save_half
 from ecg_digitize.training.overlap_table import (
     BASELINE,
@@ -27,6 +27,7 @@ from ecg_digitize.training.overlap_table import (
     LineScore,
     OverlapComparison,
 )
+from ecg_digitize.training.run import PUBLISHED, trained_file, trained_network
 from ecg_digitize.types import RectifiedPage
 
 ROOT = Path(__file__).parents[2]
@@ -103,14 +104,15 @@ def test_what_the_table_says_to_train_can_be_parsed() -> None:
 
 
 def test_a_trained_network_is_found_by_its_folder(tmp_path) -> None:
-    models = Models(*(nn.Identity() for _ in range(4)), torch.device("cpu"))
-    assert trained_unet(tmp_path, models) is None
+    assert trained_file(None, "overlap") is None
+    assert trained_file(tmp_path, "overlap") is None
     path = tmp_path / "overlap" / "overlap.safetensors"
     path.parent.mkdir()
     save_half(OverlapNet(), path, figures={})
-    network = trained_unet(tmp_path, models)
+    assert trained_file(tmp_path, "overlap") == path
+    network = trained_network(PUBLISHED["overlap"], path, torch.device("cpu"))
     assert isinstance(network, OverlapNet)
     assert not network.training
     path.write_bytes(b"no weights")
     with pytest.raises(WeightsError, match="expected the checkpoint"):
-        trained_unet(tmp_path, models)
+        trained_network(PUBLISHED["overlap"], path, torch.device("cpu"))

@@ -145,8 +145,25 @@ def test_what_cannot_be_done_is_said_before_the_first_page(monkeypatch, capsys):
     monkeypatch.setattr(extras.importlib, "import_module", _without_matplotlib)
     assert main(["compare", "severity", "--pages", "1", "--picture", "x.png"]) == 2
     assert 'pip install "ecg-digitize[plot]"' in capsys.readouterr().err
-    assert main(["compare", "looks", "--kind", "scan"]) == 2
-    assert "expected with severity, but got looks" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "subject"),
+    [
+        ("json", "looks"),
+        ("kind", "looks"),
+        ("labels", "systems"),
+        ("paired", "severity"),
+        ("picture", "geometry"),
+        ("printed", "overlap"),
+        ("trained", "sheets"),
+    ],
+)
+def test_options_of_other_subjects_are_refused(option, subject, capsys):
+    assert main(["compare", subject, f"--{option}", "x"]) == 2
+    told = capsys.readouterr().err
+    assert f"--{option}: expected with " in told
+    assert f"but got {subject}" in told
 
 
 def _without_matplotlib(name):

@@ -106,6 +106,9 @@ def test_networks_of_the_folder_have_rows_and_the_others_say_how_to_train_them(
     strips = next(one for one in read_manifest() if one.stage == "strips")
     took = {way.name: way.minutes for way in ways}
     assert took["series, shared"] == pytest.approx(12 + strips.provenance.minutes)
+    size = {way.name: way.megabytes for way in ways}
+    assert size["whole, mirrored too"] == size["whole (ships)"]  # one network looks twice
+    assert size["whole + series, shared"] > size["whole (ships)"]
 
 
 def test_a_mirrored_look_is_turned_back():
@@ -123,6 +126,9 @@ def test_the_command_prints_the_table(table, tmp_path, monkeypatch, capsys, tiny
     command = ["compare", "systems", "--pages", "1"]
     assert main([*command, "--paired", str(table), "--json", str(out)]) == 0
     assert main(command) == 2
+    assert main([*command, "--paired", str(table), "--trained", str(tmp_path / "none")]) == 2
 
-    assert "true" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "true" in told.out
+    assert "--trained: there is no folder" in told.err
     assert json.loads(out.read_text())["systems"][0]["snr_db"]["a"] == pytest.approx(CAP_DB)
