@@ -40,7 +40,7 @@ class TrainOptions:
     weight_decay: float = 0.01
     workers: int = 1
     seed: int = 1
-    max_steps: int | None = None  # for tests
+    max_steps: int | None = None  # ends the run, too, if they are done before the time is over
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     save_every_s: float = 180.0
 
@@ -236,10 +236,10 @@ def train(
     budget_s = options.minutes * 60
     last = saved = time.monotonic()
     for batch in batches:
-        progress = min(spent_s / budget_s, 1.0)
+        progress = spent_s / budget_s
         if options.max_steps is not None:
-            progress = min(trainee.steps / options.max_steps, 1.0)
-        trainee.learn(batch, progress=progress)
+            progress = max(progress, trainee.steps / options.max_steps)
+        trainee.learn(batch, progress=min(progress, 1.0))
         step = trainee.steps
         now = time.monotonic()
         spent_s, last = spent_s + now - last, now

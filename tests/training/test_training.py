@@ -18,7 +18,7 @@ from ecg_digitize.stage2.decode import decode, true_trace_map
 from ecg_digitize.stage2.refine import RefineNet
 from ecg_digitize.synth.simulator import SimulatorSource
 from ecg_digitize.training import export as exporting
-from ecg_digitize.training import refine, run, stage2, together
+from ecg_digitize.training import loop, refine, run, stage2, together
 from ecg_digitize.training.export import export, provenance_now
 from ecg_digitize.training.loop import TrainOptions, train
 from ecg_digitize.training.losses import MIXTURES, Mixture
@@ -258,6 +258,32 @@ def test_a_page_that_cannot_be_made_ends_the_training(tmp_path):
     options = TrainOptions(out=tmp_path, minutes=60, workers=0, max_steps=1)
     with pytest.raises(InputError, match="no record"):
         together.train_together(Broken(), options)
+
+
+@pytest.mark.parametrize(("minutes", "max_steps"), [(0.02, 10**9), (60, 400)])
+def test_a_training_ends_at_its_end_whether_of_time_or_of_steps(
+    minutes, max_steps, tmp_path, monkeypatch
+):
+    """The learning rate falls by the share that is over."""
+    shares, learn = [], loop.Trainee.learn
+
+    def noted(self, batch, *, progress):
+        shares.append(progress)
+        learn(self, batch, progress=progress)
+
+    monkeypatch.setattr(loop.Trainee, "learn", noted)
+    options = TrainOptions(out=tmp_path, minutes=minutes, workers=0, max_steps=max_steps)
+    network = torch.nn.Linear(2, 1)
+    train(
+        network,
+        lambda network, batch: network(batch["x"]).square().mean(),
+        lambda index: [{"x": np.ones(2, np.float32)}],
+        options,
+    )
+
+    assert shares[0] < 0.1
+    assert 0.9 < shares[-1] <= 1
+    assert (np.diff(shares) >= 0).all()
 
 
 def test_the_published_recipe_is_what_was_published():
