@@ -170,6 +170,9 @@ def ship(arguments: argparse.Namespace) -> int:
     from ecg_digitize.synth.signals import open_source
     from ecg_digitize.training.export import provenance_now
 
+    for option in ("average_with", "member", "backbone", "beside"):
+        if getattr(arguments, option):
+            raise InputError(f"export diagnose: expected no --{option.replace('_', '-')}")
     if arguments.source is None or arguments.labels is None:
         raise InputError("export diagnose: its thresholds need --source SPEC and --labels CSV")
     network = shipping.with_thresholds(

@@ -145,6 +145,7 @@ def bench(arguments: argparse.Namespace) -> int:
                 step()
         told = member_cost.to_text(costs, records=arguments.records, tflops=arguments.tflops)
         print(told, end="")
+        write_json(arguments.json, [vars(cost) for cost in costs])
         return DONE
     if arguments.feed is not None:
         source = open_source(arguments.source)

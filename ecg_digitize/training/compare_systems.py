@@ -204,7 +204,7 @@ def notes_of(
         path = trained_file(trained, system.name)
         if system.has_masks and path is not None and system.architecture is not None:
             network = trained_network(system.architecture, path, models.device)
-            f1 = system.module("judge").f1_on(source, network, pages, seed)
+            f1 = system.module("judge").f1_on(source, network, pages=pages, seed=seed)
             told.insert(0, f"F1 of its masks {f1:.3f} on {pages} synthetic pages")
         if told:
             notes.append(f"{system.name}: {'; '.join(told)}")

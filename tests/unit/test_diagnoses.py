@@ -572,6 +572,8 @@ def test_a_training_ships_with_its_thresholds(source, table, tmp_path, monkeypat
     arguments += ["--manifest", str(tmp_path / "m.json")]
     assert main(arguments) == 2
     assert "--labels" in capsys.readouterr().err
+    assert main([*arguments, "--member", "whole"]) == 2
+    assert "expected no --member" in capsys.readouterr().err
     assert main([*arguments, "--source", "bank:b.npz", "--labels", str(table)]) == 0
     (entry,) = read_manifest(tmp_path / "m.json")
     assert (entry.stage, entry.file) == ("diagnose", "diagnose.safetensors")

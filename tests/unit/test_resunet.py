@@ -129,7 +129,7 @@ def test_a_network_that_takes_all_dark_pixels_for_ink_gets_some_f1():
         def forward(self, grey):
             return self.level - grey
 
-    assert 0.3 < f1_on(SimulatorSource(), Dark(), 1, 8) < 0.95
+    assert 0.3 < f1_on(SimulatorSource(), Dark(), pages=1, seed=8) < 0.95
 
 
 def test_a_sample_shows_its_ink_dark():

@@ -34,7 +34,7 @@ def mask_f1(predicted: NDArray[Any], truth: NDArray[Any]) -> float:
     return 2 * int(np.count_nonzero(predicted & truth)) / either if either else 1.0
 
 
-def f1_on(source: SignalSource, network: nn.Module, pages: int, seed: int) -> float:
+def f1_on(source: SignalSource, network: nn.Module, *, pages: int, seed: int) -> float:
     """Return the mean F1 of a network over synthetic pages of the kinds that it is trained on.
 
     Args:
