@@ -122,12 +122,8 @@ def _sheets(arguments: argparse.Namespace) -> int:
 def _systems(arguments: argparse.Namespace) -> int:
     from ecg_digitize.manifest import read_manifest
     from ecg_digitize.synth.signals import open_source
-    from ecg_digitize.training.compare_systems import (
-        chosen_of,
-        compare_systems,
-        notes_of,
-        ways_of,
-    )
+    from ecg_digitize.training.compare_systems import chosen_of, compare_systems
+    from ecg_digitize.training.system_ways import notes_of, ways_of
 
     if arguments.paired is None:
         raise InputError("compare systems: expected --paired CSV, tables of pictures with truth")

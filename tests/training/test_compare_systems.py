@@ -14,10 +14,11 @@ from ecg_digitize.metrics import CAP_RATIO
 from ecg_digitize.shipped import HOME
 from ecg_digitize.stage2.members import MEMBERS
 from ecg_digitize.systems.registry import SYSTEMS
-from ecg_digitize.training import compare_systems as comparing
-from ecg_digitize.training.compare_systems import Mirrored, Way, chosen_of, compare_systems, ways_of
+from ecg_digitize.training import system_ways
+from ecg_digitize.training.compare_systems import chosen_of, compare_systems
 from ecg_digitize.training.export import figures_of, save_half
 from ecg_digitize.training.run import network_of
+from ecg_digitize.training.system_ways import Mirrored, Way, ways_of
 
 SAMPLES = HOME / "tests" / "samples"
 CAP_DB = 10 * np.log10(CAP_RATIO)
@@ -120,7 +121,7 @@ def test_a_mirrored_look_is_turned_back():
 
 
 def test_the_command_prints_the_table(table, tmp_path, monkeypatch, capsys, tiny_weights):
-    monkeypatch.setattr(comparing, "ways_of", lambda *_, **__: ([Way("true", _true)], []))
+    monkeypatch.setattr(system_ways, "ways_of", lambda *_, **__: ([Way("true", _true)], []))
     out = tmp_path / "figures.json"
 
     command = ["compare", "systems", "--pages", "1"]

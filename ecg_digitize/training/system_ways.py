@@ -1,0 +1,185 @@
+"""The ways to read a page that `compare systems` knows, and what is noted beside them."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ecg_digitize.manifest import ManifestEntry
+from ecg_digitize.models import Models
+from ecg_digitize.pipeline import digitize_page
+from ecg_digitize.stage2.members import MEMBERS
+from ecg_digitize.stage2.series import FUSIONS, StripsOfPage
+from ecg_digitize.synth.signals import SignalSource
+from ecg_digitize.systems.registry import SYSTEMS, System
+from ecg_digitize.training.export import figures_of
+from ecg_digitize.training.member_cost import HALF_BYTES
+from ecg_digitize.training.run import trained_file, trained_network
+from ecg_digitize.types import Page, Recording
+
+Read = Callable[[Page, float], Recording]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to read a page.
+
+    Attributes:
+        name: Its row in the table.
+        read: Page and wanted samples a second -> recording.
+        megabytes: All weights that it needs, in half precision.
+        minutes: What the training of its own network took, with what it began from.
+        members: Names of the ways whose signals it joins; then `read` is not asked.
+    """
+
+    name: str
+    read: Read
+    megabytes: float = 0.0
+    minutes: float = 0.0
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """A way that cannot be tried: its network is not there."""
+
+    name: str
+    train: str  # the command that makes it
+
+
+class Mirrored(nn.Module):
+    """Has a network of stage 2 look at the page mirrored, whose columns lie in the middle."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Take the network."""
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score every bin; see WholeNet.forward."""
+        logits: Tensor = self.network(image.flip(-1))
+        return logits.flip(-1)
+
+
+def ways_of(
+    models: Models, manifest: Sequence[ManifestEntry], *, trained: Path | None
+) -> tuple[list[Way], list[Untrained]]:
+    """Return the ways that there are, in the order of the table, and those not trained.
+
+    Args:
+        models: All networks that ship.
+        manifest: What is known of them.
+        trained: Folder of trainings, each in a folder of its name.
+    """
+    ways: list[Way] = []
+    missing: list[Untrained] = []
+    for system in SYSTEMS:
+        if system.reads_pages:
+            found = _published(system, models, trained)
+            if isinstance(found, Way):
+                ways.append(found)
+            else:
+                missing.append(found)
+    minutes = {entry.stage: entry.provenance.minutes for entry in manifest}
+    geometry = (models.stage0, models.stage1, models.refine)
+
+    def of_stage2(name: str, networks: Sequence[nn.Module], took: float) -> Way:
+        first, *others = networks
+        further = {f"stage2-{number}": one for number, one in enumerate(others)}
+        asked = replace(models.preset, asks_members=bool(others))
+        those = replace(models, stage2=first, members=further, preset=asked)
+        size = _megabytes(*geometry, *networks)
+        return Way(name, lambda page, fs_hz: digitized(page, those, fs_hz), size, took)
+
+    ships = of_stage2("whole (ships)", [models.stage2], minutes["stage2"])
+    ways.append(ships)
+    series: dict[str, tuple[nn.Module, float]] = {}
+    for fusion in FUSIONS:
+        name = f"series-{fusion}"
+        path = trained_file(trained, name)
+        if path is None:
+            command = f"train stage2 --member {name} --initial weights/strips.safetensors"
+            missing.append(Untrained(f"series, {fusion}", f"{command} --out runs/{name}"))
+            continue
+        network = trained_network(MEMBERS[name], path, models.device)
+        took = figures_of(path).get("minutes", math.nan) + minutes.get("strips", 0.0)
+        series[fusion] = network, took
+        ways.append(of_stage2(f"series, {fusion}", [series[fusion][0]], took))
+    if models.strips is not None:
+        strips = StripsOfPage(models.strips)
+        ways.append(of_stage2("strips (ship)", [strips], minutes["strips"]))
+        others: dict[str, tuple[nn.Module, float]] = {"strips": (strips, minutes["strips"])}
+        others |= {f"series, {fusion}": one for fusion, one in series.items()}
+        for name, (network, took) in others.items():
+            networks, both = [models.stage2, network], minutes["stage2"] + took
+            ways.append(of_stage2(f"whole + {name}", networks, both))
+    further = [network for network, _ in series.values()]
+    if len(further) > 1:
+        took = minutes["stage2"] + sum(took for _, took in series.values())
+        ways.append(of_stage2("whole + all series", [models.stage2, *further], took))
+        alone = (ships.name, *(f"series, {fusion}" for fusion in series))
+        size = _megabytes(*geometry, models.stage2, *further)
+        ways.append(Way("median of the same, as signals", ships.read, size, took, alone))
+    flipped = [models.stage2, Mirrored(models.stage2)]
+    ways.append(of_stage2("whole, mirrored too", flipped, minutes["stage2"]))
+    return ways, missing
+
+
+def notes_of(
+    source: SignalSource, models: Models, *, trained: Path | None, pages: int, seed: int
+) -> list[str]:
+    """Return what the authors published, and of masks the F1 that theirs are judged by.
+
+    Args:
+        source: Signals that training never saw.
+        models: Tells the device.
+        trained: See `ways_of`.
+        pages: Synthetic pages for masks.
+        seed: Family of these pages.
+    """
+    notes = []
+    for system in SYSTEMS:
+        told = [f"published: {system.published}"] if system.published else []
+        path = trained_file(trained, system.name)
+        if system.has_masks and path is not None and system.architecture is not None:
+            network = trained_network(system.architecture, path, models.device)
+            f1 = system.module("judge").f1_on(source, network, pages=pages, seed=seed)
+            told.insert(0, f"F1 of its masks {f1:.3f} on {pages} synthetic pages")
+        if told:
+            notes.append(f"{system.name}: {'; '.join(told)}")
+    return notes
+
+
+def digitized(page: Page, models: Models, fs_hz: float) -> Recording:
+    """Read a page as this package does."""
+    return digitize_page(page, models, fs_hz=fs_hz).recording
+
+
+def _published(system: System, models: Models, trained: Path | None) -> Way | Untrained:
+    """Return a published system as a way, or how its network is trained."""
+    read, architecture = system.module("read").read, system.architecture
+    network, took = None, 0.0
+    if architecture is not None:
+        path = trained_file(trained, system.name)
+        if path is None:
+            command = f"train {system.name} --out runs/{system.name}"
+            return Untrained(system.name, command)
+        network = trained_network(architecture, path, models.device)
+        took = figures_of(path).get("minutes", math.nan)
+    needs = [getattr(models, stage) for stage in system.needs]
+    size = _megabytes(*needs, *([] if network is None else [network]))
+    return Way(
+        system.name,
+        lambda page, fs_hz: read(page, network, models, fs_hz=fs_hz),
+        size,
+        took,
+    )
+
+
+def _megabytes(*networks: nn.Module) -> float:
+    """Return the size of all weights in half precision; those that networks share count once."""
+    states = [one for network in networks for one in network.state_dict().values()]
+    sizes = {one.data_ptr(): one.numel() for one in states}
+    return float(sum(sizes.values())) * HALF_BYTES / 1e6
