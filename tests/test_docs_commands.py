@@ -107,7 +107,9 @@ NOT_RUN = {
     "--out runs/overlap": MINUTES,
     "ecg-digitize train stage2 --member series-shared --initial weights/strips.safetensors "
     f"{BANK} --minutes 25 --learning-rate 4e-4 --out runs/series-shared": MINUTES,
-    f"ecg-digitize compare diagnoses {LABELLED} --paired photos.csv --pages 20": DIAGNOSES,
+    f"ecg-digitize compare diagnoses {LABELLED} --paired photos.csv --pages 3 --preset fast": (
+        DIAGNOSES
+    ),
     f"ecg-digitize print-and-read -o read.npz {LABELLED} --pages 2400 --preset fast": DIAGNOSES,
     f"ecg-digitize train diagnose-signals {LABELLED} --digitized read.npz --minutes 40 "
     "--batch 64 --learning-rate 3e-3 --workers 0 --out runs/diagnose-signals": DIAGNOSES,

@@ -25,7 +25,7 @@ NOTICE: Final = "research only, not for diagnosis"
 UNKNOWABLE: Final = (
     "acute infarction is not told from an old one: MI is both",
     "most leads are printed for 2.5 s: what happens at other times is not seen",
-    "PAC, BRADY, TACHY, PVC and AFIB/AFL were learned from 36 to 159 records each",
+    "PAC, BRADY, TACHY, PVC and AFIB/AFL were learned from few records each",
     "what is none of the ten classes is not told, and no class does not mean healthy",
     "age, sex, complaints, medicines and earlier ECGs are not known",
     "all training records are from Germany, 1989 to 1996 (PTB-XL)",
