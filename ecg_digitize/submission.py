@@ -57,6 +57,12 @@ _LOG_EVERY_PAGES: Final = 25
 MakeAsk = Make[Question, Answer | Failure]
 
 
+def levels_from(preset: str) -> tuple[Level, ...]:
+    """Return what may be spent on a page if nothing dearer than a preset is wanted."""
+    names = [level.name for level in LEVELS]
+    return LEVELS[names.index(preset) :]
+
+
 def submit(
     competition: Competition,
     make: MakeAsk,
@@ -64,7 +70,7 @@ def submit(
     output: Path,
     report: Path,
     seats: Sequence[Seat] = (Seat("cpu", 1),),
-    levels: Sequence[Level] = LEVELS,
+    levels: Sequence[Level] | None = None,
     time_budget_s: float = TIME_BUDGET_S,
     weights_dir: Path | None = None,
     resume: bool = True,
@@ -82,7 +88,8 @@ def submit(
         output: The parquet file: id string, value float32 (mV), in test.csv's order.
         report: The JSON report.
         seats: Where the workers run.
-        levels: What may be spent on a page, best first; the time decides page by page.
+        levels: What may be spent on a page, best first; the time decides page by page. None: those
+            from BEST on.
         time_budget_s: Pages not begun after this many seconds get the fallback.
         weights_dir: Folder of the weights that make uses; None searches the usual places.
         resume: Use the pages of an earlier run that was stopped.
@@ -98,6 +105,7 @@ def submit(
     table = read_test_table(competition.test_csv)
     requests = page_requests(table.rows)
     logger.info("%d pages, %d leads in %s", len(requests), len(table.rows), competition.test_csv)
+    levels = levels_from(BEST) if levels is None else levels
     told = {"levels": [level.name for level in levels], "devices": device_kinds(seats)}
     digest = settings_hash(told, weights_dir=weights_dir)
     n_rows = 0
@@ -186,7 +194,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("ecg_digitize").setLevel(logging.INFO)  # Jupyter may own the root logger
     set_environment()
-    names = [level.name for level in LEVELS]
     try:
         seats = seats_for(devices_named(arguments.device), workers=arguments.workers)
         logger.info("%d workers: %s", len(seats), ", ".join(seat.device for seat in seats))
@@ -197,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 output=arguments.output,
                 report=arguments.report,
                 seats=seats,
-                levels=LEVELS[names.index(arguments.preset) :],
+                levels=levels_from(arguments.preset),
                 time_budget_s=arguments.time_budget_s,
                 weights_dir=arguments.weights,
                 resume=not arguments.no_resume,

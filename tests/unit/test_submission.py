@@ -26,7 +26,7 @@ from ecg_digitize.errors import InputError, StageError
 from ecg_digitize.files import INPUT_ROOT_VARIABLE
 from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.many import ordered_map
-from ecg_digitize.submission import main, submit
+from ecg_digitize.submission import levels_from, main, submit
 from ecg_digitize.types import Digitization, GridMap, Recording, Registration, Trace
 
 
@@ -354,3 +354,13 @@ def test_ordered_map_keeps_order_and_reads_ahead_boundedly():
     time.sleep(0.05)
     assert len(begun) <= 5
     assert list(results) == list(range(1, 20))
+
+
+@pytest.mark.parametrize(
+    ("preset", "names"),
+    [("ensemble", ["ensemble", "best", "fast", "quick"]), ("fast", ["fast", "quick"])],
+)
+def test_members_go_before_looks_and_these_before_the_refinement(preset, names):
+    assert [level.name for level in levels_from(preset)] == names
+    costs = [level.cost for level in levels_from(preset)]
+    assert costs == sorted(costs, reverse=True)
