@@ -83,6 +83,8 @@ def ways_of(
             else:
                 missing.append(found)
     minutes = {entry.stage: entry.provenance.minutes for entry in manifest}
+    of_whole = minutes["stage2"]
+    of_strips = of_whole + minutes.get("strips", 0.0)  # strips begin as *whole*, series as strips
     geometry = (models.stage0, models.stage1, models.refine)
 
     def of_stage2(name: str, networks: Sequence[nn.Module], took: float) -> Way:
@@ -93,7 +95,7 @@ def ways_of(
         size = _megabytes(*geometry, *networks)
         return Way(name, lambda page, fs_hz: digitized(page, those, fs_hz), size, took)
 
-    ships = of_stage2("whole (ships)", [models.stage2], minutes["stage2"])
+    ships = of_stage2("whole (ships)", [models.stage2], of_whole)
     ways.append(ships)
     series: dict[str, tuple[nn.Module, float]] = {}
     for fusion in FUSIONS:
@@ -104,26 +106,25 @@ def ways_of(
             missing.append(Untrained(f"series, {fusion}", f"{command} --out runs/{name}"))
             continue
         network = trained_network(MEMBERS[name], path, models.device)
-        took = figures_of(path).get("minutes", math.nan) + minutes.get("strips", 0.0)
+        took = figures_of(path).get("minutes", math.nan) + of_strips
         series[fusion] = network, took
         ways.append(of_stage2(f"series, {fusion}", [series[fusion][0]], took))
     if models.strips is not None:
         strips = StripsOfPage(models.strips)
-        ways.append(of_stage2("strips (ship)", [strips], minutes["strips"]))
-        others: dict[str, tuple[nn.Module, float]] = {"strips": (strips, minutes["strips"])}
+        ways.append(of_stage2("strips (ship)", [strips], of_strips))
+        others: dict[str, tuple[nn.Module, float]] = {"strips": (strips, of_strips)}
         others |= {f"series, {fusion}": one for fusion, one in series.items()}
         for name, (network, took) in others.items():
-            networks, both = [models.stage2, network], minutes["stage2"] + took
-            ways.append(of_stage2(f"whole + {name}", networks, both))
+            ways.append(of_stage2(f"whole + {name}", [models.stage2, network], took))
     further = [network for network, _ in series.values()]
     if len(further) > 1:
-        took = minutes["stage2"] + sum(took for _, took in series.values())
+        took = of_strips + sum(took - of_strips for _, took in series.values())
         ways.append(of_stage2("whole + all series", [models.stage2, *further], took))
         alone = (ships.name, *(f"series, {fusion}" for fusion in series))
         size = _megabytes(*geometry, models.stage2, *further)
         ways.append(Way("median of the same, as signals", ships.read, size, took, alone))
     flipped = [models.stage2, Mirrored(models.stage2)]
-    ways.append(of_stage2("whole, mirrored too", flipped, minutes["stage2"]))
+    ways.append(of_stage2("whole, mirrored too", flipped, of_whole))
     return ways, missing
 
 
