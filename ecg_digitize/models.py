@@ -105,11 +105,15 @@ def load_models(
             f"weights_manifest.json has no weights for {', '.join(missing)}; "
             'train them with "python -m ecg_digitize train STAGE"'
         )
+    networks: dict[str, nn.Module] = {stage: nn.Identity() for stage in STAGES}
+    readers: tuple[str, ...] = ()
+    if set(stages) == set(STAGES) and set(READERS) <= set(entries):
+        readers = READERS
     further: list[str] = []
     if PRESETS[preset].asks_members and "stage2" in stages:
         further = [stage for stage in entries if stage.startswith(MEMBER_OF_STAGE2)]
-    networks: dict[str, nn.Module] = {stage: nn.Identity() for stage in STAGES}
-    readers = READERS if set(stages) == set(STAGES) and set(READERS) <= set(entries) else ()
+        if not (further or readers) and "strips" in entries:
+            readers = ("strips",)  # is the member then
     members: dict[str, nn.Module] = {}
     for stage in (*stages, *readers, *further):
         network = load_network(entries[stage], weights_dir=weights_dir)

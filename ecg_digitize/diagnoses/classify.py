@@ -33,7 +33,7 @@ UNKNOWABLE: Final = (
 )
 """What the classes cannot say, whatever the probabilities are."""
 CSV_NAME: Final = "classify.csv"
-COLUMNS: Final = ("page", "class", "probability", "decision", "threshold", "note")
+COLUMNS: Final = ("page", "verdict", "class", "probability", "decision", "threshold", "note")
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,24 @@ class Classified:
     """What a network says of a recording: research only, see NOTICE and UNKNOWABLE."""
 
     classes: tuple[ClassFound, ...]
+    verdict: str = "ok"
+    """Of the reading, see ``types.Recording.verdict``. Of a rejected one nothing is decided: what
+    was read is wrong, and so are its classes."""
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether the reading is."""
+        return self.verdict == "reject"
 
     @property
     def decided(self) -> tuple[str, ...]:
         """The names of the classes that are decided for."""
-        return tuple(one.name for one in self.classes if one.is_decided)
+        return tuple(one.name for one in self.classes if one.is_decided and not self.is_rejected)
 
     def to_line(self) -> str:
         """Return it in one line, with the notice."""
+        if self.is_rejected:
+            return f"nothing decided, the reading is rejected ({NOTICE})"
         told = [f"{one.name} {one.probability:.2f}" for one in self.classes if one.is_decided]
         return f"{', '.join(told) or 'none of the classes'} ({NOTICE})"
 
@@ -99,11 +109,14 @@ def classify(recording: Recording, network: nn.Module) -> Classified:
         raise InputError("nothing is seen of any lead")
     (probabilities,) = probabilities_of(network, seen[None])
     named = zip(network.classes, probabilities, network.thresholds, strict=True)  # type: ignore[arg-type]
-    return Classified(tuple(ClassFound(str(n), float(p), float(t)) for n, p, t in named))
+    found = tuple(ClassFound(str(n), float(p), float(t)) for n, p, t in named)
+    return Classified(found, recording.verdict)
 
 
 def write_classes(path: Path, pages: Iterable[tuple[str, Classified]]) -> None:
     """Write a row for each page and class; the column `note` says that it is research only.
+
+    The column `verdict` is that of the reading; where it is "reject", `decision` is empty.
 
     Raises:
         OSError: The file cannot be written.
@@ -113,8 +126,9 @@ def write_classes(path: Path, pages: Iterable[tuple[str, Classified]]) -> None:
         writer.writerow(COLUMNS)
         for page, found in pages:
             for one in found.classes:
-                told = f"{one.probability:.4f}", int(one.is_decided), f"{one.threshold:.2f}"
-                writer.writerow((page, one.name, *told, NOTICE))
+                decision = "" if found.is_rejected else int(one.is_decided)
+                told = f"{one.probability:.4f}", decision, f"{one.threshold:.2f}"
+                writer.writerow((page, found.verdict, one.name, *told, NOTICE))
 
 
 def unknowable_text() -> str:

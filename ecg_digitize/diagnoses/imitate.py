@@ -11,6 +11,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from ecg_digitize.diagnoses.inputs import FS_HZ
 from ecg_digitize.layout import COMPETITION, LEADS
+from ecg_digitize.layouts import FAMILIES
 from ecg_digitize.types import Float64
 
 
@@ -30,12 +31,7 @@ class ImitateOptions(NamedTuple):
 
 DEFAULTS: Final = ImitateOptions()
 
-_COLUMNS: Final = (
-    ("I", "II", "III"),
-    ("aVR", "aVL", "aVF"),
-    ("V1", "V2", "V3"),
-    ("V4", "V5", "V6"),
-)
+_COLUMNS: Final = tuple(zip(*FAMILIES[0].rows, strict=True))  # of 3x4
 OTHERWISE: Final = 0.3
 """Share of the records that are shown as other sheets show them, in training."""
 

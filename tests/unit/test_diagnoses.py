@@ -21,6 +21,7 @@ from ecg_digitize.diagnoses.classify import (
     UNKNOWABLE,
     classify,
     load_classifier,
+    write_classes,
 )
 from ecg_digitize.diagnoses.judge import DecidedPage
 from ecg_digitize.diagnoses.pictures import training as on_pictures
@@ -519,6 +520,19 @@ def test_classify_says_that_it_is_research_only(recording):
     empty = Recording(np.full((12, 5000), np.nan, np.float32), 500.0)
     with pytest.raises(InputError, match="nothing is seen"):
         classify(empty, SignalNet().eval())
+
+
+def test_nothing_is_decided_of_a_rejected_reading(recording, tmp_path):
+    wrong = replace(recording, doubts=("the rows are mixed up",), is_rejected=True)
+    found = classify(wrong, SignalNet(thresholds=(0.0, *[1.0] * 9)).eval())
+
+    assert found.decided == ()
+    assert "rejected" in found.to_line()
+    assert NOTICE in found.to_line()
+    write_classes(tmp_path / CSV_NAME, [("page", found)])
+    with (tmp_path / CSV_NAME).open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["verdict"], row["decision"]) for row in rows} == {("reject", "")}
 
 
 def test_the_command_writes_classes_of_pictures_and_tables(tmp_path, capsys):

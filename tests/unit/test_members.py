@@ -177,6 +177,13 @@ def test_the_strip_network_is_the_member_where_the_manifest_names_none(tiny_mode
     assert members_of(replace(tiny_models, preset=PRESETS["ensemble"])) == (models.stage2,)
 
 
+def test_stage_2_alone_has_its_member_too():
+    models = load_models(stages=("stage2",), preset="ensemble")
+    _, second = members_of(models)
+    assert second.strips is models.strips
+    assert load_models(stages=("stage2",), preset="best").strips is None
+
+
 LARGE = [name for name in MEMBERS if MEMBERS[name].options["backbone"] != BACKBONE]
 
 
