@@ -66,6 +66,9 @@ NOT_RUN = {
     "ecg-digitize compare resampling --source bank:bank.npz --pages 50": FIGURES,
     "ecg-digitize compare geometry --source bank:bank.npz --pages 1": FIGURES,
     "ecg-digitize compare geometry --paired photos.csv": FIGURES,
+    "ecg-digitize compare overlap --pages 100 --preset fast --source bank:bank.npz --trained runs": (
+        "takes minutes; training/test_compare_overlap.py reads fewer"
+    ),
     "ecg-digitize compare severity --source bank:bank.npz --kind photo scan --pages 20 "
     "--picture severity.png": "takes minutes; training/test_compare_severity.py runs shorter",
     "ecg-digitize bench --repeat 3": "takes minutes; unit/test_bench.py",
