@@ -66,7 +66,7 @@ NOT_RUN = {
     "ecg-digitize compare resampling --source bank:bank.npz --pages 50": FIGURES,
     "ecg-digitize compare geometry --source bank:bank.npz --pages 1": FIGURES,
     "ecg-digitize compare geometry --paired photos.csv": FIGURES,
-    "ecg-digitize compare overlap --pages 100 --preset fast --source bank:bank.npz --trained runs": (
+    f"ecg-digitize compare overlap --pages 100 --preset fast {BANK} --trained runs": (
         "takes minutes; training/test_compare_overlap.py reads fewer"
     ),
     "ecg-digitize compare severity --source bank:bank.npz --kind photo scan --pages 20 "
