@@ -110,7 +110,7 @@ NOT_RUN = {
     "--out runs/overlap": MINUTES,
     "ecg-digitize train stage2 --member series-shared --initial weights/strips.safetensors "
     f"{BANK} --minutes 25 --learning-rate 4e-4 --out runs/series-shared": MINUTES,
-    f"ecg-digitize compare diagnoses {LABELLED} --paired photos.csv --pages 3 --preset fast": (
+    f"ecg-digitize compare diagnoses {LABELLED} --paired photos.csv --pages 23 --preset fast": (
         DIAGNOSES
     ),
     f"ecg-digitize print-and-read -o read.npz {LABELLED} --pages 2400 --preset fast": DIAGNOSES,
