@@ -58,7 +58,9 @@ exit codes: 0 ended by Ctrl-C, 2 unusable arguments, or the port is taken""",
 
 exit codes: 0 all done, 2 unusable arguments, 3 some pages failed, 130 and 143 stopped""",
 }
-CLASSIFIED_HELP: Final = "pictures, PDFs, folders of them, and csv files that digitize wrote"
+CLASSIFIED_HELP: Final = (
+    "pictures, PDFs, folders of them; a folder or csv files that digitize wrote"
+)
 TRAINED_HELP: Final = "folder of trainings of published systems, each in a folder of its name"
 LABELS_HELP: Final = "what is known of the records, for diagnoses"
 MEASURE_HELP: Final = "research figures, not for diagnosis (extra: measures)"

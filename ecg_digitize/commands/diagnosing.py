@@ -50,15 +50,20 @@ def classify(arguments: argparse.Namespace) -> int:
 
 def _pages(arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[], "Recording"]]]:
     """Yield the name of each page, and what reads it."""
-    from ecg_digitize.batch import find_pages
+    from ecg_digitize.batch import REPORT_NAME, find_pages
     from ecg_digitize.formats.csv import read_csv
     from ecg_digitize.inputs import PageRef, read_page
     from ecg_digitize.pipeline import digitize_page
 
-    tables = [path for path in arguments.paths if path.suffix.lower() == ".csv"]
-    others = [path for path in arguments.paths if path not in tables]
-    for path in tables:
-        yield str(path), partial(read_csv, path)
+    others: list[Path] = []
+    for path in arguments.paths:
+        if path.suffix.lower() == ".csv":
+            yield str(path), partial(read_csv, path)
+        elif (path / REPORT_NAME).is_file():
+            for table in _tables_in(path):
+                yield str(table), partial(read_csv, table)
+        else:
+            others.append(path)
     if not others:
         return
     pictures = find_pages(others, out=arguments.out).pictures
@@ -69,6 +74,20 @@ def _pages(arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[], "R
 
     for picture in pictures:
         yield picture.page.label, partial(digitized, picture.page)
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    """Return the tables that `digitize` wrote into a folder: a side file lies beside each."""
+    from ecg_digitize.formats.csv import full_files
+
+    below = sorted(folder.rglob("*.csv"))
+    tables = [path for path in below if full_files(path.with_suffix(""))[1].is_file()]
+    if not tables:
+        raise InputError(
+            f"{folder}: digitize wrote here, but no NAME.csv with NAME.json beside it; name its "
+            "csv files, or digitize with --format csv"
+        )
+    return tables
 
 
 def print_and_read(arguments: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import csv
 import functools
 import itertools
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ from ecg_digitize.diagnoses.signals.net import SignalNet
 from ecg_digitize.diagnoses.signals.training import Samples
 from ecg_digitize.diagnoses.thresholds import Seen
 from ecg_digitize.errors import InputError
+from ecg_digitize.formats.csv import read_csv, write_full
+from ecg_digitize.formats.description import Provenance
 from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.layout import COMPETITION, LEADS
 from ecg_digitize.manifest import read_manifest
@@ -570,6 +573,29 @@ def test_a_page_that_fails_costs_no_other(tmp_path, capsys):
     assert "Traceback" not in told
     assert "unexpected" not in told
     assert (tmp_path / "out" / CSV_NAME).read_text().count("\n") == 1 + len(CLASSES)
+
+
+def test_a_folder_that_digitize_wrote_is_read_by_its_tables(tmp_path, capsys):
+    out = tmp_path / "digitized"
+    (out / "ward").mkdir(parents=True)
+    origin = Provenance("p.png", "0" * 64, "1", datetime.now(UTC), {}, {})
+    for stem in (out / "a", out / "ward" / "b.c"):
+        write_full(read_csv(SAMPLES / "sample_render.csv"), stem, origin)
+    (out / "run_report.json").write_text("{}")
+    (out / "measures.csv").write_text("page,rate\n")
+    assert main(["classify", str(out), "-o", str(tmp_path / "classes")]) == 0
+    assert [line.split(":")[0].split(" ", 1)[1].strip() for line in _lines(capsys)] == [
+        str(out / "a.csv"),
+        str(out / "ward" / "b.c.csv"),
+    ]
+    for table in out.rglob("*.csv"):
+        table.unlink()
+    assert main(["classify", str(out), "-o", str(tmp_path / "classes")]) == 2
+    assert "no NAME.csv with NAME.json beside it" in capsys.readouterr().err
+
+
+def _lines(capsys) -> list[str]:
+    return capsys.readouterr().out.splitlines()
 
 
 def test_a_folder_that_cannot_be_made_is_told_before_the_first_page(tmp_path, capsys):

@@ -5,6 +5,6 @@ with U-Net Digitization and ResNet Classification", Computing in Cardiology 2024
 
 * ``page``: the lead names give the tilt, and the page is seen upright, grey, 1100 x 850 px.
 * ``net``: the network, which takes that picture apart into four and its mask together out of four.
-* ``decode``: the mask to the lines of the rows, and the pulse to the gain.
+* ``decode``: the mask to the lines of the rows; ``pulse``: the gain, by the calibration pulses.
 * ``read``: all of it in turn. ``training`` and ``judge`` are for training and its F1.
 """

@@ -1,12 +1,10 @@
-"""From the mask of the trace to the lines of the rows, and from the pulse to the gain."""
+"""From the mask of the trace to the lines of the rows, with the gain that ``pulse`` measures."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 from scipy.stats import theilslopes
@@ -15,6 +13,7 @@ from ecg_digitize.errors import StageError
 from ecg_digitize.frames import TRACE_FS_HZ
 from ecg_digitize.jit import compiled
 from ecg_digitize.layout import COMPETITION, Layout
+from ecg_digitize.systems.resunet.pulse import Spans, find_pulse, gain_of
 from ecg_digitize.types import Float64, Mask
 
 
@@ -32,14 +31,8 @@ class DecodeOptions(NamedTuple):
         gap_px: Columns without a line, after which it is looked for at the baseline again.
         dense_px, dense: A row begins, and ends, where this share of so many columns has a line.
         seen: Share of the columns of a row that must have a line.
-        pulse: Share of a row, from its left end on, in which its pulse is.
         level_share: Share of the columns of which the line is level: their groups are as high as
             the stroke is wide.
-        tall: Height of the pulse's edges, in strokes of the row.
-        level_px: How far off each other the two edges may begin and end.
-        level: Share of the columns between them that must be as high as they are.
-        slim, stout: Least and greatest width of a pulse, as a share of its height.
-        agree: By which share the heights of two pulses may differ.
     """
 
     blur_px: float = 3.0
@@ -52,27 +45,11 @@ class DecodeOptions(NamedTuple):
     dense_px: int = 16
     dense: float = 0.6
     seen: float = 0.25
-    pulse: float = 0.06
     level_share: float = 0.2
-    tall: float = 5.0
-    level_px: int = 3
-    level: float = 0.7
-    slim: float = 0.3
-    stout: float = 0.7
-    agree: float = 0.1
 
 
 DEFAULTS: Final = DecodeOptions()
 NO_LINE: Final = -1
-Spans = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Pulse:
-    """A calibration pulse in the mask."""
-
-    height_px: float  # 1 mV
-    right_px: float  # x of the middle of its right edge, where the first lead begins
 
 
 @dataclass(frozen=True)
@@ -129,12 +106,12 @@ def decode(
     thick = [np.diff(span[at]) for span, at in zip(spans, found, strict=True)]
     strokes_px = np.array([np.quantile(one, options.level_share) for one in thick])
     pulses = [
-        find_pulse(span, first_px=int(first), last_px=int(last), stroke_px=stroke, options=options)
+        find_pulse(span, first_px=int(first), last_px=int(last), stroke_px=stroke)
         for span, (first, last), stroke in zip(spans, ends, strokes_px, strict=True)
     ]
     start_px, end_px = ends[:, 0] + (strokes_px - 1) / 2, ends[:, 1] - (strokes_px - 1) / 2
     end_px = _straight(baseline_px, end_px)
-    px_per_mv, n_pulses = _gain(pulses, options)
+    px_per_mv, n_pulses = gain_of(pulses)
     if n_pulses:
         rights = np.array([np.nan if pulse is None else pulse.right_px for pulse in pulses])
         start_px = _straight(baseline_px, rights)
@@ -218,53 +195,6 @@ def _ends(found: Mask, options: DecodeOptions) -> tuple[int, int]:
         return int(np.argmax(columns & (ahead >= options.dense)))
 
     return first(found), len(found) - 1 - first(found[::-1])
-
-
-def find_pulse(
-    span_px: Spans,
-    *,
-    first_px: int,
-    last_px: int,
-    stroke_px: float,
-    options: DecodeOptions = DEFAULTS,
-) -> Pulse | None:
-    """Find the pulse at the left end of a row: a tall edge, a level top, and a tall edge again.
-
-    Args:
-        span_px: (W, 2) the row's groups, see `decode`.
-        first_px: First column of the row.
-        last_px: Last column.
-        stroke_px: How wide the line is.
-        options: Constants of the decoder.
-
-    Returns:
-        The pulse, or None.
-    """
-    part = span_px[first_px : first_px + round(options.pulse * (last_px - first_px))]
-    tall = part[:, 1] - part[:, 0] >= options.tall * stroke_px
-    tall[1:-1] |= tall[:-2] & tall[2:]
-    changes = np.flatnonzero(np.diff(tall, prepend=False, append=False)).reshape(-1, 2)
-    for (left, a), (b, _) in pairwise(changes):
-        top, bottom = part[left:a, 0].min(), part[left:a, 1].max()
-        is_level = np.abs(part[a:b, 0] - top) <= options.level_px
-        # The first wave may begin in the right edge: it is as high as the left one, or higher.
-        edge = part[b : b + a - left]
-        reaches = min(top - edge[:, 0].min(), edge[:, 1].max() - bottom) >= -options.level_px
-        height_px = float(bottom - top - stroke_px)
-        is_pulse = is_level.mean() >= options.level and reaches
-        if is_pulse and options.slim < (b - left) / height_px < options.stout:
-            return Pulse(height_px, float(first_px + b + (a - left - 1) / 2))
-    return None
-
-
-def _gain(pulses: list[Pulse | None], options: DecodeOptions) -> tuple[float, int]:
-    """Return the px of 1 mV, and how many pulses say so; two must agree, or it is 0 of none."""
-    heights = np.array([pulse.height_px for pulse in pulses if pulse is not None])
-    if len(heights) < 2:
-        return 0.0, 0
-    middle = np.median(heights)
-    alike = heights[np.abs(heights - middle) <= options.agree * middle]
-    return (float(alike.mean()), len(alike)) if len(alike) >= 2 else (0.0, 0)
 
 
 def _straight(y_px: Float64, x_px: Float64) -> Float64:
