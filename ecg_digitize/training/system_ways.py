@@ -1,7 +1,7 @@
 """The ways to read a page that `compare systems` knows, and what is noted beside them."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ class Way:
     Attributes:
         name: Its row in the table.
         read: Page and wanted samples a second -> recording.
-        megabytes: All weights that it needs, in half precision.
+        megabytes: All weights that it needs: of what ships the files, of others in half precision.
         minutes: What the training of its own network took, with what it began from.
         members: Names of the ways whose signals it joins; then `read` is not asked.
     """
@@ -75,9 +75,11 @@ def ways_of(
     """
     ways: list[Way] = []
     missing: list[Untrained] = []
+    loaded = ((getattr(models, entry.stage, None), entry.bytes) for entry in manifest)
+    shipped = {network: size for network, size in loaded if network is not None}
     for system in SYSTEMS:
         if system.reads_pages:
-            found = _published(system, models, trained)
+            found = _published(system, models, shipped, trained)
             if isinstance(found, Way):
                 ways.append(found)
             else:
@@ -92,7 +94,7 @@ def ways_of(
         further = {f"stage2-{number}": one for number, one in enumerate(others)}
         asked = replace(models.preset, asks_members=bool(others))
         those = replace(models, stage2=first, members=further, preset=asked)
-        size = _megabytes(*geometry, *networks)
+        size = _megabytes([*geometry, *networks], shipped)
         return Way(name, lambda page, fs_hz: digitized(page, those, fs_hz), size, took)
 
     ships = of_stage2("whole (ships)", [models.stage2], of_whole)
@@ -121,7 +123,7 @@ def ways_of(
         took = of_strips + sum(took - of_strips for _, took in series.values())
         ways.append(of_stage2("whole + all series", [models.stage2, *further], took))
         alone = (ships.name, *(f"series, {fusion}" for fusion in series))
-        size = _megabytes(*geometry, models.stage2, *further)
+        size = _megabytes([*geometry, models.stage2, *further], shipped)
         ways.append(Way("median of the same, as signals", ships.read, size, took, alone))
     flipped = [models.stage2, Mirrored(models.stage2)]
     ways.append(of_stage2("whole, mirrored too", flipped, of_whole))
@@ -158,7 +160,9 @@ def digitized(page: Page, models: Models, fs_hz: float) -> Recording:
     return digitize_page(page, models, fs_hz=fs_hz).recording
 
 
-def _published(system: System, models: Models, trained: Path | None) -> Way | Untrained:
+def _published(
+    system: System, models: Models, shipped: Mapping[nn.Module, int], trained: Path | None
+) -> Way | Untrained:
     """Return a published system as a way, or how its network is trained."""
     read, architecture = system.module("read").read, system.architecture
     network, took = None, 0.0
@@ -170,7 +174,7 @@ def _published(system: System, models: Models, trained: Path | None) -> Way | Un
         network = trained_network(architecture, path, models.device)
         took = figures_of(path).get("minutes", math.nan)
     needs = [getattr(models, stage) for stage in system.needs]
-    size = _megabytes(*needs, *([] if network is None else [network]))
+    size = _megabytes([*needs, *([] if network is None else [network])], shipped)
     return Way(
         system.name,
         lambda page, fs_hz: read(page, network, models, fs_hz=fs_hz),
@@ -179,8 +183,15 @@ def _published(system: System, models: Models, trained: Path | None) -> Way | Un
     )
 
 
-def _megabytes(*networks: nn.Module) -> float:
-    """Return the size of all weights in half precision; those that networks share count once."""
-    states = [one for network in networks for one in network.state_dict().values()]
-    sizes = {one.data_ptr(): one.numel() for one in states}
-    return float(sum(sizes.values())) * HALF_BYTES / 1e6
+def _megabytes(networks: Sequence[nn.Module], shipped: Mapping[nn.Module, int]) -> float:
+    """Return the size of all weights; those that networks share count once.
+
+    Args:
+        networks: Of a way.
+        shipped: Those that ship -> bytes of the file; any backend may run them.
+    """
+    files = {one for network in networks for one in network.modules() if one in shipped}
+    inside = {id(weights) for one in files for weights in one.state_dict(keep_vars=True).values()}
+    states = (one for network in networks for one in network.state_dict(keep_vars=True).values())
+    others = {id(one): one.numel() * HALF_BYTES for one in states if id(one) not in inside}
+    return float(sum(shipped[one] for one in files) + sum(others.values())) / 1e6

@@ -21,6 +21,7 @@ from ecg_digitize.training.run import network_of
 from ecg_digitize.training.system_ways import Mirrored, Way, ways_of
 
 BEFORE = ("stage2", "strips")  # what a series network begins from
+BY_WHOLE = ("stage0", "stage1", "refine", "stage2")  # the networks of a competition page
 SAMPLES = HOME / "tests" / "samples"
 CAP_DB = 10 * np.log10(CAP_RATIO)
 
@@ -111,6 +112,12 @@ def test_networks_of_the_folder_have_rows_and_the_others_say_how_to_train_them(
     size = {way.name: way.megabytes for way in ways}
     assert size["whole, mirrored too"] == size["whole (ships)"]  # one network looks twice
     assert size["whole + series, shared"] > size["whole (ships)"]
+    of_files = {one.stage: one.bytes / 1e6 for one in read_manifest()}
+    assert size["whole (ships)"] == pytest.approx(sum(of_files[one] for one in BY_WHOLE))
+    of_strips = size["whole + strips"] - size["whole (ships)"]
+    assert of_strips == pytest.approx(
+        of_files["strips"]
+    )  # that network has no weights that torch sees
 
 
 def test_a_mirrored_look_is_turned_back():
