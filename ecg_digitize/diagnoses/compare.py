@@ -19,7 +19,7 @@ from ecg_digitize.diagnoses.pictures.training import MEGAPIXELS
 from ecg_digitize.diagnoses.records import OneRecord, records_of, targets_array
 from ecg_digitize.diagnoses.signals.net import SignalNet
 from ecg_digitize.diagnoses.thresholds import (
-    Seen,
+    ScoredRecords,
     probabilities_of,
     seen_as_printed,
     thresholds_of,
@@ -188,7 +188,7 @@ def compare_pictures(
         progress: Called after each page.
     """
 
-    def seen(source: SignalSource, *, validation: bool) -> Seen:
+    def seen(source: SignalSource, *, validation: bool) -> ScoredRecords:
         records = records_of(source, labels, validation=validation)
         order = np.random.default_rng(seed).permutation(len(records))
         drawn = tuple(records[int(order[k % len(records)])] for k in range(pages))
@@ -201,7 +201,7 @@ def compare_pictures(
             parts.append(probabilities_of(network, picture_input(page.image, page.grid)[None])[0])
             if progress is not None:
                 progress()
-        return Seen(np.stack(parts), targets_array(drawn))
+        return ScoredRecords(np.stack(parts), targets_array(drawn))
 
     thresholds = thresholds_of(seen(learned, validation=False))
     return judge(seen(kept, validation=True), thresholds)

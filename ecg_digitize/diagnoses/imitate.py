@@ -36,7 +36,7 @@ OTHERWISE: Final = 0.3
 """Share of the records that are shown as other sheets show them, in training."""
 
 
-def digitized(
+def with_errors(
     leads_mv: Float64, rng: np.random.Generator, options: ImitateOptions = DEFAULTS
 ) -> Float64:
     """Imitate what digitizing leaves of leads.

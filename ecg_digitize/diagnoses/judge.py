@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from ecg_digitize.diagnoses.classes import CLASSES
-from ecg_digitize.diagnoses.thresholds import Seen, f_measure
+from ecg_digitize.diagnoses.thresholds import ScoredRecords, f_measure
 from ecg_digitize.training.bootstrap import COVERED_PERCENT
 from ecg_digitize.types import Float64, Mask
 
@@ -92,7 +92,9 @@ class Flips:
         return (self.lost + self.gained) / self.n_decisions if self.n_decisions else float("nan")
 
 
-def judge(seen: Seen, thresholds: Sequence[float], *, names: Sequence[str] = CLASSES) -> Judged:
+def judge(
+    seen: ScoredRecords, thresholds: Sequence[float], *, names: Sequence[str] = CLASSES
+) -> Judged:
     """Judge decisions.
 
     Args:

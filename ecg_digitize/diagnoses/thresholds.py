@@ -9,7 +9,7 @@ from scipy.ndimage import uniform_filter1d
 from torch import nn
 
 from ecg_digitize.diagnoses.classes import Labelled
-from ecg_digitize.diagnoses.imitate import digitized, printed_as
+from ecg_digitize.diagnoses.imitate import printed_as, with_errors
 from ecg_digitize.diagnoses.inputs import at_input_rate, input_of, stacked
 from ecg_digitize.diagnoses.records import Record, records_of, targets_array, twelve_of
 from ecg_digitize.frames import TRACE_FS_HZ
@@ -27,7 +27,7 @@ _SEED: Final = 777
 _BATCH: Final = 128
 
 
-class Seen(NamedTuple):
+class ScoredRecords(NamedTuple):
     """What a network says of records, and what is known of them."""
 
     probabilities: Float64  # (records, classes)
@@ -41,7 +41,7 @@ def f_measure(decisions: Float64, targets: Float64) -> Float64:
     return np.asarray(2 * hits / np.maximum(both, 1))
 
 
-def thresholds_of(seen: Seen) -> tuple[float, ...]:
+def thresholds_of(seen: ScoredRecords) -> tuple[float, ...]:
     """Return for each class where F is best, F being averaged over thresholds nearby."""
     best = []
     for p, target in zip(seen.probabilities.T, seen.targets.T.astype(np.float64), strict=True):
@@ -70,10 +70,11 @@ def fitted_thresholds(
     for record in records:
         whole_mv = at_input_rate(twelve_of(source, record).astype(np.float64), fs_hz=TRACE_FS_HZ)
         inputs += [
-            stacked(printed_as(digitized(whole_mv, rng), rng, otherwise=0.0)) for _ in range(VIEWS)
+            stacked(printed_as(with_errors(whole_mv, rng), rng, otherwise=0.0))
+            for _ in range(VIEWS)
         ]
     targets = np.repeat(targets_array(records), VIEWS, axis=0)
-    return thresholds_of(Seen(probabilities_of(network, np.stack(inputs)), targets))
+    return thresholds_of(ScoredRecords(probabilities_of(network, np.stack(inputs)), targets))
 
 
 def probabilities_of(network: nn.Module, inputs: Float32 | Image) -> Float64:
@@ -87,10 +88,12 @@ def probabilities_of(network: nn.Module, inputs: Float32 | Image) -> Float64:
     return np.concatenate(parts)
 
 
-def seen_as_printed(network: nn.Module, source: SignalSource, records: tuple[Record, ...]) -> Seen:
+def seen_as_printed(
+    network: nn.Module, source: SignalSource, records: tuple[Record, ...]
+) -> ScoredRecords:
     """Show a network of signals records as the competition's sheet shows them."""
     inputs = [
         input_of(printed_recording(twelve_of(source, record), fs_hz=TRACE_FS_HZ))
         for record in records
     ]
-    return Seen(probabilities_of(network, np.stack(inputs)), targets_array(records))
+    return ScoredRecords(probabilities_of(network, np.stack(inputs)), targets_array(records))

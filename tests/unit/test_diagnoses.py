@@ -30,7 +30,7 @@ from ecg_digitize.diagnoses.pictures.net import SEEN, PictureNet, picture_input
 from ecg_digitize.diagnoses.records import OneRecord, records_of
 from ecg_digitize.diagnoses.signals.net import SignalNet
 from ecg_digitize.diagnoses.signals.training import Samples
-from ecg_digitize.diagnoses.thresholds import Seen
+from ecg_digitize.diagnoses.thresholds import ScoredRecords
 from ecg_digitize.errors import InputError
 from ecg_digitize.formats.csv import read_csv, write_full
 from ecg_digitize.formats.description import Provenance
@@ -229,7 +229,7 @@ def test_imitation_keeps_the_signal_and_loses_pieces():
         to_twelve(SimulatorSource().get(1)).astype(np.float64), fs_hz=TRACE_FS_HZ
     )
     in_time = imitate.DEFAULTS._replace(shift_s=0, start_s=0)
-    many = [imitate.digitized(whole, rng, in_time) for _ in range(20)]
+    many = [imitate.with_errors(whole, rng, in_time) for _ in range(20)]
     assert any(np.isnan(one).any() for one in many)
     r = [
         np.corrcoef(one[1][np.isfinite(one[1])], whole[1][np.isfinite(one[1])])[0, 1]
@@ -239,7 +239,7 @@ def test_imitation_keeps_the_signal_and_loses_pieces():
     nothing = imitate.DEFAULTS._replace(
         gain=0, size=0, shift_s=0, start_s=0, noise_mv=0, blur_s=0, wander_mv=0, lost=0
     )
-    np.testing.assert_allclose(imitate.digitized(whole, rng, nothing), whole, atol=1e-9)
+    np.testing.assert_allclose(imitate.with_errors(whole, rng, nothing), whole, atol=1e-9)
 
 
 def test_other_sheets_show_other_windows():
@@ -400,7 +400,7 @@ def test_thresholds_are_of_training_records_alone():
 def test_a_threshold_stands_in_the_middle_of_where_f_is_best():
     p = np.tile(np.array([0.1, 0.2, 0.6, 0.8])[:, None], (1, 2))
     targets = np.array([[0, 0], [0, 1], [1, 1], [1, 1]], np.float32)
-    (high, low) = thresholds.thresholds_of(Seen(p, targets))
+    (high, low) = thresholds.thresholds_of(ScoredRecords(p, targets))
     assert 0.2 < high < 0.6
     assert 0.1 < low <= 0.2
 
@@ -431,7 +431,7 @@ def test_auroc_and_f_are_right_and_lie_in_their_intervals():
     rng = np.random.default_rng(0)
     targets = (rng.random((200, 10)) < 0.3).astype(np.float32)
     p = np.clip(0.3 * targets + rng.random((200, 10)) * 0.7, 0, 1)
-    judged = judge.judge(Seen(p, targets), [0.5] * 10)
+    judged = judge.judge(ScoredRecords(p, targets), [0.5] * 10)
     for k, one in enumerate(judged.classes):
         there, not_there = p[targets[:, k] > 0, k], p[targets[:, k] == 0, k]
         pairs = (there[:, None] > not_there[None]).mean()
@@ -448,7 +448,9 @@ def test_auroc_and_f_are_right_and_lie_in_their_intervals():
 def test_a_class_that_no_record_has_has_no_auroc():
     targets = np.zeros((20, 10), np.float32)
     targets[:5, 0] = 1
-    judged = judge.judge(Seen(np.random.default_rng(1).random((20, 10)), targets), [0.5] * 10)
+    judged = judge.judge(
+        ScoredRecords(np.random.default_rng(1).random((20, 10)), targets), [0.5] * 10
+    )
     assert np.isnan(judged.classes[1].auroc.value)
     assert judged.macro_auroc == judged.classes[0].auroc.value
 

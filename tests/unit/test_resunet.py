@@ -35,7 +35,7 @@ from ecg_digitize.types import Page
 PX_PER_MM = 3.9
 ZERO_PX = (350.0, 490.0, 630.0, 760.0)
 FIRST_PX, LAST_PX = 60.0, 1035.0
-RENDER = 0  # index of a page that is plotted, see training.KINDS
+RENDER = 0  # index of a page that is plotted, see training.TRAINED_KINDS
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecg_digitize.diagnoses.classes import read_labels
-from ecg_digitize.diagnoses.imitate import digitized, printed_as
+from ecg_digitize.diagnoses.imitate import printed_as, with_errors
 from ecg_digitize.diagnoses.inputs import at_input_rate, stacked
 from ecg_digitize.diagnoses.printed import Readings, read_readings
 from ecg_digitize.diagnoses.records import Learned, learned_of, twelve_of
@@ -51,10 +51,10 @@ class Samples:
         record = self._learned.draw(rng)
         read = () if self._readings is None else self._readings.of(record.id)
         if len(read) and rng.random() < FROM_PAGES:
-            leads_mv = digitized(read[int(rng.integers(len(read)))], rng)
+            leads_mv = with_errors(read[int(rng.integers(len(read)))], rng)
         else:
             whole_mv = twelve_of(self.source, record).astype(np.float64)
-            leads_mv = digitized(at_input_rate(whole_mv, fs_hz=TRACE_FS_HZ), rng)
+            leads_mv = with_errors(at_input_rate(whole_mv, fs_hz=TRACE_FS_HZ), rng)
             leads_mv = printed_as(leads_mv, rng)
         return [{"signals": stacked(leads_mv), "targets": record.targets}]
 

@@ -19,7 +19,7 @@ _FINER: Final = 4  # steps of a pixel in which periods are first looked for
 _Scale = tuple[float, float]  # px per mm, and how alike the grid is to itself at its period
 
 
-class ScaleOptions(NamedTuple):
+class GridScaleOptions(NamedTuple):
     """What a grid is like."""
 
     px_per_mm: tuple[float, float] = (3.0, 25.0)  # scales that are looked for
@@ -34,10 +34,10 @@ class ScaleOptions(NamedTuple):
     sigma_px: float = 0.8  # of a blur: lines on whole pixels are unevenly apart
 
 
-DEFAULTS: Final = ScaleOptions()
+DEFAULTS: Final = GridScaleOptions()
 
 
-def grid_scale(image: Image, *, options: ScaleOptions = DEFAULTS) -> float | None:
+def grid_scale(image: Image, *, options: GridScaleOptions = DEFAULTS) -> float | None:
     """Measure how many pixels a millimetre of the grid has.
 
     Args:
@@ -63,12 +63,12 @@ def grid_scale(image: Image, *, options: ScaleOptions = DEFAULTS) -> float | Non
     return (across[0] + down[0]) / 2
 
 
-def _scales(lines: Float32, options: ScaleOptions) -> tuple[_Scale | None, _Scale | None]:
+def _scales(lines: Float32, options: GridScaleOptions) -> tuple[_Scale | None, _Scale | None]:
     """Measure across and down."""
     return _scale_along(lines, options), _scale_along(lines.T, options)
 
 
-def _darkness(image: Image, options: ScaleOptions) -> tuple[Float32, Mask]:
+def _darkness(image: Image, options: GridScaleOptions) -> tuple[Float32, Mask]:
     """Return (H, W) darkness as a share of the paper's brightness, and (H, W) whether it is ink."""
     reach = 2 * round(options.band_px / 2) + 1
     darkest = image.min(axis=2)  # the channel that shows a coloured grid best
@@ -79,7 +79,7 @@ def _darkness(image: Image, options: ScaleOptions) -> tuple[Float32, Mask]:
     return darkness, np.asarray(ink > 0, np.bool_)
 
 
-def _scale_along(lines: Float32, options: ScaleOptions) -> _Scale | None:
+def _scale_along(lines: Float32, options: GridScaleOptions) -> _Scale | None:
     """Return px per mm across a picture and how alike it is to itself there; None without grid."""
     least, most = options.px_per_mm
     n = lines.shape[1]
@@ -97,7 +97,7 @@ def _scale_along(lines: Float32, options: ScaleOptions) -> _Scale | None:
     return (per_mm, _at(alike, period_px)) if least <= per_mm <= most else None
 
 
-def _profiles(lines: Float32, options: ScaleOptions) -> Float64:
+def _profiles(lines: Float32, options: GridScaleOptions) -> Float64:
     """Return (bands, n): mean darkness of the columns of each band, without slow changes."""
     height, width = lines.shape
     n_bands = max(height // options.band_px, 1)
@@ -134,7 +134,9 @@ def _at(alike: Float64, lag_px: float) -> float:
     return float(around.max(initial=-1.0))
 
 
-def _period(alike: Float64, least_px: float, options: ScaleOptions) -> tuple[float, bool] | None:
+def _period(
+    alike: Float64, least_px: float, options: GridScaleOptions
+) -> tuple[float, bool] | None:
     """Return the period in px, and whether it is that of the squares of 5 mm or of those of 1."""
     inner = alike[1:-1]
     peaks = 1 + np.flatnonzero((inner > alike[:-2]) & (inner >= alike[2:]))

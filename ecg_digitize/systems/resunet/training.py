@@ -17,7 +17,7 @@ from ecg_digitize.systems.resunet.page import SIZE_PX, seen, upright
 from ecg_digitize.training.loop import Sample
 from ecg_digitize.types import Float64, Mask
 
-KINDS: Final = ("render", "scan", "scan_bw", "photo")
+TRAINED_KINDS: Final = ("render", "scan", "scan_bw", "photo")
 """Kinds of pages that a rotation sets right, more or less."""
 MEGAPIXELS: Final = 1.6
 """Of photos: about twice what the network sees."""
@@ -37,7 +37,7 @@ def training_page(source: SignalSource, *, seed: int, index: int) -> SyntheticPa
         source,
         seed=seed,
         index=index,
-        kind=KINDS[index % len(KINDS)],
+        kind=TRAINED_KINDS[index % len(TRAINED_KINDS)],
         turns=False,
         max_megapixels=MEGAPIXELS,
         laser_prints=LASER_PRINTS,
