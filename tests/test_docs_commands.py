@@ -101,15 +101,15 @@ NOT_RUN = {
     "ecg-digitize digitize scans/ -o out --weights big --preset ensemble": MEMBERS,
     "ecg-digitize bench --members": "takes a minute; training/test_member_cost.py runs one",
     # docs/systems.md and docs/diagnoses.md
-    "ecg-digitize compare systems --paired photos.csv paired.csv --pages 25 --trained runs "
-    f"{BANK}": "takes an hour; training/test_compare_systems.py",
+    "ecg-digitize compare systems --paired photos.csv paired.csv pairs.csv --pages 25 "
+    f"--trained runs {BANK}": "takes an hour; training/test_compare_systems.py",
     f"ecg-digitize train regression {BANK} --minutes 30 --batch 8 --learning-rate 2e-3 "
     "--out runs/regression": MINUTES,
     f"ecg-digitize train resunet {BANK} --minutes 55 --batch 4 --out runs/resunet": MINUTES,
     f"ecg-digitize train overlap {BANK} --minutes 25 --batch 8 --learning-rate 2e-3 "
     "--out runs/overlap": MINUTES,
     "ecg-digitize train stage2 --member series-shared --initial weights/strips.safetensors "
-    f"{BANK} --minutes 25 --learning-rate 4e-4 --out runs/series-shared": MINUTES,
+    f"{BANK} --minutes 20 --batch 4 --learning-rate 8e-5 --out runs/series-shared": MINUTES,
     f"ecg-digitize compare diagnoses {LABELLED} --paired photos.csv --pages 23 --preset fast": (
         DIAGNOSES
     ),
