@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from ecg_digitize.commands.shared import DONE, PAGES_FAILED, UNUSABLE, bar
 from ecg_digitize.errors import InputError
-from ecg_digitize.report.html import REPORT_HTML
 from ecg_digitize.shipped import sample_page
 
 if TYPE_CHECKING:
@@ -113,6 +112,8 @@ def _line(picture: "Picture", outcome: "PageDone | Failure") -> str:
 
 def _tell(report: "BatchReport", out: Path, *, n_pages: int, has_html: bool) -> None:
     """Say what became of all pages."""
+    from ecg_digitize.report.html import REPORT_HTML
+
     for path in report.skipped[:SKIPPED_NAMED]:
         print(f"skipped {path}: its suffix is not that of a picture", file=sys.stderr)
     if (more := len(report.skipped) - SKIPPED_NAMED) > 0:

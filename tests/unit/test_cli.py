@@ -92,10 +92,10 @@ def test_samples_are_small_and_have_truth():
         assert 1.6e6 < height * width < 4e6
 
 
-def test_help_needs_no_torch():
+def test_help_needs_no_torch_and_no_opencv():
     code = (
         "import sys; from ecg_digitize.cli import parser; parser().format_help(); "
-        "sys.exit('torch' in sys.modules)"
+        "sys.exit(bool({'torch', 'cv2'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
