@@ -18,6 +18,7 @@ from ecg_digitize.synth.canvas import Canvas
 from ecg_digitize.synth.capture import on_paper
 from ecg_digitize.synth.chance import Chance
 from ecg_digitize.synth.dataset import KINDS
+from ecg_digitize.synth.degrade import scribble
 from ecg_digitize.synth.page import (
     FONTS,
     CleanPage,
@@ -55,6 +56,7 @@ class SheetOptions(NamedTuple):
     no_grid: float = 0.05
     inverted: float = 0.03  # white on black
     mislabelled: float = 0.0  # share of sheets with names that belong to other leads
+    written_on: float = 0.0  # share of sheets with handwriting; what else is drawn stays the same
 
 
 DEFAULTS: Final = SheetOptions()
@@ -320,6 +322,9 @@ def make_sheet(
         style = replace(style, look=replace(laser_print(style.look, rng), black_off_mm=()))
     sheet = draw_sheet(signals_mv, style)
     clean = sheet.clean
+    writer = np.random.default_rng([seed, index, 22])
+    if writer.random() < options.written_on:
+        clean = replace(clean, image=scribble(clean.image, writer, px_per_mm=clean.px_per_mm))
     if how.margin_mm:
         clean = on_paper(clean, chance, margin_mm=how.margin_mm)
     for befall in how.wear:

@@ -10,6 +10,7 @@ import numpy as np
 from ecg_digitize.frames import RECT, SQUARE_MM, Frame, crossings_mm
 from ecg_digitize.stage1.sight import seen_in
 from ecg_digitize.stage2.strip import STRIP_PX
+from ecg_digitize.synth.sheets import DEFAULTS as SHEETS
 from ecg_digitize.synth.sheets import SyntheticSheet, make_sheet
 from ecg_digitize.synth.signals import SignalSource
 from ecg_digitize.training.loop import Sample
@@ -25,6 +26,8 @@ ROW_SIGMA_MM: Final = 0.5  # what the search for baselines may leave
 CROSSED: Final = 0.8
 """Share of the sheets whose strips are cut where lines of two rows touch, if they do anywhere. Such
 places are rare, and they are where a row is taken for its neighbour."""
+SHOWN: Final = SHEETS._replace(written_on=0.25)
+"""What the sheets are like. A network that never sees handwriting follows it like a trace."""
 TOUCH_MM: Final = 0.5  # lines that are nearer to each other touch
 _STEP_MM: Final = 0.25
 
@@ -80,7 +83,7 @@ class Samples:
     def __call__(self, index: int) -> list[Sample]:
         """Return STRIPS_A_SHEET samples: image (3, STRIP_PX, w) uint8, y_px and seams (1, w)."""
         rng = np.random.default_rng([self.seed, index, 2])
-        sheet = make_sheet(self.source, seed=self.seed, index=index)
+        sheet = make_sheet(self.source, seed=self.seed, index=index, options=SHOWN)
         lines_mm = sheet.sheet.lines_mm
         touches = touches_mm(lines_mm) if rng.random() < CROSSED else []
         crossed = [row for row, places in enumerate(touches) if len(places)]

@@ -55,6 +55,17 @@ def test_a_sheet_is_a_function_of_its_arguments() -> None:
     assert one.image.shape != other.image.shape or not np.array_equal(one.image, other.image)
 
 
+def test_handwriting_adds_ink_and_leaves_the_rest_as_it_is() -> None:
+    plain, written = (any_sheet(2, written_on=share) for share in (0.0, 1.0))
+    assert written.image.shape == plain.image.shape
+    changed = (written.image != plain.image).any(axis=2)
+    assert 1e-4 < changed.mean() < 0.2
+    assert written.image[changed].mean() < plain.image[changed].mean()
+    for row, same in zip(written.sheet.lines_mm, plain.sheet.lines_mm, strict=True):
+        for line, its in zip(row, same, strict=True):
+            np.testing.assert_array_equal(line, its)
+
+
 def test_a_layout_has_its_leads_gains_and_strips() -> None:
     six = next(family for family in FAMILIES if family.name == "6x2")
     layout = layout_of(
