@@ -116,8 +116,8 @@ NOT_RUN = {
     f"ecg-digitize print-and-read -o read.npz {LABELLED} --pages 2400 --preset fast": DIAGNOSES,
     f"ecg-digitize train diagnose-signals {LABELLED} --digitized read.npz --minutes 40 "
     "--batch 64 --learning-rate 3e-3 --workers 0 --out runs/diagnose-signals": DIAGNOSES,
-    f"ecg-digitize train diagnose-pictures {LABELLED} --encoder lite0.safetensors --minutes 60 "
-    "--batch 8 --out runs/diagnose-pictures": DIAGNOSES,
+    f"ecg-digitize train diagnose-pictures {LABELLED} --encoder lite0.safetensors --minutes 34 "
+    "--batch 8 --learning-rate 6e-4 --out runs/diagnose-pictures": DIAGNOSES,
     # .github/CONTRIBUTING.md
     "ecg-digitize synth --kind NAME --contact-sheet sheet.png": "NAME stands for a kind",
     "python tests/test_example_notebook.py": "writes here; test_example_notebook.py runs it",
