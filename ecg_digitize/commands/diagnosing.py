@@ -1,6 +1,7 @@
 """The commands of diagnoses, for research only: `classify`, and those that train and judge it."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -62,6 +63,7 @@ def _pages(arguments: argparse.Namespace) -> Iterator[tuple[str, Callable[[], "R
         elif (path / REPORT_NAME).is_file():
             for table in _tables_in(path):
                 yield str(table), partial(read_csv, table)
+            yield from _failed_in(path / REPORT_NAME)
         else:
             others.append(path)
     if not others:
@@ -88,6 +90,20 @@ def _tables_in(folder: Path) -> list[Path]:
             "csv files, or digitize with --format csv"
         )
     return tables
+
+
+def _failed_in(report: Path) -> Iterator[tuple[str, Callable[[], "Recording"]]]:
+    """Yield the pages that `digitize` could not read: they have no table, and fail here too."""
+
+    def fail(stage: str, error: str) -> "Recording":
+        raise StageError(stage, error)
+
+    try:
+        failures = json.loads(report.read_text("utf-8")).get("failures", ())
+        told = [(one["source"], partial(fail, one["stage"], one["error"])) for one in failures]
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{report}: expected the report of digitize: {error!r}") from error
+    yield from told
 
 
 def print_and_read(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import csv
 import functools
 import itertools
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -590,6 +591,14 @@ def test_a_folder_that_digitize_wrote_is_read_by_its_tables(tmp_path, capsys):
         str(out / "a.csv"),
         str(out / "ward" / "b.c.csv"),
     ]
+    failed = {"source": "scans/c.png", "stage": "stage0", "error": "scans/c.png: no grid"}
+    (out / "run_report.json").write_text(json.dumps({"failures": [failed]}))
+    assert main(["classify", str(out), "-o", str(tmp_path / "classes")]) == 3
+    assert "failed  scans/c.png: scans/c.png: no grid (stage0)" in capsys.readouterr().err
+    (out / "run_report.json").write_text("[]")
+    assert main(["classify", str(out), "-o", str(tmp_path / "classes")]) == 2
+    assert "expected the report of digitize" in capsys.readouterr().err
+    (out / "run_report.json").write_text("{}")
     for table in out.rglob("*.csv"):
         table.unlink()
     assert main(["classify", str(out), "-o", str(tmp_path / "classes")]) == 2
